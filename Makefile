@@ -1,0 +1,55 @@
+# make quickstart   see it work (no download of data or weights)
+# make test         everything that the tests need is installed by it
+# make bench        retrieval against its peers
+# PYTHON=python3.12 chooses the interpreter; each has an environment of its own.
+
+PYTHON ?= python3
+VENV ?= .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+export VISUAL_MEMORY_DATA ?= ../shared/data
+# The project's directory for caches of compiled programs, shared by the runs.
+WORKERS ?= 2
+
+.PHONY: quickstart test test-slow bench lint clean
+
+quickstart: $(VENV)/.quickstart
+	rm -rf work/quickstart
+	$(BIN)/python -m experiments.launch --config=configs/quickstart.py \
+	  --workdir=work/quickstart
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal -m "not slow" $(TESTS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow $(TESTS)
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m experiments.benchmark_retrieval \
+	  --config=configs/benchmark_retrieval.py --workdir=work/bench
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv* work build *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras: nothing is installed twice.
+$(VENV)/.quickstart: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e ".[data,plots]"
+	touch $@
+
+$(VENV)/.test: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e ".[test]"
+	touch $@
+
+$(VENV)/.bench: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e ".[data,plots,bench]"
+	touch $@

@@ -1,0 +1,66 @@
+"""Packaging: a small TensorFlow-free base, everything heavier in an extra."""
+
+from setuptools import find_packages, setup
+
+BASE = [
+  "absl-py>=2.1",
+  "clu>=0.0.12",  # mergeable metrics; its writers need TensorFlow, unused
+  "flax>=0.12",
+  "jax>=0.10",
+  "jaxtyping>=0.3",  # shapes in signatures, checked by the tests alone
+  "ml-collections>=1.1",
+  "numpy>=2.0",
+  "orbax-checkpoint>=0.11.30",
+  "pillow>=10.4",  # decoding and the reference bicubic resize
+  "tensorstore>=0.1.75",  # the durable memory store
+]
+DATA = [
+  "array-record>=0.8",
+  "grain>=0.2.12",
+  "scikit-learn>=1.5",  # the bundled digits; probes and metrics
+  "tensorflow-datasets>=4.9.8",  # read through data_source: no TensorFlow
+]
+PRETRAINED = [
+  "ftfy>=6.2",  # OpenAI's text cleaning, exactly
+  "huggingface-hub>=0.30",
+  "regex>=2024.4",  # splits text into CLIP's words, as published
+  "safetensors>=0.4.5",
+  "tokenizers>=0.21",  # byte-level BPE in Rust
+]
+PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
+TEST = [
+  "beartype>=0.20",  # checks the jaxtyping annotations
+  "cryptography>=43",
+  "hypothesis>=6.100",  # random edit sequences
+  "ipykernel>=6.29",
+  "nbclient>=0.10",  # executes the notebooks
+  "pytest>=8.3",
+  "pytest-xdist>=3.6",
+  "ruff>=0.9",
+  "zarr>=3.0",  # the reader that the store must satisfy
+]
+
+setup(
+  name="visual_memory",
+  version="0.1.0",
+  description="Perception with an editable memory, in JAX",
+  python_requires=">=3.11",
+  packages=find_packages(include=["visual_memory", "visual_memory.*"]),
+  package_data={"visual_memory.reports": ["templates/*"]},
+  install_requires=BASE,
+  extras_require={
+    "data": DATA,
+    "pretrained": PRETRAINED,
+    "plots": PLOTS,
+    "scann": ["scann>=1.4"],
+    # Receipts signed with a key of the user's.
+    "signing": ["cryptography>=43"],
+    "train": ["optax>=0.2.4", "tensorboardX>=2.6"],
+    "gl": ["moderngl>=5.12"],
+    "vlm": ["google-genai>=1.0", "openai>=1.60"],
+    # Peers that the benchmarks run against.
+    "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
+    "colab": DATA + PLOTS + ["ipykernel>=6.29"],
+    "test": TEST + DATA + PRETRAINED + PLOTS,
+  },
+)
