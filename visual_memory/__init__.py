@@ -1,0 +1,47 @@
+"""Perception with an editable memory.
+
+  import visual_memory as vm
+
+  source = vm.open_source("folder", path="photos.zip", split="train")
+  encoder = vm.load_encoder("pixels")
+  memory = vm.VisualMemory.from_embedded(vm.embed(encoder, source))
+  near = vm.search(encoder.encode([image]), memory, k=10)
+  votes = vm.vote(near, voter="rank", ks=(10,),
+                  num_classes=len(memory.class_names))
+
+Names are loaded when first used, so that importing the package is quick.
+"""
+
+import importlib
+
+_HOMES = {
+  "EmbeddedSet": "types",
+  "Neighbors": "types",
+  "Store": "memory.store",
+  "VisualMemory": "memory.memory",
+  "Votes": "types",
+  "embed": "encoders.embed",
+  "embedded_set": "types",
+  "list_encoders": "encoders.encoder",
+  "load_encoder": "encoders.encoder",
+  "make_mesh": "distributed",
+  "open_source": "data.sources",
+  "search": "retrieval.exact",
+  "vote": "voting.vote",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+  """The public object of this name, imported from its home."""
+  if name not in _HOMES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+  value = globals()[name] = getattr(module, name)
+  return value
+
+
+def __dir__() -> list[str]:
+  """Public names, for completion."""
+  return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Images: sources, preprocessing and batches."""

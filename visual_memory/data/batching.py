@@ -1,0 +1,212 @@
+"""A source as fixed-shape batches of preprocessed images, decoded ahead.
+
+    for batch in batches(source, preprocess, batch_size=256):
+      encode(batch.data)                 # types.Batch, [B, S, S, 3] and mask
+      print(batch.rows, batch.skipped)   # positions; images that did not decode
+
+Worker threads decode (Pillow and NumPy let go of the interpreter lock while
+they compute), at most `look_ahead` batches in front of the consumer.
+"""
+
+import collections
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+from jaxtyping import Int
+
+from visual_memory import types
+from visual_memory.data.decoding import UnreadableImage
+from visual_memory.data.image_source import ImageSource
+from visual_memory.data.preprocess import Preprocess
+
+CHUNK_IMAGES = 32
+"""Images that a worker takes at once: enough to hide the cost of a task."""
+
+TINY_PIXELS = 100 * 100
+"""Below this, Python's own work per image outweighs the decoder's, and threads
+that wait for the interpreter lock halve the speed: one worker is used."""
+
+PADDING = -1
+"""The row of a slot that no image was meant for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Skipped:
+  """An image that could not be read.
+
+  Attributes:
+    row: its position in the source.
+    id: its id.
+    reason: what is wrong with it.
+  """
+
+  row: int
+  id: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HostBatch:
+  """One batch on the host.
+
+  Attributes:
+    data: images [B, S, S, 3] and mask [B]; a padded or skipped slot is all
+      zeros and masked out.
+    rows: int64 positions in the source, [B]; PADDING after the last one. A
+      skipped image keeps its slot.
+    skipped: the images of this batch that could not be read.
+  """
+
+  data: types.Batch
+  rows: Int[np.ndarray, "B"]
+  skipped: tuple[Skipped, ...]
+
+
+def batches(
+  source: ImageSource,
+  preprocess: Preprocess,
+  *,
+  batch_size: int,
+  rows: Sequence[int] | np.ndarray | None = None,
+  num_workers: int | None = None,
+  look_ahead: int = 2,
+) -> Iterator[HostBatch]:
+  """Batches of a source, in the order of its rows whatever the workers do.
+
+  Holds (look_ahead + 1) * B * S * S * 12 bytes and the images being decoded.
+  Leaving the loop, by an exception or KeyboardInterrupt too, stops the
+  workers after the images that they have in hand.
+
+  Args:
+    source: the images.
+    preprocess: the encoder's own.
+    batch_size: B; the last batch is padded to it.
+    rows: positions to read; all by default.
+    num_workers: threads; by default one for each core of this process. Tiny
+      images (see TINY_PIXELS) are decoded by one thread in any case.
+    look_ahead: batches prepared in front of the consumer.
+
+  Raises:
+    ValueError: a number below one, or a row outside the source.
+  """
+  if num_workers is None:
+    num_workers = _num_cores()
+  if min(batch_size, num_workers, look_ahead) < 1:
+    raise ValueError(
+      "batch_size, num_workers and look_ahead must be at least 1; got"
+      f" {batch_size}, {num_workers} and {look_ahead}."
+    )
+  rows = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
+  outside = (rows < 0) | (rows >= len(source))
+  if outside.any():
+    raise ValueError(
+      f"Row {rows[np.argmax(outside)]} is not in a source of {len(source)}"
+      " images."
+    )
+  if _are_tiny(source, preprocess, rows):
+    num_workers = 1
+  return _run(source, preprocess, batch_size, rows, num_workers, look_ahead)
+
+
+def _num_cores() -> int:
+  """The cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def _are_tiny(
+  source: ImageSource, preprocess: Preprocess, rows: np.ndarray
+) -> bool:
+  """Whether the images are too small for threads, judged by the first."""
+  if not len(rows) or preprocess.resize**2 > TINY_PIXELS:
+    return False
+  try:
+    height, width, _ = source[rows[0]].image.shape
+  except UnreadableImage:
+    return False
+  return height * width <= TINY_PIXELS
+
+
+def _run(
+  source: ImageSource,
+  preprocess: Preprocess,
+  batch_size: int,
+  rows: np.ndarray,
+  num_workers: int,
+  look_ahead: int,
+) -> Iterator[HostBatch]:
+  """The generator behind `batches`."""
+  stop = threading.Event()
+  pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+  chunk = min(CHUNK_IMAGES, -(-batch_size // num_workers))
+  size = preprocess.size
+
+  def submit(batch_rows):
+    images = np.zeros((batch_size, size, size, 3), np.float32)
+    tasks = [
+      pool.submit(
+        _fill,
+        source,
+        preprocess,
+        batch_rows[first : first + chunk],
+        images[: len(batch_rows)][first : first + chunk],
+        stop,
+      )
+      for first in range(0, len(batch_rows), chunk)
+    ]
+    return batch_rows, images, tasks
+
+  pending = collections.deque()
+  try:
+    for first in range(0, len(rows), batch_size):
+      pending.append(submit(rows[first : first + batch_size]))
+      if len(pending) > look_ahead:
+        yield _collect(*pending.popleft())
+    while pending:
+      yield _collect(*pending.popleft())
+  finally:
+    stop.set()
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fill(
+  source: ImageSource,
+  preprocess: Preprocess,
+  rows: np.ndarray,
+  images: np.ndarray,
+  stop: threading.Event,
+) -> list[Skipped]:
+  """Writes the preprocessed images of some rows; returns the unreadable."""
+  size = preprocess.size
+  pixels = np.zeros((len(rows), size, size, 3), preprocess.pixel_dtype)
+  skipped = []
+  for slot, row in enumerate(rows):
+    if stop.is_set():
+      break
+    try:
+      pixels[slot] = preprocess.resize_and_crop(source[row].image)
+    except UnreadableImage as error:
+      skipped.append(Skipped(row=int(row), id=error.id, reason=error.reason))
+  images[:] = preprocess.normalize(pixels)
+  images[np.isin(rows, [entry.row for entry in skipped])] = 0
+  return skipped
+
+
+def _collect(
+  batch_rows: np.ndarray,
+  images: np.ndarray,
+  tasks: list[futures.Future],
+) -> HostBatch:
+  """A batch once all its tasks are done."""
+  skipped = tuple(entry for task in tasks for entry in task.result())
+  rows = np.full(len(images), PADDING, np.int64)
+  rows[: len(batch_rows)] = batch_rows
+  mask = (rows != PADDING) & ~np.isin(rows, [entry.row for entry in skipped])
+  return HostBatch(
+    data=types.Batch(images=images, mask=mask), rows=rows, skipped=skipped
+  )

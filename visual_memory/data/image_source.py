@@ -1,0 +1,90 @@
+"""What a source of labelled images is.
+
+A source is anything with the members of `ImageSource`: a folder, a TFDS
+dataset, an array, a selection of rows of another source.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+
+from visual_memory import types
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+  """Random access to N labelled images; safe to read from many threads.
+
+  Sources are picklable, hold no global state, and decode an image only when
+  it is asked for. A folder's source also has `taxonomy`: for each class, the
+  tuple of nested directory names that leads to it.
+
+  Attributes:
+    class_names: one name for each class index.
+    labels: int32 [N], known without decoding pixels.
+    ids: unique strings, [N] (a NumPy object array), likewise.
+    fingerprint: short hash that changes when the content or an option does.
+  """
+
+  class_names: tuple[str, ...]
+  labels: np.ndarray
+  ids: np.ndarray
+  fingerprint: str
+
+  def __len__(self) -> int:
+    """The number of images, N."""
+    ...
+
+  def __getitem__(self, row: SupportsIndex) -> types.Example:
+    """The image at this position.
+
+    Raises:
+      UnreadableImage: the bytes are not an image.
+      IndexError: row is not in [-N, N).
+    """
+    ...
+
+
+def digest(*parts: Any) -> str:
+  """A stable hash (16 hexadecimal digits) of JSON-serializable parts."""
+  text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_labels(
+  labels: np.ndarray, *, num_rows: int, num_classes: int
+) -> np.ndarray:
+  """Labels as int32 [num_rows], after checking their number and range.
+
+  Raises:
+    ValueError: not integers, not one for each row, or out of range.
+  """
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      "labels must be one integer for each image, [N]; got"
+      f" {labels.dtype} {labels.shape}."
+    )
+  if len(labels) != num_rows:
+    raise ValueError(
+      f"{num_rows} images but {len(labels)} labels: one label is needed for"
+      " every image."
+    )
+  bad = (labels < types.UNLABELED) | (labels >= num_classes)
+  if bad.any():
+    row = int(np.argmax(bad))
+    raise ValueError(
+      f"Row {row} has label {labels[row]}, but there are {num_classes} class"
+      f" names: labels go from 0 to {num_classes - 1} (or {types.UNLABELED}"
+      " for unknown)."
+    )
+  return labels.astype(np.int32)
+
+
+def known_names(names: Sequence[str], *, limit: int = 20) -> str:
+  """Names as a list for an error message, cut after `limit` of them."""
+  shown = ", ".join(repr(name) for name in names[:limit])
+  more = len(names) - limit
+  return f"{shown} and {more} more" if more > 0 else shown

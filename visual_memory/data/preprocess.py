@@ -1,0 +1,199 @@
+"""From RGB pixels to what an encoder sees: resize, center crop, normalize.
+
+preprocess = PRESETS["dino"]
+pixels = preprocess(image)              # float32 [224, 224, 3]
+small = dataclasses.replace(preprocess, resize=128, crop=112)
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8
+from PIL import Image
+
+from visual_memory.data import resampling
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Channel statistics of ImageNet, of pixels in [0, 1] (torchvision)."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Channel statistics of OpenAI's CLIP training images."""
+
+MAX_ASPECT = 200
+"""Longer images are first cut (centered) to this ratio of their sides: the
+crop would discard the rest, and resizing it could fill the memory."""
+
+FILTERS = {
+  "bilinear": Image.Resampling.BILINEAR,
+  "bicubic": Image.Resampling.BICUBIC,
+  "lanczos": Image.Resampling.LANCZOS,
+}
+"""Pillow's filters, all of which antialias."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocess:
+  """A resize, a center crop and a normalization; call it on an image.
+
+  Attributes:
+    resize: the short side after resizing; both sides if long_side="square".
+    crop: S, the side of the center crop, at most `resize`.
+    interpolation: a key of FILTERS; "tf" has "bicubic" alone.
+    backend: "pil" resizes in 8 bits, exactly as torchvision does on Pillow
+      images; "tf" in floats, as tf.image.resize does, overshoot kept.
+    antialias: False only for "tf".
+    long_side: how resize * long / short becomes whole: "truncate"
+      (torchvision), "round" (half to even), or "square": ignore the ratio.
+    crop_offset: how margin / 2 becomes whole: "round" (half to even,
+      torchvision) or "floor".
+    mean: per channel, of pixels in [0, 1].
+    std: likewise.
+  """
+
+  resize: int
+  crop: int
+  interpolation: str = "bicubic"
+  backend: Literal["pil", "tf"] = "pil"
+  antialias: bool = True
+  long_side: Literal["truncate", "round", "square"] = "truncate"
+  crop_offset: Literal["round", "floor"] = "round"
+  mean: tuple[float, float, float] = IMAGENET_MEAN
+  std: tuple[float, float, float] = IMAGENET_STD
+
+  def __post_init__(self):
+    """Raises ValueError for settings that contradict each other."""
+    choices = {
+      "interpolation": tuple(FILTERS)
+      if self.backend == "pil"
+      else ("bicubic",),
+      "backend": ("pil", "tf"),
+      "antialias": (True,) if self.backend == "pil" else (True, False),
+      "long_side": ("truncate", "round", "square"),
+      "crop_offset": ("round", "floor"),
+    }
+    for field, allowed in choices.items():
+      if getattr(self, field) not in allowed:
+        raise ValueError(
+          f"{field} cannot be {getattr(self, field)!r} (backend"
+          f" {self.backend!r}); it can be: {', '.join(map(repr, allowed))}."
+        )
+    if not 1 <= self.crop <= self.resize:
+      raise ValueError(
+        f"A crop of {self.crop} does not fit into an image resized to"
+        f" {self.resize}: crop must be between 1 and resize."
+      )
+    if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+      raise ValueError(
+        f"mean and std need three numbers, std positive; got {self.mean} and"
+        f" {self.std}."
+      )
+
+  def __call__(
+    self, image: UInt8[np.ndarray, "H W 3"]
+  ) -> Float32[np.ndarray, "S S 3"]:
+    """The normalized pixels of an image of any size."""
+    return self.normalize(self.resize_and_crop(image))
+
+  @property
+  def size(self) -> int:
+    """S, the side of the result."""
+    return self.crop
+
+  @property
+  def pixel_dtype(self) -> type[np.generic]:
+    """What `resize_and_crop` returns: uint8 for "pil", float32 for "tf"."""
+    return np.uint8 if self.backend == "pil" else np.float32
+
+  def to_dict(self) -> dict[str, Any]:
+    """Every setting, for fingerprints and reports."""
+    return dataclasses.asdict(self)
+
+  def resize_and_crop(
+    self, image: UInt8[np.ndarray, "H W 3"]
+  ) -> Shaped[np.ndarray, "S S 3"]:
+    """Pixels in [0, 255] (beyond by overshoot for "tf"), of pixel_dtype."""
+    image = _cut_long_side(image)
+    height, width = self.resized_shape(*image.shape[:2])
+    if self.backend == "pil":
+      if image.shape[:2] != (height, width):
+        resized = Image.fromarray(image).resize(
+          (width, height), FILTERS[self.interpolation]
+        )
+        image = np.asarray(resized)
+      return image[self._window(height), self._window(width)]
+    return resampling.resize_bicubic(
+      image,
+      rows=(height, self._window(height)),
+      columns=(width, self._window(width)),
+      antialias=self.antialias,
+    )
+
+  def normalize(
+    self, pixels: Shaped[np.ndarray, "*batch S S 3"]
+  ) -> Float32[np.ndarray, "*batch S S 3"]:
+    """(pixels / 255 - mean) / std in float32, in torchvision's order."""
+    result = pixels / np.float32(255)
+    result -= np.float32(self.mean)
+    result /= np.float32(self.std)
+    return result
+
+  def resized_shape(self, height: int, width: int) -> tuple[int, int]:
+    """The height and width to which an image is resized."""
+    if self.long_side == "square":
+      return self.resize, self.resize
+    short, long = sorted((height, width))
+    exact = self.resize * long / short
+    long = int(exact) if self.long_side == "truncate" else round(exact)
+    return (self.resize, long) if height <= width else (long, self.resize)
+
+  def _window(self, side: int) -> slice:
+    """Where the crop lies along a side."""
+    margin = side - self.crop
+    offset = margin // 2 if self.crop_offset == "floor" else round(margin / 2)
+    return slice(offset, offset + self.crop)
+
+
+def _cut_long_side(
+  image: UInt8[np.ndarray, "H W 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """The image, its long side cut to at most MAX_ASPECT times the short one."""
+  limit = MAX_ASPECT * min(image.shape[:2])
+  top, left = (max(0, (side - limit) // 2) for side in image.shape[:2])
+  return image[top : top + limit, left : left + limit]
+
+
+def square(
+  side: int,
+  *,
+  mean: tuple[float, float, float] = IMAGENET_MEAN,
+  std: tuple[float, float, float] = IMAGENET_STD,
+) -> Preprocess:
+  """Resizes to side x side whatever the ratio, as suits small images."""
+  return Preprocess(
+    resize=side, crop=side, long_side="square", mean=mean, std=std
+  )
+
+
+_AS_PUBLISHED = {"backend": "tf", "long_side": "round", "crop_offset": "floor"}
+
+PRESETS = {
+  # torchvision's evaluation transform, for DINO, DINOv2.
+  "dino": Preprocess(resize=256, crop=224),
+  # OpenAI's transform.
+  "clip": Preprocess(resize=224, crop=224, mean=CLIP_MEAN, std=CLIP_STD),
+  # The visual memory notebook (Geirhos et al. 2025, cells 4, 7 and 17).
+  "as_published_dino": Preprocess(
+    resize=256, crop=224, antialias=True, **_AS_PUBLISHED
+  ),
+  "as_published_clip": Preprocess(
+    resize=224,
+    crop=224,
+    antialias=False,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+    **_AS_PUBLISHED,
+  ),
+}
+"""The preprocessing with which published encoders are evaluated."""

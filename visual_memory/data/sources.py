@@ -1,0 +1,39 @@
+"""Every data source by its name.
+
+source = open_source("folder", path="photos.zip", split="train")
+example = source[0]     # image uint8 [H, W, 3], label, id
+"""
+
+from typing import Any
+
+from visual_memory.data import array_source, folder, synthetic, tfds_source
+from visual_memory.data.image_source import ImageSource
+
+
+def open_source(name: str, **options: Any) -> ImageSource:
+  """The source of this name (a key of SOURCES).
+
+  Args:
+    name: "folder", "tfds", "npz", "digits" or "synthetic".
+    **options: the keyword arguments of that function; for "tfds" the
+      dataset's name is `dataset`.
+
+  Raises:
+    ValueError: no such source; it names those there are.
+    TypeError: an option that the source does not have.
+  """
+  if name not in SOURCES:
+    raise ValueError(
+      f"There is no data source {name!r}; there are: {', '.join(SOURCES)}."
+    )
+  return SOURCES[name](**options)
+
+
+SOURCES = {
+  "folder": folder.folder,
+  "tfds": tfds_source.tfds,
+  "npz": array_source.npz,
+  "digits": array_source.digits,
+  "synthetic": synthetic.synthetic,
+}
+"""Functions of keyword arguments that open a source."""

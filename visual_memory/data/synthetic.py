@@ -1,0 +1,145 @@
+"""Data of any size from a seed: clustered embeddings and small pictures.
+
+memory = synthetic_embeddings(num_rows=10_000, dim=64, num_classes=10,
+                              seed=0, split="memory")
+source = synthetic(num_images=100, num_classes=4, size=32, seed=0)
+"""
+
+import dataclasses
+import zlib
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from visual_memory import types
+from visual_memory.data import image_source
+
+BLOCK_ROWS = 16_384
+"""Rows drawn from one random stream; bounds the float64 scratch."""
+
+
+def synthetic_embeddings(
+  *,
+  num_rows: int,
+  dim: int,
+  num_classes: int,
+  seed: int,
+  split: str = "memory",
+  spread: float = 0.7,
+) -> types.EmbeddedSet:
+  """Unit embeddings in num_classes clusters on the sphere.
+
+  A row is (center + spread * noise) / length, with center and noise of
+  expected length one; labels go round the classes. The first rows of a longer
+  set are those of a shorter one.
+
+  Args:
+    num_rows: N.
+    dim: D.
+    num_classes: C.
+    seed: fixes the centers and every row.
+    split: sets of different splits share the centers and no row.
+    spread: noise against center; 0 puts every row on its center.
+
+  Raises:
+    ValueError: a size below one, or a negative spread.
+  """
+  if min(num_rows, dim, num_classes) < 1 or spread < 0:
+    raise ValueError(
+      "num_rows, dim and num_classes must be positive and spread must not be"
+      f" negative; got {num_rows}, {dim}, {num_classes} and {spread}."
+    )
+  centers = _unit(_stream(seed, "centers").standard_normal((num_classes, dim)))
+  labels = np.arange(num_rows, dtype=np.int32) % num_classes
+  embeddings = np.empty((num_rows, dim), np.float32)
+  for first in range(0, num_rows, BLOCK_ROWS):
+    rows = slice(first, min(first + BLOCK_ROWS, num_rows))
+    noise = _stream(seed, split, first).standard_normal((BLOCK_ROWS, dim))
+    noise = noise[: rows.stop - first] / np.sqrt(dim)
+    embeddings[rows] = _unit(centers[labels[rows]] + spread * noise)
+  return types.embedded_set(
+    embeddings,
+    labels,
+    [f"{split}/{row}" for row in range(num_rows)],
+    class_names=[f"class_{label}" for label in range(num_classes)],
+    fingerprint="synthetic-"
+    + image_source.digest(dim, num_classes, seed, spread),
+  )
+
+
+def _stream(seed: int, name: str, step: int = 0) -> np.random.Generator:
+  """An independent random stream for each name and step."""
+  return np.random.default_rng([seed, zlib.crc32(name.encode()), step])
+
+
+def _unit(rows: np.ndarray) -> Float32[np.ndarray, "N D"]:
+  """Rows divided by their lengths."""
+  lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+  return (rows / lengths).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticSource:
+  """Striped pictures, drawn when asked for. Build one with `synthetic`.
+
+  Attributes:
+    labels: int32 [N].
+    ids: [N].
+    class_names: one for each angle of the stripes.
+    size: the side of each picture in pixels.
+    seed: fixes every picture.
+    fingerprint: hash of the options.
+  """
+
+  labels: Int[np.ndarray, "N"]
+  ids: np.ndarray
+  class_names: tuple[str, ...]
+  size: int
+  seed: int
+  fingerprint: str
+
+  def __len__(self) -> int:
+    """The number of pictures."""
+    return len(self.labels)
+
+  def __getitem__(self, row: SupportsIndex) -> types.Example:
+    """Stripes at the class's angle, with a random phase, color and noise."""
+    label, id = int(self.labels[row]), self.ids[row]
+    rng = _stream(self.seed, id)
+    angle = np.pi * label / len(self.class_names)
+    y, x = np.mgrid[: self.size, : self.size] / self.size
+    wave = np.sin(
+      4 * np.pi * (x * np.cos(angle) + y * np.sin(angle))
+      + rng.uniform(0, 2 * np.pi)
+    )
+    pixels = 128 + 90 * wave[:, :, None] * rng.uniform(0.5, 1, 3)
+    pixels += rng.normal(0, 12, pixels.shape)
+    image = pixels.clip(0, 255).astype(np.uint8)
+    return types.Example(image=image, label=label, id=id)
+
+
+def synthetic(
+  *, num_images: int, num_classes: int, size: int, seed: int
+) -> SyntheticSource:
+  """Striped pictures whose angle is their class; labels go round the classes.
+
+  Raises:
+    ValueError: a size below one.
+  """
+  if min(num_images, num_classes, size) < 1:
+    raise ValueError(
+      "num_images, num_classes and size must be positive; got"
+      f" {num_images}, {num_classes} and {size}."
+    )
+  ids = [f"synthetic/{seed}/{row}" for row in range(num_images)]
+  return SyntheticSource(
+    labels=np.arange(num_images, dtype=np.int32) % num_classes,
+    ids=types.as_ids(ids),
+    class_names=tuple(f"angle_{label}" for label in range(num_classes)),
+    size=size,
+    seed=seed,
+    fingerprint=image_source.digest(
+      "synthetic", num_images, num_classes, size, seed
+    ),
+  )

@@ -1,0 +1,254 @@
+"""The vocabulary: the values that flow from images to votes.
+
+Shape letters, everywhere: B batch, Q queries, N memory rows, D embedding
+dimension, k neighbors, K reported values of k, C classes, H W pixels, S image
+side, P patches, V views.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+
+Array = jax.Array | np.ndarray
+"""A device or a host array: the numeric core accepts both."""
+
+Ids = Sequence[str] | np.ndarray
+"""Identities of examples: strings, in a sequence or an object array."""
+
+UNLABELED = -1
+"""The label of an example whose class is not known."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+  """One image of a data source.
+
+  Attributes:
+    image: uint8 RGB pixels, [H, W, 3].
+    label: index into the source's class_names, or UNLABELED.
+    id: identity of the example in the world, unique and stable across runs.
+  """
+
+  image: UInt8[np.ndarray, "H W 3"]
+  label: int
+  id: str
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+  """A fixed-shape batch of preprocessed images.
+
+  Attributes:
+    images: normalized float32 pixels, [B, S, S, 3].
+    mask: [B] bool; True is a real image, False is padding.
+  """
+
+  images: Float32[Array, "B S S 3"]
+  mask: Bool[Array, "B"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddedSet:
+  """Labelled embeddings of one encoder, on the host.
+
+  Build one with `embedded_set`, which validates.
+
+  Attributes:
+    embeddings: float32 rows of unit length (or all zero), [N, D].
+    labels: int32 indices into class_names (UNLABELED where unknown), [N].
+    ids: unique strings, [N] (a NumPy object array).
+    class_names: one name for each class index.
+    fingerprint: the encoder's fingerprint: weights, preprocessing, version.
+  """
+
+  embeddings: Float32[np.ndarray, "N D"]
+  labels: Int[np.ndarray, "N"]
+  ids: np.ndarray
+  class_names: tuple[str, ...]
+  fingerprint: str
+
+  def __len__(self) -> int:
+    """The number of rows."""
+    return len(self.labels)
+
+  @property
+  def num_classes(self) -> int:
+    """The number of class names."""
+    return len(self.class_names)
+
+  def take(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedSet":
+    """The rows at these positions (or under this boolean mask), in order."""
+    rows = _positions(rows)
+    return dataclasses.replace(
+      self,
+      embeddings=self.embeddings[rows],
+      labels=self.labels[rows],
+      ids=self.ids[rows],
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neighbors:
+  """The k nearest rows of each query, best first; host arrays.
+
+  Order: similarity descending, then serial (order of insertion) ascending.
+
+  Attributes:
+    ids: the neighbors' ids, [Q, k] (a NumPy object array of str).
+    indices: int32 row positions in the memory that was searched, [Q, k].
+    labels: int32 class indices, [Q, k].
+    similarities: float32 dot products, [Q, k].
+    num_redone: how many queries the fast pass could not certify, and were
+      answered again by the exhaustive exact scan (speed, never correctness).
+  """
+
+  ids: np.ndarray
+  indices: Int[Array, "Q k"]
+  labels: Int[Array, "Q k"]
+  similarities: Float[Array, "Q k"]
+  num_redone: int = 0
+
+  @property
+  def k(self) -> int:
+    """Neighbors per query."""
+    return self.indices.shape[1]
+
+  def __len__(self) -> int:
+    """The number of queries."""
+    return self.indices.shape[0]
+
+  def take(self, queries: Sequence[int] | np.ndarray) -> "Neighbors":
+    """The neighbors of these queries (positions or a boolean mask) alone."""
+    queries = _positions(queries)
+    return dataclasses.replace(
+      self,
+      ids=self.ids[queries],
+      indices=np.asarray(self.indices)[queries],
+      labels=np.asarray(self.labels)[queries],
+      similarities=np.asarray(self.similarities)[queries],
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Votes:
+  """What the neighbors of Q queries voted for, at K values of k; host arrays.
+
+  Attributes:
+    predictions: int32 classes, UNLABELED where no neighbor has a label, [K, Q].
+    compute_scores: makes `class_scores`, which few need and which is large.
+  """
+
+  predictions: Int[np.ndarray, "K Q"]
+  compute_scores: Callable[[], np.ndarray] = dataclasses.field(
+    repr=False, compare=False
+  )
+
+  @functools.cached_property
+  def class_scores(self) -> Float32[np.ndarray, "K Q C"]:
+    """The summed weights of each class, [K, Q, C]; made on first access."""
+    return self.compute_scores()
+
+
+def _positions(rows: Sequence[int] | np.ndarray) -> np.ndarray:
+  """Positions or a boolean mask as an array; an empty list is no float."""
+  rows = np.asarray(rows)
+  return rows if rows.size or rows.dtype == bool else rows.astype(np.int64)
+
+
+def embedded_set(
+  embeddings: Array,
+  labels: Array,
+  ids: Ids,
+  *,
+  class_names: Sequence[str],
+  fingerprint: str,
+) -> EmbeddedSet:
+  """An EmbeddedSet, after checking every promise that its fields make.
+
+  Args:
+    embeddings: [N, D], unit length within 1e-3 or all zero, finite.
+    labels: [N] integers in [-1, len(class_names)).
+    ids: [N] unique strings.
+    class_names: the name of each class.
+    fingerprint: the encoder's fingerprint.
+
+  Raises:
+    ValueError: names the first offending row and what is wrong with it.
+  """
+  embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+  labels = np.asarray(labels)
+  ids = as_ids(ids)
+  if embeddings.ndim != 2:
+    raise ValueError(f"embeddings must be [N, D]; got {embeddings.shape}.")
+  if not len(embeddings) == len(labels) == len(ids):
+    raise ValueError(
+      f"{len(embeddings)} embeddings, {len(labels)} labels and {len(ids)} ids:"
+      " one of each is needed for every row."
+    )
+  if labels.size and not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f"labels must be integers; got {labels.dtype}.")
+  check_unit_rows(embeddings, ids)
+  check_unique(ids)
+  bad = (labels < UNLABELED) | (labels >= len(class_names))
+  if bad.any():
+    row = int(np.argmax(bad))
+    raise ValueError(
+      f"Row {row} (id {ids[row]!r}) has label {labels[row]}, but there are"
+      f" {len(class_names)} class names: labels go from 0 to"
+      f" {len(class_names) - 1} (or {UNLABELED} for unknown)."
+    )
+  return EmbeddedSet(
+    embeddings=embeddings,
+    labels=labels.astype(np.int32),
+    ids=ids,
+    class_names=tuple(class_names),
+    fingerprint=fingerprint,
+  )
+
+
+def as_ids(ids: Ids) -> np.ndarray:
+  """Ids as an object array of str; any other element type is an error."""
+  array = np.empty(len(ids), dtype=object)
+  for row, value in enumerate(ids):
+    if not isinstance(value, str):
+      raise ValueError(f"ids must be strings; id {row} is {value!r}.")
+    array[row] = str(value)
+  return array
+
+
+def check_unique(ids: np.ndarray) -> None:
+  """Raises ValueError if an id appears twice, naming it."""
+  if len(set(ids)) == len(ids):
+    return
+  seen = set()
+  for row, value in enumerate(ids):
+    if value in seen:
+      raise ValueError(
+        f"Duplicate id {value!r} (row {row}): every example needs an id of"
+        " its own."
+      )
+    seen.add(value)
+
+
+def check_unit_rows(
+  embeddings: Float32[np.ndarray, "N D"], ids: np.ndarray
+) -> None:
+  """Raises ValueError unless every row is finite and of length one or zero."""
+  lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+  good = (np.abs(lengths - 1) <= 1e-3) | (lengths == 0)  # NaN is neither.
+  if not good.all():
+    row = int(np.argmin(good))
+    problem = (
+      f"has length {lengths[row]:.4g}"
+      if np.isfinite(lengths[row])
+      else "holds NaN or infinity"
+    )
+    raise ValueError(
+      f"Embedding row {row} (id {ids[row]!r}) {problem}; embeddings must be"
+      " finite and of unit length (divide each row by its norm)."
+    )
