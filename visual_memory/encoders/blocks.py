@@ -1,0 +1,147 @@
+"""Finished blocks of embedded rows, kept on disk so that no work is done twice.
+
+A cache directory holds one folder for each (encoder, source, layout):
+
+  CACHE/0f3a.../key.json             what the folder belongs to, in clear
+  CACHE/0f3a.../000012.npy           float32 embeddings of the block's rows
+  CACHE/0f3a.../000012.json          their row numbers, skipped images, sha256
+
+A block is finished once its .json exists and agrees with its .npy. Both are
+written to a temporary name, flushed to disk, and renamed, array first: whatever
+instruction a process dies at, a block is there whole or not at all. Processes
+that share the directory write different blocks.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from visual_memory.data.batching import Skipped
+
+_FORMAT = 1
+
+BLOCK_ROWS = 1024
+"""Rows of a source in a block; the last block may have fewer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Block:
+  """The embeddings of consecutive rows of a source.
+
+  Attributes:
+    rows: positions in the source, ascending, int32 [N].
+    embeddings: one row for each, float32 [N, D].
+    skipped: the images of the block that have no embedding.
+  """
+
+  rows: Int32[np.ndarray, "N"]
+  embeddings: Float32[np.ndarray, "N D"]
+  skipped: tuple[Skipped, ...]
+
+
+class BlockCache:
+  """The finished blocks of one key in a cache directory."""
+
+  def __init__(self, cache_dir: str | os.PathLike, *, key: dict[str, Any]):
+    """Opens the key's folder, and makes it where there is none.
+
+    Args:
+      cache_dir: a directory that may hold many keys.
+      key: JSON values that every block depends on.
+
+    Raises:
+      ValueError: cache_dir is a URL, or the folder belongs to another key (it
+        was renamed or edited).
+    """
+    if "://" in os.fspath(cache_dir):
+      raise ValueError(
+        f"cache_dir must be a local or mounted directory; got {cache_dir!r}."
+      )
+    clear = json.dumps({"format": _FORMAT, **key}, sort_keys=True, indent=2)
+    name = hashlib.sha256(clear.encode()).hexdigest()[:32]
+    self.directory = pathlib.Path(cache_dir) / name
+    self.directory.mkdir(parents=True, exist_ok=True)
+    key_file = self.directory / "key.json"
+    if not key_file.exists():
+      _write_atomically(key_file, clear.encode())
+    elif key_file.read_text() != clear:
+      raise ValueError(
+        f"{key_file} does not describe the embeddings asked for; this folder"
+        " was renamed or edited. Delete it, or choose another cache_dir."
+      )
+
+  def read(self, index: int) -> Block | None:
+    """Block `index`, or None where it is absent, unfinished or damaged."""
+    array_file, record_file = self._files(index)
+    try:
+      record = json.loads(record_file.read_text())
+      data = array_file.read_bytes()
+    except (FileNotFoundError, ValueError):
+      return None
+    if record.get("sha256") != _checksum(data, record):
+      return None
+    return Block(
+      rows=np.asarray(record["rows"], np.int32),
+      embeddings=np.load(io.BytesIO(data), allow_pickle=False),
+      skipped=tuple(Skipped(**skipped) for skipped in record["skipped"]),
+    )
+
+  def write(self, index: int, block: Block) -> None:
+    """Keeps a block; it is finished when this returns, and not before."""
+    buffer = io.BytesIO()
+    np.save(buffer, block.embeddings, allow_pickle=False)
+    data = buffer.getvalue()
+    record = {
+      "rows": block.rows.tolist(),
+      "skipped": [dataclasses.asdict(skipped) for skipped in block.skipped],
+    }
+    record["sha256"] = _checksum(data, record)
+    array_file, record_file = self._files(index)
+    _write_atomically(array_file, data)
+    _write_atomically(record_file, json.dumps(record).encode())
+
+  def _files(self, index: int) -> tuple[pathlib.Path, pathlib.Path]:
+    return (
+      self.directory / f"{index:06}.npy",
+      self.directory / f"{index:06}.json",
+    )
+
+
+def _checksum(data: bytes, record: dict[str, Any]) -> str:
+  """The sha256 of a block's array file and of the rest of its record."""
+  rest = {name: value for name, value in record.items() if name != "sha256"}
+  digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+  digest.update(data)
+  return digest.hexdigest()
+
+
+def _write_atomically(path: pathlib.Path, data: bytes) -> None:
+  """Replaces a file's contents at once, durably."""
+  descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+  try:
+    with os.fdopen(descriptor, "wb") as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    pathlib.Path(temporary).unlink(missing_ok=True)
+    raise
+  _flush_directory(path.parent)
+
+
+def _flush_directory(directory: pathlib.Path) -> None:
+  """Makes renames in a directory durable."""
+  descriptor = os.open(directory, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

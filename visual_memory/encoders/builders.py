@@ -1,0 +1,214 @@
+"""What each encoder of `load_encoder` is made of."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from visual_memory.data import preprocess as preprocess_lib
+from visual_memory.data.preprocess import Preprocess
+from visual_memory.encoders import pretrained, vit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+  """An encoder before it has a name and a fingerprint.
+
+  Attributes:
+    params: the weights, a pytree of arrays.
+    apply: hashable pure function (params, pixels [B, S, S, 3]) -> [B, D].
+    preprocess: makes the pixels.
+    weights_fingerprint: identifies weights and architecture by value.
+  """
+
+  params: Any
+  apply: Callable[..., jax.Array]
+  preprocess: Preprocess
+  weights_fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTApply:
+  """The image embedding of a vision transformer; equal for equal settings."""
+
+  config: vit.ViTConfig
+  precision: str
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    """Embeddings [B, D], not normalized."""
+    outputs = vit.forward(
+      params, pixels, config=self.config, precision=self.precision
+    )
+    return outputs.embedding
+
+
+def pixels(
+  name: str,
+  *,
+  size: int = 32,
+  mean: Sequence[float | int] = preprocess_lib.IMAGENET_MEAN,
+  std: Sequence[float | int] = preprocess_lib.IMAGENET_STD,
+  preprocess: Preprocess | str | None = None,
+) -> Parts:
+  """The normalized pixels themselves: no weights, D = 3 * size * size.
+
+  An image of the mean color has an embedding of zeros, as similar to every
+  other as to its opposite.
+
+  Args:
+    name: unused; there is one such encoder.
+    size: side to which images are squeezed, in pixels.
+    mean: per channel, subtracted from pixels in [0, 1].
+    std: per channel, divided by.
+    preprocess: another way to make the pixels, in place of the above.
+  """
+  del name
+  statistics = {
+    "mean": tuple(map(float, mean)),
+    "std": tuple(map(float, std)),
+  }
+  return Parts(
+    params=(),
+    apply=flatten,
+    preprocess=_chosen(preprocess) or preprocess_lib.square(size, **statistics),
+    weights_fingerprint="pixels",
+  )
+
+
+def flatten(params: Any, pixels: jax.Array) -> jax.Array:
+  """Each image as one row of S * S * 3 values; there are no params."""
+  del params
+  return pixels.reshape(len(pixels), -1)
+
+
+def vit_random(
+  name: str,
+  *,
+  seed: int = 0,
+  size: int = 32,
+  patch: int = 4,
+  dim: int = 192,
+  depth: int = 4,
+  heads: int = 3,
+  precision: str = "float32",
+  preprocess: Preprocess | str | None = None,
+) -> Parts:
+  """A small vision transformer with random weights: a baseline, and for tests.
+
+  Args:
+    name: unused; there is one such encoder.
+    seed: fixes the weights.
+    size: side of the images that it is made for, in pixels.
+    patch: side of a patch, in pixels; divides size.
+    dim: width of a token, D; a multiple of heads.
+    depth: number of blocks.
+    heads: attention heads.
+    precision: "float32" or "bfloat16".
+    preprocess: another way to make the pixels.
+  """
+  del name
+  config = vit.vit(
+    "vit_ti",
+    image_size=size,
+    patch_size=patch,
+    dim=dim,
+    depth=depth,
+    num_heads=heads,
+    mlp_dim=4 * dim,
+  )
+  return _vit_parts(
+    vit.init(config, seed=seed),
+    config,
+    preprocess=_chosen(preprocess) or preprocess_lib.square(size),
+    precision=precision,
+  )
+
+
+def published(
+  name: str,
+  *,
+  weights: str | os.PathLike | None = None,
+  precision: str = "float32",
+  preprocess: Preprocess | str | None = None,
+  image_size: int | None = None,
+) -> Parts:
+  """A DINO, DINOv2 or CLIP image tower with its authors' weights.
+
+  Args:
+    name: a key of `vit.CONFIGS`.
+    weights: checkpoint file or directory; downloaded and kept if None.
+    precision: "float32" or "bfloat16".
+    preprocess: in place of that with which the authors evaluate.
+    image_size: side of the center crop in pixels, where not the usual one; the
+      resize before it keeps its proportion.
+  """
+  config = vit.CONFIGS[name]
+  preset = preprocess_lib.PRESETS["clip" if name.startswith("clip") else "dino"]
+  if preprocess is None:
+    preprocess = _at_size(preset, config.image_size)
+  preprocess = _chosen(preprocess)
+  if image_size is not None:
+    preprocess = _at_size(preprocess, image_size)
+  weights = pretrained.fetch(name) if weights is None else weights
+  return _vit_parts(
+    pretrained.load(name, weights),
+    config,
+    preprocess=preprocess,
+    precision=precision,
+  )
+
+
+def _vit_parts(
+  params: Any,
+  config: vit.ViTConfig,
+  *,
+  preprocess: Preprocess,
+  precision: str,
+) -> Parts:
+  """A vision transformer, prepared for the resolution of its preprocessing."""
+  side = preprocess.size
+  grid = vit.patch_grid((side, side), config.patch_size)
+  return Parts(
+    params=vit.prepare(params, config, grid=grid, precision=precision),
+    apply=ViTApply(config, precision),
+    preprocess=preprocess,
+    weights_fingerprint=_fingerprint(params, config),
+  )
+
+
+def _fingerprint(params: Any, config: vit.ViTConfig) -> str:
+  """Identifies every weight and every setting, by name and value."""
+  settings = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(config)
+    if getattr(config, field.name) != field.default
+  }
+  return f"{pretrained.fingerprint(params)} {sorted(settings.items())}"
+
+
+def _at_size(preprocess: Preprocess, size: int) -> Preprocess:
+  """The same preprocessing with a crop of another size."""
+  resize = round(preprocess.resize * size / preprocess.crop)
+  return dataclasses.replace(preprocess, resize=resize, crop=size)
+
+
+def _chosen(preprocess: Preprocess | str | None) -> Preprocess | None:
+  """A preprocessing, where a preset may be given by its name."""
+  if not isinstance(preprocess, str):
+    return preprocess
+  if preprocess not in preprocess_lib.PRESETS:
+    raise ValueError(
+      f"There is no preprocessing {preprocess!r}; there are:"
+      f" {', '.join(preprocess_lib.PRESETS)}."
+    )
+  return preprocess_lib.PRESETS[preprocess]
+
+
+BUILDERS = {
+  "pixels": pixels,
+  "vit_random": vit_random,
+  **{name: published for name in vit.CONFIGS},
+}
+"""For each encoder, a function of its name and options that gives its Parts."""

@@ -1,0 +1,224 @@
+"""Encoders: images in, unit embeddings out.
+
+  encoder = load_encoder("pixels", size=32)
+  embeddings = encoder.encode([image])              # float32 [1, 3072]
+  embeddings = jax.jit(Encoder.forward)(encoder, normalized_pixels)
+
+An encoder is a pytree: its params are its leaves, so they can be placed on a
+mesh and passed to compiled programs, never baked into them as constants.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32
+
+from visual_memory.data.preprocess import Preprocess
+from visual_memory.encoders import builders, vit
+from visual_memory.types import Array
+
+_VERSION = 1
+"""Raised whenever the same weights and pixels begin to give other rows."""
+
+_MAX_ENCODE_BATCH = 32
+"""The most images that `encode` gives to the device at once."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+  """A frozen image encoder; `load_encoder` gives one.
+
+  Attributes:
+    params: the weights, a pytree of arrays (empty where there are none).
+    apply: pure function (params, float32 pixels [B, S, S, 3]) -> [B, D].
+    name: what `load_encoder` calls it.
+    dim: the embedding dimension D.
+    preprocess: from an image of any size to the pixels that `apply` wants.
+    fingerprint: of weights, precision, preprocessing and version. Embeddings
+      with different fingerprints must never be compared.
+  """
+
+  params: Any
+  apply: Callable[..., jax.Array] = dataclasses.field(metadata={"static": True})
+  name: str = dataclasses.field(metadata={"static": True})
+  dim: int = dataclasses.field(metadata={"static": True})
+  preprocess: Preprocess = dataclasses.field(metadata={"static": True})
+  fingerprint: str = dataclasses.field(metadata={"static": True})
+
+  def forward(self, pixels: Float[Array, "B S S 3"]) -> Float32[Array, "B D"]:
+    """Unit embeddings of preprocessed pixels; pure, to be called in a jit.
+
+    A row whose embedding is all zero stays all zero (see `unit_rows`).
+    """
+    return unit_rows(self.apply(self.params, pixels))
+
+  def encode(
+    self, images: Sequence[np.ndarray] | np.ndarray
+  ) -> Float32[np.ndarray, "B D"]:
+    """Unit embeddings of a few images, on the default device.
+
+    Batches are padded to powers of two, so that any number of images compiles
+    at most six programs. For a whole data source use `embed`.
+
+    Args:
+      images: uint8 RGB arrays [H, W, 3]; sizes may differ.
+
+    Raises:
+      ValueError: an image of another type or shape, named by its position.
+    """
+    for position, image in enumerate(images):
+      _check_image(image, position)
+    rows = [np.zeros((0, self.dim), np.float32)]
+    for start in range(0, len(images), _MAX_ENCODE_BATCH):
+      batch = images[start : start + _MAX_ENCODE_BATCH]
+      pixels = np.stack([self.preprocess(image) for image in batch])
+      padded = 1 << (len(batch) - 1).bit_length()
+      pixels = np.pad(pixels, [(0, padded - len(batch))] + [(0, 0)] * 3)
+      output = unit_embeddings(self.apply, self.params, pixels)
+      rows.append(np.asarray(output)[: len(batch)])
+    return np.concatenate(rows)
+
+
+def _check_image(image: np.ndarray, position: int) -> None:
+  """Raises ValueError unless image is uint8 [H, W, 3] and not empty."""
+  if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+    raise ValueError(
+      f"Image {position} is {image.dtype} {image.shape}: images must be uint8"
+      " [H, W, 3], RGB in 0..255. Files: decode_image in data.decoding."
+    )
+  if not image.size:
+    raise ValueError(f"Image {position} has no pixels: {image.shape}.")
+
+
+def unit_rows(rows: Float[Array, "B D"]) -> Float32[Array, "B D"]:
+  """Each row divided by its length, in float32; a zero row stays zero.
+
+  Rows are first divided by their largest entry, so that squares neither
+  overflow nor vanish. Squares are summed in pairs, an order that belongs to D
+  alone: the bits do not depend on the number of rows, as those of a reduction
+  do. A row with NaN or infinity gets NaN.
+  """
+  rows = rows.astype(jnp.float32)
+  largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
+  rows = rows / jnp.where(largest == 0, 1, largest)
+  lengths = jnp.sqrt(_pairwise_sums(rows * rows))
+  return rows / jnp.where(lengths == 0, 1, lengths)
+
+
+def _pairwise_sums(values: Float32[Array, "B D"]) -> Float32[Array, "B 1"]:
+  """The sum of each row by halving: first half plus second half, again."""
+  width = values.shape[-1]
+  padded = 1 << (width - 1).bit_length()
+  values = jnp.pad(values, [(0, 0), (0, padded - width)])
+  while values.shape[-1] > 1:
+    half = values.shape[-1] // 2
+    values = values[:, :half] + values[:, half:]
+  return values
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def unit_embeddings(
+  apply: Callable[..., jax.Array], params: Any, pixels: Array
+) -> jax.Array:
+  """The compiled forward pass; one program serves encoders alike in shape."""
+  return unit_rows(apply(params, pixels))
+
+
+def load_encoder(
+  name: str,
+  *,
+  weights: str | os.PathLike | None = None,
+  precision: str = "float32",
+  preprocess: Preprocess | str | None = None,
+  image_size: int | None = None,
+  **options: Any,
+) -> Encoder:
+  """The encoder of this name.
+
+  Args:
+    name: one of `list_encoders()`.
+    weights: a published checkpoint (a file, or a directory as Hugging Face
+      lays it out); None looks in the cache of downloads, then downloads.
+    precision: "float32", or "bfloat16": faster, with a float32 residual stream.
+    preprocess: in place of the encoder's own, or the name of a preset.
+    image_size: side of the pixels that a published encoder sees, where it is
+      not its usual one.
+    **options: of this encoder alone; see `builders`.
+
+  Raises:
+    ValueError: unknown name or precision, or an argument that this encoder
+      does not have.
+    OSError: the weights are neither here nor to be downloaded; says from where.
+  """
+  if name not in builders.BUILDERS:
+    raise ValueError(
+      f"There is no encoder {name!r}; there are: {', '.join(list_encoders())}."
+    )
+  if precision not in vit.PRECISIONS:
+    raise ValueError(
+      f"precision cannot be {precision!r}; it can be:"
+      f" {', '.join(vit.PRECISIONS)}."
+    )
+  builder = builders.BUILDERS[name]
+  given = {
+    "weights": weights,
+    "preprocess": preprocess,
+    "image_size": image_size,
+    **options,
+  }
+  given = {key: value for key, value in given.items() if value is not None}
+  if precision != "float32":
+    given["precision"] = precision
+  known = list(inspect.signature(builder).parameters)[1:]
+  for key in given:
+    if key not in known:
+      raise ValueError(
+        f"The encoder {name!r} has no option {key!r}; it has:"
+        f" {', '.join(known)}."
+      )
+  return make_encoder(name, builder(name, **given), precision=precision)
+
+
+def list_encoders() -> tuple[str, ...]:
+  """The names that `load_encoder` knows."""
+  return tuple(builders.BUILDERS)
+
+
+def make_encoder(
+  name: str, parts: builders.Parts, *, precision: str = "float32"
+) -> Encoder:
+  """An Encoder from its parts, with its fingerprint and its dimension.
+
+  Args:
+    name: what to call it.
+    parts: weights, forward pass, preprocessing.
+    precision: of the arithmetic; part of the fingerprint.
+  """
+  side = parts.preprocess.size
+  pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  output = jax.eval_shape(parts.apply, parts.params, pixels)
+  identity = {
+    "version": _VERSION,
+    "weights": parts.weights_fingerprint,
+    "precision": precision,
+    "preprocess": parts.preprocess.to_dict(),
+  }
+  digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+  return Encoder(
+    params=parts.params,
+    apply=parts.apply,
+    name=name,
+    dim=output.shape[-1],
+    preprocess=parts.preprocess,
+    fingerprint=f"{name}-{digest.hexdigest()[:24]}",
+  )
