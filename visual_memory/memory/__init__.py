@@ -1,0 +1,1 @@
+"""Labelled embeddings that can be edited."""

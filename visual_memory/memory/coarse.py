@@ -1,0 +1,107 @@
+"""Low-precision copies of rows, with the error that each row makes.
+
+A coarse copy makes the first pass of a search cheaper; the residual length of
+every row is what lets the search certify that nothing was lost. For a row m
+with coarse copy c and a query q with coarse copy p,
+
+  |q.m - p.c| = |q.(m - c) + (q - p).c| <= |q| |m - c| + |q - p| |c|
+
+(Cauchy-Schwarz twice). `residuals` holds |m - c|, rounded up.
+"""
+
+import dataclasses
+import typing
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+"""First-pass precisions; float32 needs no coarse copy."""
+
+_ROUND_UP = 1 + 2**-10
+"""Covers the rounding of the residual's own computation, with room."""
+
+_FRACTIONS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Of the largest entry: what int8's 127 may stand for."""
+
+_SAMPLE_ROWS = 4096
+
+_LARGEST_INT8_DIM = 1 << 15
+"""Up to here, sums of D products of int8 stay below 2**29."""
+
+
+@typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coarse:
+  """A low-precision copy of N rows.
+
+  Attributes:
+    values: bfloat16 or int8, [N, D].
+    scale: row n is approximately values[n] * scale; one number for all rows,
+      so that scores of different rows compare without being scaled, [].
+    residuals: float32 upper bound of the Euclidean error of each row, [N].
+  """
+
+  values: Array
+  scale: Float[Array, ""]
+  residuals: Float[Array, "N"]
+
+
+def scale_for(rows: Float[Array, "N D"], precision: str) -> Float[Array, ""]:
+  """The scale for a memory that begins with these rows.
+
+  Clipping the few largest entries makes the steps of all others finer; the
+  scale is the best for the mean residual of some rows.
+
+  Raises:
+    ValueError: an unknown precision, or int8 with D over 32,768.
+  """
+  if precision == "bfloat16":
+    return jnp.float32(1)
+  if precision != "int8":
+    raise ValueError(
+      f"No coarse copy of precision {precision!r}: choose one of"
+      f" {PRECISIONS[1:]}."
+    )
+  if rows.shape[1] > _LARGEST_INT8_DIM:
+    raise ValueError(
+      f"int8 sums overflow at dimension {rows.shape[1]}: use bfloat16."
+    )
+  largest = jnp.maximum(jnp.max(jnp.abs(rows)), 1e-6) / 127
+  sample = rows[:_SAMPLE_ROWS]
+  scales = [fraction * largest for fraction in _FRACTIONS]
+  errors = [
+    jnp.mean(_residuals(sample, _steps(sample, scale) * scale))
+    for scale in scales
+  ]
+  return jnp.stack(scales)[jnp.argmin(jnp.stack(errors))]
+
+
+def coarsen(
+  rows: Float[Array, "N D"],
+  scale: Float[Array, ""] | Float[Array, "N 1"],
+  precision: str,
+) -> Coarse:
+  """The coarse copy of float32 rows; zero rows stay exactly zero.
+
+  Entries that a given scale (of all rows, or of each) cannot hold are clipped;
+  the residual says so.
+  """
+  if precision == "bfloat16":
+    values = rows.astype(jnp.bfloat16)
+  else:
+    values = _steps(rows, scale).astype(jnp.int8)
+  residuals = _residuals(rows, values.astype(jnp.float32) * scale)
+  return Coarse(values=values, scale=scale, residuals=residuals * _ROUND_UP)
+
+
+def _steps(rows: Array, scale: Array) -> Array:
+  """The nearest int8 values, as float32."""
+  return jnp.clip(jnp.round(rows / scale), -127, 127)
+
+
+def _residuals(rows: Array, copies: Array) -> Float[Array, "N"]:
+  """The Euclidean length of each row's error."""
+  return jnp.sqrt(jnp.sum(jnp.square(rows - copies), axis=1))

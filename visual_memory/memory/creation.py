@@ -1,0 +1,88 @@
+"""How a store begins: nothing is there until its manifest is."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from visual_memory import distributed
+from visual_memory.memory import row_edits
+from visual_memory.memory.row_edits import Metadata
+from visual_memory.memory.storage import journal, manifest, upkeep
+from visual_memory.memory.storage.files import Files, StoreError
+from visual_memory.memory.storage.manifest import Manifest
+from visual_memory.memory.storage.state import State
+from visual_memory.memory.storage.transaction import Transaction
+from visual_memory.types import EmbeddedSet
+
+_CHUNK_BYTES = 8 << 20
+_LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
+_TEXT_CHUNK_BYTES = 1 << 20
+_LOCK_TIMEOUT_S = 10.0
+
+
+def create(
+  files: Files,
+  embedded: EmbeddedSet,
+  *,
+  metadata: Metadata,
+  attributes: Mapping[str, Any] | None,
+  rows_per_chunk: int | None,
+) -> None:
+  """Writes a new store; see Store.create."""
+  dim = embedded.embeddings.shape[1]
+  size = rows_per_chunk or _rows_per_chunk(len(embedded), dim)
+  if size < 1 or size & (size - 1):
+    raise ValueError(f"rows_per_chunk must be a power of two; got {size}.")
+  empty = Manifest(
+    store_id=secrets.token_hex(16),
+    salt=secrets.token_hex(16),
+    generation=0,
+    fingerprint=embedded.fingerprint,
+    dim=dim,
+    class_names=tuple(embedded.class_names),
+    attributes=dict(attributes or {}),
+    rows_per_chunk=size,
+    text_per_chunk=_TEXT_CHUNK_BYTES,
+  )
+  edit = Transaction(State.empty(files, empty))
+  row_edits.add(edit, embedded, metadata)
+  if distributed.is_lead():
+    _make_room(files)
+    upkeep.create_arrays(files, empty)
+  distributed.barrier("store-arrays")
+  edit.write_fresh(slice(jax.process_index(), None, jax.process_count()))
+  distributed.barrier("store-rows")
+  if distributed.is_lead():
+    with files.writer_lock(_LOCK_TIMEOUT_S):
+      edit.commit(fresh_written=True)
+  distributed.barrier("store-manifest")
+
+
+def _make_room(files: Files) -> None:
+  """Checks that a store may be created here; clears an unfinished one.
+
+  Raises:
+    StoreError: there is something else.
+  """
+  unfinished = journal.exists(files)
+  if unfinished:
+    journal.recover(files)
+  if files.size(manifest.KEY):
+    raise StoreError(
+      f"There is a store at {files!r} already: open it with Store.open, or"
+      " delete it first."
+    )
+  if not unfinished and not files.is_empty():
+    raise StoreError(
+      f"{files!r} is not empty and holds no store: choose another place."
+    )
+  upkeep.erase_chunks(files)
+
+
+def _rows_per_chunk(count: int, dim: int) -> int:
+  """A power of two: chunks of 8 MiB, or as large as the rows need."""
+  fitting = 1 << max(0, (_CHUNK_BYTES // (4 * max(1, dim))).bit_length() - 1)
+  needed = 1 << max(0, count - 1).bit_length()
+  return min(max(min(fitting, needed), _LEAST_ROWS), _MOST_ROWS)

@@ -1,0 +1,210 @@
+"""Edits of the rows on the devices: pure functions over sharded arrays.
+
+Every edit names slots. Each device touches only its own rows, nothing is
+gathered, and the number of slots is padded to a power of two, so edits of
+similar size share one compiled program. Row contents are written whole: a
+cleared row is zeros, with label UNLABELED and serial EMPTY.
+"""
+
+import dataclasses
+import functools
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from visual_memory import distributed
+from visual_memory.memory import coarse as coarse_lib
+from visual_memory.types import UNLABELED
+
+EMPTY = -1
+"""The serial of a slot that holds no row."""
+
+_MIN_PADDED = 8
+_SHARDED = PartitionSpec(distributed.DATA)
+
+
+@typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+  """The device arrays of a memory; slot s of each belongs together.
+
+  Attributes:
+    embeddings: float32, zeros in empty slots, [capacity, D].
+    labels: int32, UNLABELED in empty slots, [capacity].
+    serials: int32 order of insertion, EMPTY in empty slots, [capacity].
+    coarse: low-precision copy of the embeddings, or None.
+  """
+
+  embeddings: Float[Array, "N D"]
+  labels: Int[Array, "N"]
+  serials: Int[Array, "N"]
+  coarse: coarse_lib.Coarse | None = None
+
+  @property
+  def mask(self) -> Bool[Array, "N"]:
+    """True where the slot holds a row."""
+    return self.serials >= 0
+
+  @property
+  def precision(self) -> str:
+    """The precision of the first search pass that these rows allow."""
+    return "float32" if self.coarse is None else str(self.coarse.values.dtype)
+
+
+def row_specs(rows: Rows) -> Rows:
+  """How each array of the rows lies on the mesh, for shard_map."""
+  return jax.tree.map(
+    lambda x: PartitionSpec(distributed.DATA) if x.ndim else PartitionSpec(),
+    rows,
+  )
+
+
+def write_rows(
+  rows: Rows,
+  mesh: Mesh,
+  slots: np.ndarray,
+  *,
+  embeddings: np.ndarray,
+  labels: np.ndarray,
+  serials: np.ndarray,
+  donate: bool,
+) -> Rows:
+  """Rows with these slots (distinct, [M]) overwritten by new contents."""
+  slots, embeddings, labels, serials = _pad(
+    rows, slots, embeddings, labels, serials
+  )
+  new = Rows(
+    embeddings=jnp.asarray(embeddings),
+    labels=jnp.asarray(labels),
+    serials=jnp.asarray(serials),
+  )
+  edit = _write_donated if donate else _write
+  return edit(rows, slots, new, mesh=mesh, precision=rows.precision)
+
+
+def clear_rows(
+  rows: Rows, mesh: Mesh, slots: np.ndarray, *, donate: bool
+) -> Rows:
+  """Rows with these slots emptied: no bit of the old contents is kept."""
+  count, dim = len(slots), rows.embeddings.shape[1]
+  return write_rows(
+    rows,
+    mesh,
+    slots,
+    embeddings=np.zeros((count, dim), np.float32),
+    labels=np.full(count, UNLABELED, np.int32),
+    serials=np.full(count, EMPTY, np.int32),
+    donate=donate,
+  )
+
+
+def write_labels(
+  rows: Rows, mesh: Mesh, slots: np.ndarray, labels: np.ndarray, *, donate: bool
+) -> Rows:
+  """Rows with new labels at these slots, sharing no array with the old."""
+  slots, labels = _pad(rows, slots, np.asarray(labels, np.int32))
+  if not donate:
+    rows = jax.tree.map(jnp.copy, rows)
+  new = _relabel(rows.labels, slots, jnp.asarray(labels), mesh=mesh)
+  return dataclasses.replace(rows, labels=new)
+
+
+def _pad(rows: Rows, slots: np.ndarray, *contents: np.ndarray):
+  """Slots and contents padded to a power of two; padding is out of range."""
+  count = len(slots)
+  padded = max(_MIN_PADDED, 1 << (count - 1).bit_length())
+  extra = padded - count
+  slots = np.pad(
+    slots.astype(np.int32), (0, extra), constant_values=len(rows.labels)
+  )
+  widths = [((0, extra),) + ((0, 0),) * (c.ndim - 1) for c in contents]
+  return slots, *(np.pad(c, w) for c, w in zip(contents, widths, strict=True))
+
+
+def _local(slots: Int[Array, "M"], size: int) -> Int[Array, "M"]:
+  """Slots relative to this device's rows; other devices' become `size`."""
+  local = slots - jax.lax.axis_index(distributed.DATA) * size
+  return jnp.where((local >= 0) & (local < size), local, size)
+
+
+def _write_impl(rows, slots, new, *, mesh, precision):
+  if precision != "float32":
+    new = dataclasses.replace(
+      new,
+      coarse=coarse_lib.coarsen(new.embeddings, rows.coarse.scale, precision),
+    )
+
+  def write(rows, slots, new):
+    slots = _local(slots, rows.labels.shape[0])
+    return jax.tree.map(
+      lambda old, value: (
+        old.at[slots].set(value, mode="drop") if old.ndim else old
+      ),
+      rows,
+      new,
+    )
+
+  return jax.shard_map(
+    write,
+    mesh=mesh,
+    in_specs=(row_specs(rows), PartitionSpec(), PartitionSpec()),
+    out_specs=row_specs(rows),
+  )(rows, slots, new)
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+def _relabel(old, slots, labels, *, mesh):
+  def write(old, slots, labels):
+    return old.at[_local(slots, old.shape[0])].set(labels, mode="drop")
+
+  return jax.shard_map(
+    write,
+    mesh=mesh,
+    in_specs=(
+      PartitionSpec(distributed.DATA),
+      PartitionSpec(),
+      PartitionSpec(),
+    ),
+    out_specs=PartitionSpec(distributed.DATA),
+  )(old, slots, labels)
+
+
+_static = ("mesh", "precision")
+_write = jax.jit(_write_impl, static_argnames=_static)
+_write_donated = jax.jit(_write_impl, static_argnames=_static, donate_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh",))
+def _take(rows: Rows, sources: Int[Array, "M"], *, mesh: Mesh) -> Rows:
+  """Rows gathered from these slots; a negative source gives an empty row."""
+  found = sources >= 0
+  empty = Rows(embeddings=0.0, labels=UNLABELED, serials=EMPTY)
+  if rows.coarse is not None:
+    empty = dataclasses.replace(
+      empty, coarse=coarse_lib.Coarse(values=0, scale=0, residuals=0.0)
+    )
+
+  def move(old, default):
+    if not old.ndim:
+      return old
+    new = jnp.take(old, jnp.maximum(sources, 0), axis=0)
+    keep = found.reshape(found.shape + (1,) * (old.ndim - 1))
+    new = jnp.where(keep, new, jnp.asarray(default, old.dtype))
+    return jax.lax.with_sharding_constraint(new, distributed.row_sharding(mesh))
+
+  return jax.tree.map(move, rows, empty)
+
+
+def lay_out(rows: Rows, mesh: Mesh, sources: np.ndarray) -> Rows:
+  """New rows whose slot s holds what was in slot sources[s] (-1: empty).
+
+  Rows move between devices; this is the one edit that costs the whole memory.
+  """
+  return _take(
+    rows, distributed.shard_rows(sources.astype(np.int32), mesh), mesh=mesh
+  )

@@ -1,0 +1,156 @@
+"""Where rows live: positions, slots, and which id is where.
+
+Rows take positions 0, 1, 2, ... in order of insertion. Position p is stored in
+slot (p * stride) mod capacity, with a stride near capacity / golden ratio, so
+any run of consecutive positions is spread evenly over all slots: shards stay
+balanced while a memory fills, and rows that were added class by class do not
+crowd one tile of the search. The map is a bijection, needs no table, and
+depends on the capacity alone.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from visual_memory import distributed
+
+_LEAST_GRANULE = 256
+_FINENESS = 5
+"""A shard's size is rounded up to a multiple of a power of two that is at most
+2**-_FINENESS of it: little is wasted, and the search always finds power-of-two
+tiles that divide it."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def capacity_for(num_rows: int, num_shards: int) -> int:
+  """The least legal capacity (in slots) that holds num_rows."""
+  per_shard = -(-num_rows // num_shards)
+  return distributed.pad_to_multiple(per_shard, granule(per_shard)) * num_shards
+
+
+def granule(rows_per_shard: int) -> int:
+  """The power of two that a shard of about this size is a multiple of."""
+  return max(
+    _LEAST_GRANULE, 1 << max(0, rows_per_shard.bit_length() - 1 - _FINENESS)
+  )
+
+
+def stride_of(capacity: int) -> int:
+  """The stride of a capacity: coprime to it, near capacity / golden ratio."""
+  stride = max(1, round(capacity * _GOLDEN))
+  while math.gcd(stride, capacity) != 1:
+    stride += 1
+  return stride
+
+
+def slots_of(positions: np.ndarray, capacity: int) -> np.ndarray:
+  """The slots (int64) of these positions."""
+  return positions.astype(np.int64) * stride_of(capacity) % capacity
+
+
+def positions_of(slots: np.ndarray, capacity: int) -> np.ndarray:
+  """The positions (int64) stored in these slots: the inverse of slots_of."""
+  if capacity == 1:
+    return np.zeros_like(slots, dtype=np.int64)
+  inverse = pow(stride_of(capacity), -1, capacity)
+  return slots.astype(np.int64) * inverse % capacity
+
+
+class RowTable:
+  """The host's side of a memory: which id is in which slot.
+
+  Attributes:
+    ids: object array, the id of every slot (None where empty), [capacity].
+    next_position: where the next inserted row goes.
+    next_serial: the serial of the next inserted row; serials are never reused.
+    num_rows: live rows.
+  """
+
+  def __init__(  # noqa: D107
+    self,
+    ids: np.ndarray,
+    *,
+    next_position: int,
+    next_serial: int,
+    num_rows: int,
+  ):
+    self.ids = ids
+    self.next_position = next_position
+    self.next_serial = next_serial
+    self.num_rows = num_rows
+    self._slots: dict[str, int] | None = None
+
+  @property
+  def capacity(self) -> int:
+    """The number of slots."""
+    return len(self.ids)
+
+  @property
+  def free(self) -> int:
+    """Positions left before the rows must be laid out anew."""
+    return self.capacity - self.next_position
+
+  @property
+  def slots(self) -> dict[str, int]:
+    """The slot of every id (built at first use)."""
+    if self._slots is None:
+      self._slots = {
+        row_id: slot for slot, row_id in enumerate(self.ids)
+        if row_id is not None
+      }  # fmt: skip
+    return self._slots
+
+  def copy(self) -> "RowTable":
+    """An independent table with the same content."""
+    table = RowTable(
+      self.ids.copy(),
+      next_position=self.next_position,
+      next_serial=self.next_serial,
+      num_rows=self.num_rows,
+    )
+    table._slots = None if self._slots is None else dict(self._slots)
+    return table
+
+  def find(self, ids: Iterable[str]) -> np.ndarray:
+    """The slots of these ids, int64.
+
+    Raises:
+      KeyError: names the ids that are not in the memory.
+    """
+    slots = self.find_or_none(ids)
+    if (slots < 0).any():
+      missing = [i for i, s in zip(ids, slots, strict=True) if s < 0]
+      shown = ", ".join(map(repr, missing[:3]))
+      raise KeyError(
+        f"{len(missing)} of {len(slots)} ids are not in the memory: {shown}"
+        f"{', ...' if len(missing) > 3 else ''}."
+      )
+    return slots
+
+  def find_or_none(self, ids: Iterable[str]) -> np.ndarray:
+    """The slots of these ids, int64; -1 where the memory lacks one."""
+    slots = self.slots
+    return np.array([slots.get(i, -1) for i in ids], dtype=np.int64)
+
+  def append(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Takes the next positions for new ids; their (slots, serials)."""
+    count = len(ids)
+    positions = np.arange(self.next_position, self.next_position + count)
+    slots = slots_of(positions, self.capacity)
+    serials = np.arange(self.next_serial, self.next_serial + count)
+    self.ids[slots] = ids
+    if self._slots is not None:
+      self._slots.update(zip(ids, slots.tolist(), strict=True))
+    self.next_position += count
+    self.next_serial += count
+    self.num_rows += count
+    return slots, serials.astype(np.int32)
+
+  def forget(self, slots: np.ndarray) -> None:
+    """Empties these slots; their positions stay unused until a new layout."""
+    if self._slots is not None:
+      for row_id in self.ids[slots]:
+        del self._slots[row_id]
+    self.ids[slots] = None
+    self.num_rows -= len(slots)

@@ -1,0 +1,320 @@
+"""A memory of labelled embeddings, sharded over devices and editable.
+
+  memory = VisualMemory.from_embedded(embedded)
+  memory = memory.add(more)              # returns a new memory
+  memory = memory.remove(["cat/3.jpg"])
+  memory = memory.relabel(["dog/1.jpg"], ["wolf"])
+
+Edits return a new memory and leave the old one as it was, at the price of a
+copy. With donate=True the new memory takes over the old one's buffers: the
+edit costs only the rows it touches, nothing of the old contents survives on
+the devices, and the old memory can no longer be used.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from visual_memory import distributed
+from visual_memory.memory import building, edits, layout
+from visual_memory.types import UNLABELED, EmbeddedSet, Ids, embedded_set
+
+_GROWTH = 1.5
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VisualMemory:
+  """Labelled unit embeddings on a mesh; build one with `from_embedded`.
+
+  Attributes:
+    rows: the device arrays, row-sharded, with spare capacity.
+    table: the host's map between ids and slots.
+    class_names: one name for each label.
+    fingerprint: the fingerprint of the encoder that made the embeddings.
+    mesh: the devices that hold the rows.
+  """
+
+  rows: edits.Rows
+  table: layout.RowTable = dataclasses.field(metadata={"static": True})
+  class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+  fingerprint: str = dataclasses.field(metadata={"static": True})
+  mesh: Mesh = dataclasses.field(metadata={"static": True})
+
+  @classmethod
+  def from_embedded(
+    cls,
+    embedded: EmbeddedSet,
+    *,
+    mesh: Mesh | None = None,
+    capacity: int | None = None,
+    precision: str = "float32",
+  ) -> "VisualMemory":
+    """A memory holding every row of an EmbeddedSet, in its order.
+
+    Args:
+      embedded: the rows; the same in every process.
+      mesh: the devices to shard over; all of them by default.
+      capacity: slots to reserve, rounded up to whole granules per device; by
+        default 1/32 more than there are rows.
+      precision: of the first pass of a search: "float32", or "bfloat16" or
+        "int8", which keep a coarse copy of the rows beside them. Answers are
+        the same.
+
+    Raises:
+      ValueError: rows that are not finite and unit, repeated ids, labels out
+        of range, or a capacity below the number of rows.
+    """
+    embedded = embedded_set(
+      embedded.embeddings,
+      embedded.labels,
+      embedded.ids,
+      class_names=embedded.class_names,
+      fingerprint=embedded.fingerprint,
+    )
+    mesh = distributed.make_mesh() if mesh is None else mesh
+    count = len(embedded)
+    capacity = building.choose_capacity(count, capacity=capacity, mesh=mesh)
+    table = layout.RowTable(
+      np.full(capacity, None, dtype=object),
+      next_position=0,
+      next_serial=0,
+      num_rows=0,
+    )
+    table.append(embedded.ids)
+    rows = building.rows_from_host(embedded, capacity, mesh)
+    return cls(
+      rows=building.with_precision(rows, precision),
+      table=table,
+      class_names=embedded.class_names,
+      fingerprint=embedded.fingerprint,
+      mesh=mesh,
+    )
+
+  def __len__(self) -> int:
+    """The number of rows."""
+    return self.table.num_rows
+
+  @property
+  def dim(self) -> int:
+    """The embedding dimension D."""
+    return self.rows.embeddings.shape[1]
+
+  @property
+  def capacity(self) -> int:
+    """Slots, empty ones included."""
+    return self.table.capacity
+
+  def check_usable(self) -> None:
+    """Raises ValueError if an edit with donate=True has used this memory up."""
+    if any(array.is_deleted() for array in jax.tree.leaves(self.rows)):
+      raise ValueError(
+        "This memory was deleted by an edit with donate=True: use the memory"
+        " that the edit returned."
+      )
+
+  def embedded(self) -> EmbeddedSet:
+    """All rows as an EmbeddedSet on the host, in order of insertion."""
+    serials = distributed.gather(self.rows.serials)
+    order = _in_serial_order(serials)
+    return EmbeddedSet(
+      embeddings=distributed.gather(self.rows.embeddings)[order],
+      labels=distributed.gather(self.rows.labels)[order],
+      ids=self.table.ids[order],
+      class_names=self.class_names,
+      fingerprint=self.fingerprint,
+    )
+
+  def ids_with_label(self, label: int | str) -> np.ndarray:
+    """The ids of a class (index or name), in order of insertion."""
+    index = self._label_index(label)
+    labels = distributed.gather(self.rows.labels)
+    order = _in_serial_order(distributed.gather(self.rows.serials))
+    return self.table.ids[order[labels[order] == index]]
+
+  def add(
+    self, embedded: EmbeddedSet, *, donate: bool = False
+  ) -> "VisualMemory":
+    """A memory with these rows appended.
+
+    Classes are matched by name; unknown names become new classes at the end.
+    Grows (by half at least, a new layout and one recompilation) when the spare
+    slots are used up.
+
+    Raises:
+      ValueError: another encoder's fingerprint or dimension, an id that is
+        already in the memory, or a row that is not finite and unit.
+    """
+    self._check_addable(embedded)
+    memory = self._with_free(len(embedded), donate=donate)
+    donate = donate or memory is not self  # A fresh layout is ours to reuse.
+    class_names, labels = match_classes(self.class_names, embedded)
+    table = memory.table if donate else memory.table.copy()
+    slots, serials = table.append(embedded.ids)
+    rows = edits.write_rows(
+      memory.rows,
+      self.mesh,
+      slots,
+      embeddings=np.asarray(embedded.embeddings, np.float32),
+      labels=labels,
+      serials=serials,
+      donate=donate,
+    )
+    return dataclasses.replace(
+      memory, rows=rows, table=table, class_names=class_names
+    )
+
+  def remove(self, ids: Ids, *, donate: bool = False) -> "VisualMemory":
+    """A memory without these rows: embedding, label and id are erased.
+
+    Raises:
+      KeyError: names ids that are not in the memory; nothing is removed.
+      ValueError: an id given twice.
+    """
+    slots = self._find_distinct(ids)
+    rows = edits.clear_rows(self.rows, self.mesh, slots, donate=donate)
+    table = self.table if donate else self.table.copy()
+    table.forget(slots)
+    return dataclasses.replace(self, rows=rows, table=table)
+
+  def relabel(
+    self,
+    ids: Ids,
+    labels: Sequence[int | str] | np.ndarray,
+    *,
+    donate: bool = False,
+  ) -> "VisualMemory":
+    """A memory where these rows have new labels (indices or class names).
+
+    Raises:
+      KeyError: ids that are not in the memory.
+      ValueError: an id given twice, or an unknown class.
+    """
+    slots = self._find_distinct(ids)
+    if len(labels) != len(slots):
+      raise ValueError(f"{len(slots)} ids but {len(labels)} labels.")
+    indices = np.array([self._label_index(v) for v in labels], np.int32)
+    rows = edits.write_labels(
+      self.rows, self.mesh, slots, indices, donate=donate
+    )
+    table = self.table if donate else self.table.copy()
+    return dataclasses.replace(self, rows=rows, table=table)
+
+  def subset(self, ids: Ids) -> "VisualMemory":
+    """A memory of these rows alone, keeping their order of insertion."""
+    slots = self._find_distinct(ids)
+    serials = distributed.gather(self.rows.serials)
+    slots = slots[np.argsort(serials[slots])]
+    return self._laid_out(slots, capacity=len(slots))
+
+  def _check_addable(self, embedded: EmbeddedSet) -> None:
+    """Raises ValueError unless every row of the set may be added."""
+    self.check_usable()
+    if embedded.fingerprint != self.fingerprint:
+      raise ValueError(
+        f"The rows come from encoder {embedded.fingerprint!r}, the memory from"
+        f" {self.fingerprint!r}: embed them with the memory's encoder."
+      )
+    embedded_set(
+      embedded.embeddings,
+      embedded.labels,
+      embedded.ids,
+      class_names=embedded.class_names,
+      fingerprint=embedded.fingerprint,
+    )
+    if embedded.embeddings.shape[1] != self.dim:
+      raise ValueError(
+        f"The rows have dimension {embedded.embeddings.shape[1]}, the memory"
+        f" {self.dim}."
+      )
+    present = self.table.find_or_none(embedded.ids) >= 0
+    if present.any():
+      raise ValueError(
+        f"{present.sum()} ids are already in the memory, for example"
+        f" {embedded.ids[np.argmax(present)]!r}: remove them first, or give"
+        " the new rows ids of their own."
+      )
+
+  def _find_distinct(self, ids: Ids) -> np.ndarray:
+    """The slots of ids that must be present and distinct."""
+    self.check_usable()
+    if isinstance(ids, str):
+      raise ValueError(f"ids must be a sequence of ids; got the str {ids!r}.")
+    slots = self.table.find(ids)
+    if len(set(slots.tolist())) != len(slots):
+      raise ValueError("An id was given twice in one edit.")
+    return slots
+
+  def _label_index(self, label: int | str) -> int:
+    """The index of a class given by index or by name."""
+    if isinstance(label, str):
+      if label not in self.class_names:
+        raise ValueError(
+          f"No class {label!r}; the memory's classes are"
+          f" {', '.join(self.class_names[:20])}."
+        )
+      return self.class_names.index(label)
+    if not UNLABELED <= label < len(self.class_names):
+      raise ValueError(
+        f"Label {label} is out of range: there are {len(self.class_names)}"
+        " classes."
+      )
+    return int(label)
+
+  def _with_free(self, count: int, *, donate: bool) -> "VisualMemory":
+    """This memory, or a new layout of it with count positions to spare."""
+    if self.table.free >= count:
+      return self
+    needed = len(self) + count
+    capacity = self.capacity
+    if needed > capacity * (1 - building.SPARE):
+      capacity = max(
+        int(needed * (1 + building.SPARE)), int(capacity * _GROWTH)
+      )
+    serials = distributed.gather(self.rows.serials)
+    memory = self._laid_out(_in_serial_order(serials), capacity=capacity)
+    if donate:
+      for array in jax.tree.leaves(self.rows):
+        array.delete()
+    return memory
+
+  def _laid_out(self, slots: np.ndarray, *, capacity: int) -> "VisualMemory":
+    """A memory of the rows in these slots (in serial order), newly laid out."""
+    capacity = layout.capacity_for(max(capacity, len(slots)), self.mesh.size)
+    targets = layout.slots_of(np.arange(len(slots)), capacity)
+    sources = np.full(capacity, -1, np.int64)
+    sources[targets] = slots
+    ids = np.full(capacity, None, dtype=object)
+    ids[targets] = self.table.ids[slots]
+    table = layout.RowTable(
+      ids,
+      next_position=len(slots),
+      next_serial=self.table.next_serial,
+      num_rows=len(slots),
+    )
+    rows = edits.lay_out(self.rows, self.mesh, sources)
+    return dataclasses.replace(self, rows=rows, table=table)
+
+
+def match_classes(
+  class_names: tuple[str, ...], embedded: EmbeddedSet
+) -> tuple[tuple[str, ...], np.ndarray]:
+  """Class names extended by an EmbeddedSet's, and its labels among them."""
+  if embedded.class_names == class_names:
+    return class_names, embedded.labels.astype(np.int32)
+  position = {name: index for index, name in enumerate(class_names)}
+  for name in embedded.class_names:
+    position.setdefault(name, len(position))
+  lookup = np.array(
+    [position[name] for name in embedded.class_names] + [UNLABELED], np.int32
+  )
+  return tuple(position), lookup[embedded.labels]
+
+
+def _in_serial_order(serials: np.ndarray) -> np.ndarray:
+  """The occupied slots, in order of insertion."""
+  occupied = np.flatnonzero(serials >= 0)
+  return occupied[np.argsort(serials[occupied], kind="stable")]

@@ -1,0 +1,1 @@
+"""The durable store's files: layout, journal, generations."""

@@ -1,0 +1,75 @@
+"""The CRC-32 of a chunk from the CRC-32s of its rows.
+
+A CRC is linear over GF(2): crc(a + b) = crc(a) * x^(8 len(b)) + crc(b), modulo
+the CRC's polynomial. Rows have equal lengths, so neighbors can be joined in
+pairs, pairs in fours and so on, each level with one constant factor. Checking a
+whole chunk then takes one pass over its bytes instead of a call for each row.
+"""
+
+import functools
+
+import numpy as np
+from jaxtyping import UInt32
+
+_POLYNOMIAL = 0xEDB88320  # Bit 31 is the constant term: reflected, as in zlib.
+_ONE = 1 << 31
+
+
+def joined(checksums: UInt32[np.ndarray, "R"], row_bytes: int) -> int:
+  """The CRC-32 of R rows one after the other.
+
+  Args:
+    checksums: of the rows, in order; R is a power of two.
+    row_bytes: the length of every row.
+  """
+  level = 0
+  while len(checksums) > 1:
+    first, second = checksums[0::2], checksums[1::2]
+    checksums = _shifted(first, _tables(row_bytes, level)) ^ second
+    level += 1
+  return int(checksums[0])
+
+
+def _shifted(
+  values: UInt32[np.ndarray, "M"], tables: UInt32[np.ndarray, "4 256"]
+) -> UInt32[np.ndarray, "M"]:
+  """Every value times the tables' factor, one byte at a time."""
+  result = tables[0][values & 0xFF]
+  for byte in range(1, 4):
+    result = result ^ tables[byte][(values >> (8 * byte)) & 0xFF]
+  return result
+
+
+@functools.lru_cache(maxsize=256)
+def _tables(row_bytes: int, level: int) -> np.ndarray:
+  """Products of x^(8 row_bytes 2^level) with every value of every byte."""
+  factor = _power(1 << 23, row_bytes << level)  # 1 << 23 is x^8.
+  columns = [_product(factor, 1 << bit) for bit in range(32)]
+  tables = np.zeros((4, 256), np.uint32)
+  for byte in range(4):
+    for bit in range(8):
+      size = 1 << bit
+      column = np.uint32(columns[8 * byte + bit])
+      tables[byte, size : 2 * size] = tables[byte, :size] ^ column
+  return tables
+
+
+def _power(base: int, exponent: int) -> int:
+  """base^exponent modulo the polynomial."""
+  result = _ONE
+  while exponent:
+    if exponent & 1:
+      result = _product(result, base)
+    base = _product(base, base)
+    exponent >>= 1
+  return result
+
+
+def _product(a: int, b: int) -> int:
+  """a * b modulo the polynomial; both reflected."""
+  result = 0
+  for bit in range(31, -1, -1):
+    if a >> bit & 1:
+      result ^= b
+    b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
+  return result

@@ -1,0 +1,81 @@
+"""Neighbors in a file: compact, exact, readable without pickle.
+
+Ids are not repeated: a neighbor is stored as its place among the memory's ids
+in order of insertion, which the reader supplies again.
+"""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from visual_memory.types import Neighbors
+
+_FORMAT = 1
+
+
+def save_neighbors(
+  path: str | os.PathLike, near: Neighbors, row_ids: np.ndarray
+) -> None:
+  """Writes neighbors; the file appears whole or not at all.
+
+  Args:
+    path: of a .npz file.
+    near: found in a memory that holds row_ids.
+    row_ids: the memory's ids, [N].
+  """
+  place = {row_id: i for i, row_id in enumerate(row_ids)}
+  places = np.array([place[i] for i in near.ids.ravel()], np.int32)
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  with open(temporary, "wb") as file:
+    np.savez(
+      file,
+      format=_FORMAT,
+      memory=_digest(row_ids),
+      places=places.reshape(near.ids.shape),
+      indices=np.asarray(near.indices),
+      labels=np.asarray(near.labels),
+      similarities=np.asarray(near.similarities),
+      num_redone=near.num_redone,
+    )
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
+
+
+def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
+  """The neighbors that `save_neighbors` wrote, for a memory of the same ids.
+
+  Raises:
+    ValueError: the file is broken, of another format, or of other ids.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      content = dict(file)
+  except Exception as error:
+    raise ValueError(
+      f"{path} is not a whole neighbor file ({error}): delete it and search"
+      " again."
+    ) from error
+  if int(content["format"]) != _FORMAT:
+    raise ValueError(f"{path} has format {content['format']}, not {_FORMAT}.")
+  if str(content["memory"]) != _digest(row_ids):
+    raise ValueError(f"{path} belongs to a memory of other rows.")
+  return Neighbors(
+    ids=row_ids[content["places"]],
+    indices=content["indices"],
+    labels=content["labels"],
+    similarities=content["similarities"],
+    num_redone=int(content["num_redone"]),
+  )
+
+
+def _digest(row_ids: np.ndarray) -> str:
+  """A hash of ids in order."""
+  digest = hashlib.sha256()
+  for row_id in row_ids:
+    digest.update(row_id.encode("utf-8", "surrogateescape") + b"\0")
+  return digest.hexdigest()

@@ -1,0 +1,207 @@
+"""Exact search over rows on disk, larger than memory.
+
+  blocks = row_blocks.ArrayBlocks.from_directory("rows", block_rows=65_536)
+  near = streaming.search(queries, row_blocks.in_order(blocks), k=100)
+
+The answer is that of `exact.search` over all rows at once. Two blocks are in
+memory at a time: one is searched while a thread reads the next. The k-th
+similarity found so far tells the search of a block what it need not find.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from visual_memory import distributed
+from visual_memory.memory import edits, layout
+from visual_memory.memory.building import with_precision
+from visual_memory.retrieval import attempts, certified, exact
+from visual_memory.retrieval.row_blocks import Block, strings
+from visual_memory.types import UNLABELED, Array, Neighbors, check_unit_rows
+
+
+def search(
+  queries: Float[Array, "Q D"],
+  blocks: Iterable[Block],
+  *,
+  k: int,
+  exclude_self: Sequence[str] | np.ndarray | None = None,
+  mesh: Mesh | None = None,
+  precision: str = "float32",
+) -> Neighbors:
+  """The k nearest rows of each query, over all blocks.
+
+  Args:
+    queries: float32, finite, the same in every process, [Q, D].
+    blocks: the rows; ids and serials are unique over all of them. No block
+      has more rows than the first, whose size decides what is compiled.
+    k: neighbors per query.
+    exclude_self: the id of each query, [Q]: the row with that id is not
+      returned for it.
+    mesh: the devices that each block is sharded over; all by default.
+    precision: of the first pass over each block: "float32", "bfloat16" or
+      "int8". Answers are the same.
+
+  Returns:
+    Neighbors, on the host; `indices` count the rows in the order of blocks,
+    `num_redone` the second attempts over all blocks.
+
+  Raises:
+    ValueError: fewer than k rows to find, rows that are not finite and unit,
+      queries of another dimension, or a block larger than the first.
+  """
+  mesh = distributed.make_mesh() if mesh is None else mesh
+  if exclude_self is not None and len(exclude_self) != len(queries):
+    raise ValueError(
+      f"exclude_self has {len(exclude_self)} ids for {len(queries)} queries."
+    )
+  if k < 1:
+    raise ValueError(f"k = {k}: choose k from 1 to the number of rows.")
+  best = _Best(len(queries), k)
+  for placed in _one_ahead(_place_all(blocks, mesh, precision)):
+    if not placed.first:
+      queries = exact.check_queries(queries, placed.rows.embeddings.shape[1])
+    found, redone = attempts.answer(
+      queries,
+      placed.rows,
+      placed.excluded(exclude_self, len(queries)),
+      mesh=mesh,
+      k=k,
+      floor=best.found.similarities[:, -1],
+    )
+    best.add(found, redone, placed)
+  return best.neighbors()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Placed:
+  """A block on the devices, spread over slots as a memory's rows are.
+
+  Attributes:
+    rows: the device arrays, empty slots included.
+    ids: object array [B].
+    first: rows in earlier blocks.
+  """
+
+  rows: edits.Rows
+  ids: np.ndarray
+  first: int
+
+  @property
+  def capacity(self) -> int:
+    """Slots."""
+    return len(self.rows.labels)
+
+  def excluded(self, ids, count: int) -> Int[np.ndarray, "Q"]:
+    """The slot of the row that each query must not find, or -1."""
+    if ids is None:
+      return np.full(count, -1, np.int32)
+    position = {row_id: index for index, row_id in enumerate(self.ids)}
+    positions = np.array([position.get(i, -1) for i in ids], np.int64)
+    slots = layout.slots_of(positions, self.capacity)
+    return np.where(positions < 0, -1, slots).astype(np.int32)
+
+  def indices(self, slots: np.ndarray) -> Int[np.ndarray, "Q k"]:
+    """Positions among the rows of all blocks; -1 stays -1."""
+    positions = layout.positions_of(slots, self.capacity) + self.first
+    return np.where(slots < 0, -1, positions).astype(np.int32)
+
+
+def _place_all(
+  blocks: Iterable[Block], mesh: Mesh, precision: str
+) -> Iterator[_Placed]:
+  """Every block, read, checked and put on the devices in one fixed shape."""
+  first = most = 0
+  for block in blocks:
+    most = most or len(block)
+    if len(block) > most:
+      raise ValueError(
+        f"A block has {len(block)} rows and the first has {most}: no block may"
+        " be larger than the first."
+      )
+    ids = strings(block.ids)
+    check_unit_rows(np.asarray(block.embeddings), ids)
+    rows = _place(block, layout.capacity_for(most, mesh.size), mesh)
+    rows = with_precision(rows, precision)
+    yield _Placed(rows=rows, ids=ids, first=first)
+    first += len(block)
+
+
+def _place(block: Block, capacity: int, mesh: Mesh) -> edits.Rows:
+  """The rows of a block in the slots of a memory of this capacity."""
+  slots = layout.slots_of(np.arange(len(block)), capacity)
+
+  def put(values, default, dtype):
+    padded = np.full((capacity, *values.shape[1:]), default, dtype)
+    padded[slots] = values
+    return distributed.shard_rows(padded, mesh)
+
+  return edits.Rows(
+    embeddings=put(block.embeddings, 0, np.float32),
+    labels=put(block.labels, UNLABELED, np.int32),
+    serials=put(block.serials, edits.EMPTY, np.int32),
+  )
+
+
+def _one_ahead(items: Iterator[_Placed]) -> Iterator[_Placed]:
+  """The items; while one is used, a thread makes the next."""
+  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+    upcoming = pool.submit(next, items, None)
+    while (item := upcoming.result()) is not None:
+      upcoming = pool.submit(next, items, None)
+      yield item
+      del item
+
+
+class _Best:
+  """The k best rows of each query over the blocks so far."""
+
+  def __init__(self, num_queries: int, k: int):
+    self.found = jax.device_get(certified.nothing(num_queries, k))
+    self._k = k
+    self._indices: list[np.ndarray] = []  # Of every row that ever was found,
+    self._ids: list[np.ndarray] = []  # with its id, ascending.
+    self._num_rows = 0
+    self._num_redone = 0
+
+  def add(self, found: certified.Found, redone: int, placed: _Placed) -> None:
+    """Merges what a block's search found; slots become indices."""
+    found = dataclasses.replace(found, slots=placed.indices(found.slots))
+    self.found = jax.device_get(_merge(self.found, found, k=self._k))
+    new = np.unique(self.found.slots[self.found.slots >= placed.first])
+    self._indices.append(new)
+    self._ids.append(placed.ids[new - placed.first])
+    self._num_rows = placed.first + len(placed.ids)
+    self._num_redone += redone
+
+  def neighbors(self) -> Neighbors:
+    """What was found, after the last block."""
+    if (self.found.slots < 0).any() or self._num_rows < self._k:
+      raise ValueError(
+        f"k = {self._k}, but the blocks have {self._num_rows} rows (a query's"
+        " own row is left out under exclude_self): choose a smaller k."
+      )
+    indices, ids = np.concatenate(self._indices), np.concatenate(self._ids)
+    return Neighbors(
+      ids=ids[np.searchsorted(indices, self.found.slots)],
+      indices=self.found.slots,
+      labels=self.found.labels,
+      similarities=self.found.similarities,
+      num_redone=self._num_redone,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _merge(
+  old: certified.Found, new: certified.Found, *, k: int
+) -> certified.Found:
+  """The k best of both."""
+  both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), old, new)
+  return certified.best(both, k)

@@ -1,0 +1,1 @@
+"""From neighbors to predictions."""
