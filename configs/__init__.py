@@ -1,0 +1,1 @@
+"""One config per experiment; each has a `smoke` form."""

@@ -1,0 +1,43 @@
+"""Image encoders against torch, fp32 on two CPU cores or bf16 on a GPU.
+
+  python -m experiments.benchmark_encoders \\
+      --config=configs/benchmark_encoders.py --workdir=DIR
+
+About two minutes on two CPU cores; torch and transformers must be installed.
+Expected on two AVX-512 cores: see experiments/results.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The config; `smoke` is one round of two peers, `gpu` is for one GPU."""
+  if arg not in ("", "smoke", "gpu"):
+    raise ValueError(
+      f"Unknown form {arg!r}: leave it out, or say smoke or gpu."
+    )
+  config = ml_collections.ConfigDict()
+  config.models = ("dinov2_vits14",)
+  config.image_size = 224
+  config.batch_sizes = (16,)
+  config.precision = "float32"
+  config.threads = 2
+  config.num_rounds = 9
+  config.peers = (
+    "visual_memory_device_per_core",
+    "visual_memory",
+    "torch",
+    "torch_avx512",
+    "gemm",
+  )
+  if arg == "smoke":
+    config.image_size = 28
+    config.batch_sizes = (2,)
+    config.num_rounds = 1
+    config.peers = ("visual_memory", "torch")
+  if arg == "gpu":
+    config.models = ("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14")
+    config.batch_sizes = (256,)
+    config.precision = "bfloat16"
+    config.peers = ("visual_memory", "torch_compile", "torch", "gemm")
+  return config

@@ -1,0 +1,54 @@
+"""Exact search against its peers, at the sizes where it matters.
+
+  make bench
+
+About 20 minutes on two CPU cores; the memory of the largest case times the
+number of its peers must fit (1.3 million rows of 384 are 2 GB each). Expected
+on two AVX-512 cores at the base case: see experiments/results.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The config; `smoke` times three peers on a few rows."""
+  if arg not in ("", "smoke"):
+    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
+  smoke = arg == "smoke"
+  config = ml_collections.ConfigDict()
+  config.rows = "clustered" if smoke else "cifar10"  # Or clustered.
+  config.base = dict(num_rows=327_680, dim=384, num_queries=512, k=100)
+  config.sweeps = dict(
+    num_rows=(20_480, 81_920, 327_680, 1_310_720),
+    dim=(128, 384, 1024),
+    num_queries=(1, 64, 512, 2048),
+    k=(1, 10, 100),
+  )
+  config.peers = (
+    "visual_memory_float32",
+    "visual_memory_int8",
+    "faiss_flat_tuned",
+    "faiss_flat",
+    "numpy_argpartition",
+    "sklearn_brute",
+    "scann_brute",
+    "usearch_exact",
+    "lax_top_k",
+    "gemm",
+  )
+  config.most_rows = dict(  # Beyond, a peer is left out: too slow, or too big.
+    numpy_argpartition=327_680,
+    sklearn_brute=327_680,
+    scann_brute=327_680,
+    usearch_exact=81_920,
+    lax_top_k=327_680,
+    faiss_flat=327_680,
+  )
+  config.threads = 2
+  config.num_rounds = 5
+  if smoke:
+    config.base = dict(num_rows=2000, dim=32, num_queries=16, k=10)
+    config.sweeps = dict(num_rows=(1000, 2000))
+    config.peers = ("visual_memory_float32", "numpy_argpartition", "gemm")
+    config.num_rounds = 2
+  return config

@@ -1,0 +1,83 @@
+"""A memory of your own images, evaluated and explained.
+
+  python -m experiments.launch --config=configs/evaluate.py \\
+      --config.memory.options.path=photos.zip --workdir=work/photos
+
+`photos.zip` (or a folder) has one directory of images for each class; with
+`train` and `test` directories above them, name the splits:
+
+      --config.memory.options.split=train \\
+      --config.data.source=folder --config.data.options.path=photos.zip \\
+      --config.data.options.split=test
+
+Without `data`, each image of the memory is classified by the others. Minutes
+for some ten thousand images on a laptop; what to expect depends on the images.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The config; `smoke` evaluates a part of the bundled digits."""
+  config = ml_collections.ConfigDict()
+  config.experiment = "evaluate"
+  config.title = "Evaluation"
+  config.seed = 0  # Of the tuning split.
+  config.cache_dir = ""  # Embeddings and neighbors; by default the workdir's.
+
+  config.encoder = ml_collections.ConfigDict()
+  config.encoder.name = "pixels"
+  config.encoder.weights = config_dict.placeholder(str)
+  config.encoder.precision = "float32"
+  config.encoder.preprocess = config_dict.placeholder(str)
+  config.encoder.image_size = config_dict.placeholder(int)
+  config.encoder.options = ml_collections.ConfigDict()
+
+  config.memory = _source("folder")
+  config.data = _source("")
+
+  config.embed = ml_collections.ConfigDict()
+  config.embed.batch_size = config_dict.placeholder(int)  # Per device.
+  config.embed.num_workers = config_dict.placeholder(int)
+
+  config.retrieval = ml_collections.ConfigDict()
+  config.retrieval.precision = "float32"  # Of the first pass; answers agree.
+
+  config.voting = ml_collections.ConfigDict()
+  config.voting.voters = ("plurality", "distance", "softmax", "rank")
+  config.voting.ks = (1, 2, 3, 5, 10, 20, 50, 100)
+  config.voting.exponent = 1.0  # distance: exp(-exponent * distance)
+  config.voting.temperature = 0.07  # softmax
+  config.voting.offset = 2.0  # rank: 1 / (offset + rank)
+  config.voting.voter = ""  # To quote; empty: chosen on tuning rows.
+  config.voting.k = 0
+  config.voting.tune_fraction = 0.1  # Of the memory's rows.
+
+  config.gallery = ml_collections.ConfigDict()
+  config.gallery.right = 12
+  config.gallery.wrong = 24
+
+  if arg == "smoke":
+    config.memory.source = config.data.source = "digits"
+    config.memory.options.split = "train"
+    config.data.options.split = "test"
+    config.encoder.options.size = 8
+    config.voting.ks = (1, 10)
+    config.gallery.right = config.gallery.wrong = 2
+  elif arg:
+    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
+  return config
+
+
+def _source(name: str) -> ml_collections.ConfigDict:
+  """A data source: its name, options (None: not given), classes (all)."""
+  section = ml_collections.ConfigDict()
+  section.source = name
+  section.classes = ()
+  section.options = ml_collections.ConfigDict()
+  section.options.path = config_dict.placeholder(str)
+  section.options.split = config_dict.placeholder(str)
+  section.options.dataset = config_dict.placeholder(str)
+  section.options.data_dir = config_dict.placeholder(str)
+  return section

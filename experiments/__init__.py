@@ -1,0 +1,1 @@
+"""Thin scripts that wire the library into experiments."""

@@ -1,0 +1,93 @@
+"""Tables as Markdown and CSV: accuracies in percent with one decimal.
+
+accuracy_table(results.accuracy).markdown()
+sweep_table([{"voting.k": 1, "accuracy": 0.41}]).csv()
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+  """Rows of text under a header; every row is as long as the header."""
+
+  header: tuple[str, ...]
+  rows: tuple[tuple[str, ...], ...]
+
+  def markdown(self) -> str:
+    """The table in Markdown; every column but the first is right-aligned."""
+    marks = ["---"] + ["---:"] * (len(self.header) - 1)
+    lines = [
+      "| " + " | ".join(map(_in_markdown, row)) + " |"
+      for row in (self.header, tuple(marks), *self.rows)
+    ]
+    return "\n".join(lines) + "\n"
+
+  def csv(self) -> str:
+    """The table as comma-separated values, quoted where needed."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([self.header, *self.rows])
+    return buffer.getvalue()
+
+
+def percent(fraction: float | None) -> str:
+  """A fraction in percent with one decimal; empty for None."""
+  return "" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def accuracy_table(accuracy: Mapping[str, Mapping[int, float]]) -> Table:
+  """One row per voter, one column per k, in percent.
+
+  Args:
+    accuracy: fractions by voter, then by k; a missing k is an empty cell.
+  """
+  ks = all_ks(accuracy)
+  return Table(
+    header=("voter", *(f"k={k}" for k in ks)),
+    rows=tuple(
+      (voter, *(percent(values.get(k)) for k in ks))
+      for voter, values in accuracy.items()
+    ),
+  )
+
+
+def sweep_table(
+  records: Sequence[Mapping[str, Any]], *, fractions: Sequence[str] = ()
+) -> Table:
+  """One row per record, one column per key in order of first appearance.
+
+  Args:
+    records: what was set and what came out, by name.
+    fractions: the keys whose values are fractions, written in percent.
+  """
+  header = tuple(dict.fromkeys(key for record in records for key in record))
+  show = lambda key, value: (
+    percent(value) if key in fractions else _number(value)
+  )
+  return Table(
+    header=tuple(f"{key} (%)" if key in fractions else key for key in header),
+    rows=tuple(
+      tuple(show(key, record.get(key)) for key in header) for record in records
+    ),
+  )
+
+
+def all_ks(accuracy: Mapping[str, Mapping[int, float]]) -> list[int]:
+  """Every k that any voter was asked at, in order."""
+  return sorted({k for values in accuracy.values() for k in values})
+
+
+def _number(value: Any) -> str:
+  """A value in a cell: floats to six digits, None as nothing."""
+  if value is None:
+    return ""
+  return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _in_markdown(cell: str) -> str:
+  """A cell that breaks neither the row nor the table."""
+  return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

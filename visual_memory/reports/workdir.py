@@ -1,0 +1,203 @@
+"""The directory of one run: its config, environment, metrics and DONE marker.
+
+  workdir = open_workdir("runs/digits", config)   # or resumes it
+  if not workdir.finished:
+    workdir.write_env(mesh=mesh)
+    workdir.log(step=1, loss=0.7)
+    ...
+    workdir.finish()
+
+A workdir belongs to one config for ever: opening it with another one is an
+error, so no result is overwritten by a different experiment. In a run of
+several processes everyone may open it; only the lead process writes.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+import visual_memory
+from visual_memory import distributed
+from visual_memory.reports import files
+
+_PACKAGES = (
+  "visual_memory",
+  "jax",
+  "jaxlib",
+  "flax",
+  "numpy",
+  "optax",
+  "orbax-checkpoint",
+  "pillow",
+  "tensorstore",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workdir:
+  """An open workdir; make one with `open_workdir`.
+
+  Attributes:
+    path: the directory.
+    lead: whether this process writes.
+  """
+
+  path: pathlib.Path
+  lead: bool
+
+  @property
+  def finished(self) -> bool:
+    """Whether the run that this directory holds came to its end."""
+    return (self.path / "DONE").exists()
+
+  def log(self, **metrics: Any) -> None:
+    """Appends one line to metrics.jsonl (numbers that are NaN are strings).
+
+    A resumed run may log a step again: the later line counts.
+    """
+    if self.lead:
+      with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(files.plain(metrics)) + "\n")
+
+  def metrics(self) -> list[dict[str, Any]]:
+    """Every line of metrics.jsonl so far, in order."""
+    path = self.path / "metrics.jsonl"
+    if not path.exists():
+      return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+  def write_env(
+    self, *, mesh: Mesh | None = None, command: Sequence[str] | None = None
+  ) -> dict[str, Any]:
+    """Writes env.json, and returns it: see `environment`."""
+    env = environment(mesh=mesh, command=command)
+    if self.lead:
+      files.write_json(self.path / "env.json", env)
+    return env
+
+  def finish(self) -> None:
+    """Leaves the DONE marker: every file of the run is in place."""
+    if self.lead:
+      files.write_text(self.path / "DONE", "done\n")
+
+
+def open_workdir(
+  path: str | os.PathLike,
+  config: Mapping[str, Any],
+  *,
+  lead: bool | None = None,
+) -> Workdir:
+  """The workdir at this path, made if absent, resumed if it is this config's.
+
+  Args:
+    path: a directory; parents are made too.
+    config: plain nested values (`ConfigDict.to_dict()`).
+    lead: whether this process writes; by default `distributed.is_lead()`.
+
+  Raises:
+    ValueError: it belongs to another config; lists the differing keys with
+      both values. Nothing has been written then.
+  """
+  workdir = Workdir(
+    path=pathlib.Path(path),
+    lead=distributed.is_lead() if lead is None else lead,
+  )
+  config = files.plain(config)
+  config_path = workdir.path / "config.json"
+  if config_path.exists():
+    files.refuse_other_config(path, files.read_json(config_path), config)
+  elif workdir.lead:
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    files.write_json(config_path, config)
+  if workdir.lead:
+    _drop_torn_line(workdir.path / "metrics.jsonl")
+  return workdir
+
+
+def environment(
+  *, mesh: Mesh | None = None, command: Sequence[str] | None = None
+) -> dict[str, Any]:
+  """What a run depends on beside its config and data.
+
+  Args:
+    mesh: the devices it uses; all of this run's devices by default.
+    command: the words of the command line; by default this process's own.
+
+  Returns:
+    command, commit (None outside a checkout) and whether it was modified,
+    versions, platform, devices and processes: plain JSON values.
+  """
+  mesh = distributed.make_mesh() if mesh is None else mesh
+  devices = mesh.devices.ravel()
+  return {
+    "command": shlex.join(_own_command() if command is None else command),
+    **_commit(),
+    "python": platform.python_version(),
+    "versions": {name: _version(name) for name in _PACKAGES},
+    "platform": platform.platform(),
+    "cpu_count": os.cpu_count(),
+    "mesh": {name: int(size) for name, size in mesh.shape.items()},
+    "devices": sorted({device.device_kind for device in devices}),
+    "num_devices": len(devices),
+    "num_processes": jax.process_count(),
+  }
+
+
+def _own_command() -> list[str]:
+  """This process's command line, `python -m` put back where it was used."""
+  spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+  if spec is not None:
+    return ["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+  return ["python", *sys.argv]
+
+
+def _version(package: str) -> str | None:
+  """The installed version, or None."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> dict[str, Any]:
+  """The git commit this package is checked out at, if it is."""
+  root = pathlib.Path(visual_memory.__file__).resolve().parents[1]
+
+  def git(*words: str) -> str:
+    return subprocess.run(
+      ["git", "-C", str(root), *words],
+      capture_output=True,
+      text=True,
+      timeout=30,
+      check=True,
+    ).stdout.strip()
+
+  try:
+    # An installed copy may lie inside a checkout of something else.
+    if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+      return {"commit": None, "modified": None}
+    modified = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "modified": bool(modified)}
+  except (OSError, subprocess.SubprocessError):
+    return {"commit": None, "modified": None}
+
+
+def _drop_torn_line(path: pathlib.Path) -> None:
+  """Cuts what a killed process left after the last whole line."""
+  if not path.exists():
+    return
+  with open(path, "r+b") as file:
+    text = file.read()
+    file.truncate(text.rfind(b"\n") + 1)
