@@ -1,0 +1,37 @@
+"""Eight simulated CPU devices and strict shapes, before anything runs."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA_ROOT = os.environ.get(
+  "VISUAL_MEMORY_DATA",
+  os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data"),
+)
+
+
+@pytest.fixture(scope="session")
+def data_file():
+  """A function from a file name in VISUAL_MEMORY_DATA to its path, or skip."""
+
+  def find(name):
+    path = os.path.join(DATA_ROOT, name)
+    if not os.path.exists(path):
+      pytest.skip(f"{name} is not under VISUAL_MEMORY_DATA ({DATA_ROOT})")
+    return path
+
+  return find
+
+
+@pytest.fixture(params=[1, 8])
+def mesh(request):
+  """A mesh of one device, then of eight."""
+  from visual_memory import distributed
+
+  return distributed.make_mesh(request.param)

@@ -1,0 +1,193 @@
+"""The repository's own rules: who may import whom, sizes, and what is left."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+FOLDERS = ("visual_memory", "configs", "experiments", "tests", "third_party")
+FILES = sorted(
+  path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
+) + sorted(ROOT.glob("*.py"))
+PRODUCT = [path for path in FILES if path.relative_to(ROOT).parts[0] != "tests"]
+
+# Every layer may import itself and the layers below it.
+LAYERS = (
+  ("experiments", "cli"),
+  ("reports",),
+  ("analysis", "adaptation", "pretraining"),
+  ("voting", "retrieval"),
+  ("memory",),
+  ("encoders",),
+  ("data",),
+  ("procedural",),
+  ("types", "distributed", "checkpoints", "progress"),
+)
+LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}
+
+# Where each heavy package may be imported: folders, or files.
+HOMES = {
+  "flax": ("encoders/", "pretraining/", "adaptation/"),
+  "optax": ("pretraining/", "adaptation/"),
+  "orbax": ("checkpoints.py",),
+  "tensorstore": ("memory/",),
+  "tensorflow_datasets": ("data/",),
+  "grain": ("data/", "pretraining/"),
+  "scann": ("retrieval/scann.py",),
+  "moderngl": ("procedural/glsl.py",),
+  "matplotlib": ("reports/",),
+  "transformers": ("adaptation/", "experiments/encoder_peers.py"),
+  "ml_collections": ("configs/", "experiments/"),
+  "absl": ("experiments/",),
+}
+FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
+PEERS = ("experiments/encoder_peers.py",)
+"""Files that time other libraries, and so import them."""
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
+MACHINE_PATHS = re.compile(r"""["'\s=](/(?:ho""" r"""me|root|work|Users)/)""")
+
+
+def name_of(path):
+  return str(path.relative_to(ROOT))
+
+
+def home_of(path):
+  """Where a file stands: its path without the package's folder."""
+  return name_of(path).removeprefix("visual_memory/")
+
+
+def imports_of(path, *, at_import_only=False):
+  """The modules that a file imports, as dotted names."""
+  tree = ast.parse(path.read_text(encoding="utf-8"))
+  nodes = tree.body if at_import_only else ast.walk(tree)
+  for node in nodes:
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"{name_of(path)}: relative import"
+      # `from visual_memory import types` imports visual_memory.types.
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(module):
+  """The layer of a module of this repository, or None."""
+  parts = module.split(".")
+  if parts[0] == "visual_memory":
+    return parts[1] if len(parts) > 1 and parts[1] in LEVEL else None
+  return parts[0] if parts[0] in LEVEL else None
+
+
+def layer_of_file(path):
+  parts = path.relative_to(ROOT).with_suffix("").parts
+  if parts[0] == "visual_memory":
+    return parts[1] if parts[1] in LEVEL else None
+  return parts[0] if parts[0] in LEVEL else None
+
+
+def wrong_directions(layer, modules):
+  """The imports that point upwards, or sideways between layers."""
+  for module in modules:
+    other = layer_of(module)
+    if other is None or other == layer:
+      continue
+    if LEVEL[other] > LEVEL[layer] or other in ("experiments", "cli"):
+      yield module
+
+
+# The store's public class is one page of documented, thin methods.
+LONGER = {"visual_memory/memory/store.py": 450}
+
+
+def test_there_are_files():
+  assert len(PRODUCT) > 50
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_file_parses_and_is_of_readable_size(path):
+  text = path.read_text(encoding="utf-8")
+  compile(text, str(path), "exec")
+  if path in PRODUCT:
+    most = LONGER.get(name_of(path), 350)
+    assert text.count("\n") <= most, f"over {most} lines: split it"
+
+
+def test_every_package_file_has_a_layer():
+  outside = {"__init__"}
+  for path in (ROOT / "visual_memory").rglob("*.py"):
+    first = path.relative_to(ROOT / "visual_memory").with_suffix("").parts[0]
+    assert first in LEVEL or first in outside, name_of(path)
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_imports_point_downwards(path):
+  layer = layer_of_file(path)
+  if layer is not None:
+    assert not list(wrong_directions(layer, imports_of(path)))
+
+
+def test_an_import_that_points_upwards_is_found():
+  modules = ["visual_memory.voting.vote", "jax", "visual_memory.types"]
+  assert list(wrong_directions("memory", modules)) == modules[:1]
+  assert list(wrong_directions("reports", modules)) == []
+  assert list(wrong_directions("voting", ["experiments.launch"]))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_nothing_imports_experiments_configs_or_cli(path):
+  if name_of(path).startswith(("experiments/", "configs/")):
+    return  # Launchers load configs; a config may build on another.
+  for module in imports_of(path):
+    assert module.split(".")[0] not in ("experiments", "configs", "tests")
+    assert not module.startswith("visual_memory.cli")
+
+
+@pytest.mark.parametrize(
+  "path", sorted((ROOT / "configs").glob("*.py")), ids=name_of
+)
+def test_configs_are_data(path):
+  allowed = {"ml_collections", "configs", "os"}  # os: where the data is.
+  for module in imports_of(path):
+    assert module.split(".")[0] in allowed, module
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_heavy_packages_stay_in_their_homes(path):
+  for module in imports_of(path):
+    package = module.split(".")[0]
+    if name_of(path) not in PEERS:
+      assert package not in FOREIGN, f"{module}: not in product code"
+    homes = HOMES.get(package)
+    if homes is not None:
+      at_home = home_of(path).startswith(homes)
+      assert at_home, f"{module} is imported outside of {', '.join(homes)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_is_unfinished_or_of_one_machine(path):
+  text = path.read_text(encoding="utf-8")
+  assert not UNFINISHED.search(text)
+  assert not MACHINE_PATHS.search(text)
+
+
+def test_the_base_install_imports_no_optional_package():
+  optional = {
+    "scann",
+    "moderngl",
+    "matplotlib",
+    "tensorflow_datasets",
+    "grain",
+    "sklearn",
+    "transformers",
+    "tensorboardX",
+  }
+  for path in PRODUCT:
+    if name_of(path).startswith("visual_memory/"):
+      eager = {m.split(".")[0] for m in imports_of(path, at_import_only=True)}
+      assert not eager & optional, name_of(path)
+
+
+def test_no_file_is_called_by_what_everything_is():
+  vague = {"utils", "util", "common", "helpers", "base", "misc"}
+  assert not [name_of(p) for p in FILES if p.stem in vague]

@@ -1,0 +1,237 @@
+"""The first pass: what it keeps, and that its bound holds for all the rest."""
+
+import dataclasses
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import memory_cases as cases
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from visual_memory import distributed
+from visual_memory.memory.coarse import PRECISIONS
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.retrieval import certified, first_pass, tiling
+
+DIM = 16
+
+
+def integers(shape, seed=0):
+  values = np.random.default_rng(seed).integers(-(2**28), 2**28, shape)
+  return values.astype(np.int32)
+
+
+def floats(shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [integers, floats])
+@pytest.mark.parametrize("block", [2, 4, 16])
+def test_keeps_the_two_best_of_every_block_and_their_places(make, block):
+  scores = make((5, 96 * block))
+  best, second = jax.jit(first_pass.two_best_per_block, static_argnums=1)(
+    jnp.asarray(scores), block
+  )
+  blocks = scores.reshape(5, block, 96)
+  order = np.argsort(-(blocks.astype(np.float64)), axis=1)
+  for rank, kept in enumerate((np.asarray(best), np.asarray(second))):
+    place = kept.view(np.int32) & (block - 1)
+    assert (place == order[:, rank]).mean() > 0.999  # Low bits may tie.
+    true = np.take_along_axis(blocks, place[:, None], axis=1)[:, 0]
+    if make is integers:
+      assert (kept - place == true & ~(block - 1)).all()
+    else:
+      np.testing.assert_allclose(kept, true, rtol=block * 2.0**-23)
+  assert (best >= second).all()
+
+
+@pytest.mark.parametrize("width, count", [(60, 7), (4096, 3), (4096, 900)])
+def test_largest_finds_the_largest(width, count):
+  values = floats((4, width))
+  values[1] = 0.5  # All equal.
+  found, columns = jax.jit(first_pass.largest, static_argnums=1)(values, count)
+  np.testing.assert_array_equal(found, -np.sort(-values, axis=1)[:, :count])
+  np.testing.assert_array_equal(
+    np.take_along_axis(values, np.asarray(columns), axis=1), found
+  )
+  assert all(len(set(row)) == count for row in np.asarray(columns).tolist())
+
+
+@functools.partial(jax.jit, static_argnames="sizes")
+def list_candidates(queries, rows, sizes):
+  prepared = first_pass.prepare(queries, rows)
+  found, bound = first_pass.candidates(prepared, rows, jnp.int32(0), sizes)
+  return found, bound, first_pass.scores(prepared, rows, masked=False), prepared
+
+
+def canonical(queries, rows):
+  exact = queries.astype(np.float64) @ rows.astype(np.float64).T
+  return exact.astype(np.float32)
+
+
+def awkward_rows(data, count):
+  """Rows that are hard on rounding: sparse, repeated, near each other."""
+  seed = data.draw(st.integers(0, 2**20), label="seed")
+  kind = data.draw(
+    st.sampled_from(["random", "sparse", "close", "zero", "uneven"]),
+    label="kind",
+  )
+  rng = np.random.default_rng(seed)
+  rows = rng.standard_normal((count, DIM))
+  if kind == "sparse":
+    rows = np.sign(rows) * (rng.random((count, DIM)) < 0.1)
+  elif kind == "close":
+    rows = rows[:1] + 10.0 ** -rng.integers(1, 9) * rows
+  elif kind == "uneven":
+    rows = rows * 10.0 ** -rng.integers(0, 12, (count, DIM))
+  elif kind == "zero":
+    rows = rows * (rng.random((count, 1)) < 0.5)
+  lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+  return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("thorough", [False, True])
+@hypothesis.settings(
+  max_examples=20,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(data=st.data())
+def test_the_bound_holds_for_every_row_that_is_not_listed(
+  thorough, precision, data
+):
+  count = 500 if thorough else 900  # In 512 and 1024 slots.
+  rows = awkward_rows(data, count)
+  length = data.draw(st.sampled_from([1, 1, 1e-9, 1e9]), label="length")
+  queries = awkward_rows(data, 8) * np.float32(length)
+  # The scale of an int8 copy may be that of other rows.
+  first = data.draw(st.sampled_from([1, count]), label="rows at first")
+  memory = VisualMemory.from_embedded(
+    cases.embedded_rows(rows[:first]),
+    mesh=distributed.make_mesh(1),
+    precision=precision,
+    capacity=count,
+  )
+  if first < count:
+    more = cases.embedded_rows(rows[first:], first_id=first)
+    memory = memory.add(more, donate=True)
+  sizes = tiling.plan(
+    dim=64,
+    num_queries=8,
+    shard_rows=memory.capacity,
+    k=1,
+    precision=precision,
+    backend="cpu",
+    row_tile=256,
+    thorough=thorough,
+  )
+  if not thorough:  # So few rows would not be worth hiding any.
+    sizes = dataclasses.replace(sizes, block=8, num_opened=4)
+  sizes = dataclasses.replace(sizes, super_rows=memory.capacity)
+  found, bound, scores, prepared = jax.device_get(
+    list_candidates(queries, memory.rows, sizes)
+  )
+  held = np.asarray(memory.rows.embeddings)
+  similarities = canonical(queries, held)
+  estimates = scores.astype(np.float64) * prepared.scales[:, None]
+  slack = prepared.slack[:, None].astype(np.float64)
+  assert (similarities <= estimates + slack).all()
+  live = np.asarray(memory.rows.mask)
+  for query in range(8):
+    listed = found[query][found[query] >= 0]
+    unlisted = live.copy()
+    unlisted[listed] = False
+    assert (similarities[query][unlisted] <= bound[query]).all()
+    # A row listed twice would be found twice: no such query is certified.
+    if len(set(listed[live[listed]])) < live[listed].sum():
+      assert bound[query] >= 0 and similarities[query][listed].min() <= 0
+
+
+def test_places_in_low_bits_of_whole_numbers_are_in_the_bound():
+  # Rows of whole numbers over 127: int8 holds them without any error, so that
+  # nothing but the places in the lowest bits stands in for other slack.
+  tail = np.stack(np.meshgrid(*[np.arange(128)] * 3), axis=-1).reshape(-1, 3)
+  rest = 127**2 - np.square(tail).sum(axis=1)
+  head = np.sqrt(np.maximum(rest, 0)).round().astype(int)
+  wholes = np.column_stack([head, tail])[head**2 == rest]
+  wholes = np.random.default_rng(0).permutation(wholes)[:500]
+  rows = np.zeros((500, DIM), np.float32)
+  rows[:, :4] = wholes / 127
+  rows[0] = np.eye(DIM)[0]
+  memory = cases.memory_of(
+    rows, mesh=distributed.make_mesh(1), precision="int8", capacity=500
+  )
+  assert np.asarray(memory.rows.coarse.residuals).max() < 1e-6
+  queries = np.tile(np.eye(DIM, dtype=np.float32)[:4], (2, 1))
+  sizes = tiling.plan(
+    dim=DIM, num_queries=8, shard_rows=512, k=1, precision="int8", backend="cpu"
+  )
+  found, bound, _, _ = list_candidates(queries, memory.rows, sizes)
+  unlisted = np.asarray(memory.rows.mask) & np.ones((8, 1), bool)
+  for query, listed in enumerate(np.asarray(found)):
+    unlisted[query, listed[listed >= 0]] = False
+  similarities = canonical(queries, np.asarray(memory.rows.embeddings))
+  most = np.where(unlisted, similarities, -1).max(axis=1)
+  assert (most <= np.asarray(bound)).all()
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+def test_both_ways_of_merging_are_equal(exchange):
+  # Fourfold rows: k = 12 does not part equals, which would leave doubt.
+  mesh = distributed.make_mesh(8)
+  rows = np.tile(cases.random_rows(105, DIM), (4, 1))
+  memory = cases.memory_of(rows, mesh=mesh)
+  queries = cases.random_rows(24, DIM, seed=1)
+  sizes = tiling.plan(
+    dim=64,
+    num_queries=24,
+    shard_rows=256,
+    k=12,
+    precision="float32",
+    backend="cpu",
+  )
+  found, certain = certified.search(
+    queries,
+    memory.rows,
+    np.full(24, -1, np.int32),
+    mesh=mesh,
+    k=12,
+    tiling=sizes,
+    few_bytes=0 if exchange else 1 << 40,
+  )
+  assert np.asarray(certain).all()
+  scores = canonical(queries, rows)
+  order = np.argsort(-scores, axis=1, kind="stable")[:, :12]
+  np.testing.assert_array_equal(found.serials, order)
+  np.testing.assert_array_equal(
+    found.similarities, np.take_along_axis(scores, order, axis=1)
+  )
+  for values in jax.tree.leaves(found):
+    copies = [np.asarray(part.data) for part in values.addressable_shards]
+    assert all((copy == copies[0]).all() for copy in copies)
+
+
+def test_plans_divide_and_hold():
+  for shard_rows in (256, 4352, 1 << 20, 40 * (1 << 15), 163_840):
+    for k in (1, 10, 100, 1000):
+      for thorough in (False, True):
+        plan = tiling.plan(
+          dim=64,
+          num_queries=512,
+          shard_rows=shard_rows,
+          k=k,
+          precision="int8",
+          backend="cpu",
+          thorough=thorough,
+        )
+        assert shard_rows % plan.super_rows == 0
+        assert plan.super_rows % plan.rows == 0
+        assert plan.rows % plan.block == 0
+        assert plan.rows & (plan.rows - 1) == 0 == plan.block & (plan.block - 1)
+        assert plan.num_candidates < 2 * plan.super_rows // plan.block
+        assert (plan.num_opened == 0) == (plan.block == 2)
