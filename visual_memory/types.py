@@ -122,6 +122,16 @@ class Neighbors:
     """The number of queries."""
     return self.indices.shape[0]
 
+  def first(self, k: int) -> "Neighbors":
+    """The nearest k of each query's neighbors (all, if there are fewer)."""
+    return dataclasses.replace(
+      self,
+      ids=self.ids[:, :k],
+      indices=np.asarray(self.indices)[:, :k],
+      labels=np.asarray(self.labels)[:, :k],
+      similarities=np.asarray(self.similarities)[:, :k],
+    )
+
   def take(self, queries: Sequence[int] | np.ndarray) -> "Neighbors":
     """The neighbors of these queries (positions or a boolean mask) alone."""
     queries = _positions(queries)

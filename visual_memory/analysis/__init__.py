@@ -1,0 +1,1 @@
+"""What neighbors and votes tell: one question per file."""
