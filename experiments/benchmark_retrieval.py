@@ -22,7 +22,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments import benchmark_rows, retrieval_peers
-from visual_memory.reports import figures, files, workdir
+from visual_memory.reports import files, plots, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
@@ -205,8 +205,14 @@ def _draw(path, config, cases) -> None:
         for name, peer in case["peers"].items():
           if value in peer:
             lines.setdefault(name, {})[case[size]] = peer[value]
-      svg = figures.lines_figure(
-        lines, name=f"{size} {value}", x_label=size, y_label=label
+      svg = plots.curves(
+        lines,
+        name=f"{size} {value}",
+        x_label=size,
+        y_label=label,
+        x_log=True,
+        y_log=True,
+        size=(6.4, 4.2),
       )
       files.write_text(path / f"{value}_by_{size}.svg", svg)
 

@@ -6,8 +6,6 @@ missing classes are added, then one class is removed again. Nothing is trained.
 
 import time
 
-import numpy as np
-
 from experiments import stages
 from visual_memory import distributed
 from visual_memory.data import selection
@@ -36,7 +34,7 @@ def main(config, workdir, mesh) -> None:
     )
   story = _Story(config, queries)
   late = selection.only_classes(rows_source, config.late_classes).ids
-  known = ~_among(rows.ids, late)
+  known = ~stages.among(rows.ids, late)
   memory = VisualMemory.from_embedded(
     rows.take(known), mesh=mesh, precision=config.retrieval.precision
   )
@@ -163,12 +161,6 @@ class _Story:
       fingerprint=results.neighbors_fingerprint(near),
     )
     return near, found
-
-
-def _among(ids, chosen):
-  """Mask of the ids that are among the chosen ones."""
-  chosen = set(chosen)
-  return np.array([row_id in chosen for row_id in ids], bool)
 
 
 def _explain_one(story, near, found) -> None:

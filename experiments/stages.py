@@ -6,6 +6,7 @@ import json
 import pathlib
 import time
 
+import numpy as np
 from absl import logging
 
 from visual_memory import distributed
@@ -50,10 +51,12 @@ class Search:
 
   def __call__(self, queries, k, *, leave_one_out):
     """The k neighbors of each query, from the cache if they are there."""
-    path = self._cache_dir / f"{self._key(queries, k, leave_one_out)}.npz"
+    name = self._key(queries, leave_one_out)
     row_ids = self._embedded.ids
-    if distributed.everyone(path.exists()):
-      return neighbor_files.load_neighbors(path, row_ids)
+    k = min(k, len(self._embedded) - int(leave_one_out))
+    kept = self._kept(name, k)
+    if distributed.everyone(bool(kept)):
+      return neighbor_files.load_neighbors(kept[0], row_ids).first(k)
     if self._memory is None:
       self._memory = VisualMemory.from_embedded(
         self._embedded, mesh=self._mesh, precision=self._retrieval.precision
@@ -61,16 +64,25 @@ class Search:
     near = exact.search(
       queries.embeddings,
       self._memory,
-      k=min(k, len(self._memory) - int(leave_one_out)),
+      k=k,
       exclude_self=queries.ids if leave_one_out else None,
     )
     if distributed.is_lead():
+      path = self._cache_dir / f"{name}-{k}.npz"
       neighbor_files.save_neighbors(path, near, row_ids)
     return near
 
-  def _key(self, queries, k, leave_one_out) -> str:
-    """A hash of everything that the answer depends on."""
-    digest = hashlib.sha256(json.dumps([k, leave_one_out]).encode())
+  def _kept(self, name, k) -> list[pathlib.Path]:
+    """The files that hold at least these k neighbors, the smallest first."""
+    files = {
+      int(path.stem.rpartition("-")[2]): path
+      for path in self._cache_dir.glob(f"{name}-*.npz")
+    }
+    return [files[most] for most in sorted(files) if most >= k]
+
+  def _key(self, queries, leave_one_out) -> str:
+    """A hash of everything that the answer depends on, but k."""
+    digest = hashlib.sha256(json.dumps(leave_one_out).encode())
     for embedded in (self._embedded, queries):
       digest.update(embedded.fingerprint.encode())
       digest.update(embedded.embeddings.tobytes())
@@ -123,12 +135,10 @@ def voter_settings(section):
   }
 
 
-def tuning_rows(embedded, fraction, seed):
-  """The rows of a memory whose ids fall on the tuning side."""
-  mask = selection.tune_mask(embedded.ids, fraction=fraction, seed=seed)
-  if not mask.any():
-    mask[:] = True  # A memory of a few rows is tuned on all of them.
-  return embedded.take(mask)
+def among(ids, chosen):
+  """Mask of the ids that are among the chosen ones."""
+  chosen = set(chosen)
+  return np.array([row_id in chosen for row_id in ids], bool)
 
 
 def explain(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visual_memory.reports import figures, files, gallery, tables
+from visual_memory.reports import drawing, figures, files, gallery, tables
 from visual_memory.reports import html as pages
 from visual_memory.reports import report as report_lib
 from visual_memory.reports import results as results_lib
@@ -501,7 +501,7 @@ def test_figures_stand_alone():
   for name, svg in pages.draw(make_report()).items():
     assert svg.startswith("<?xml"), name
     assert 'xmlns="http://www.w3.org/2000/svg"' in svg
-    assert "currentColor" in svg and figures._INK not in svg
+    assert "currentColor" in svg and drawing.INK not in svg
 
 
 def test_a_page_of_200_photos_stays_small():

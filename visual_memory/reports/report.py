@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 from visual_memory.reports import files, html, results, tables
-from visual_memory.reports.figures import require_plots
+from visual_memory.reports.drawing import require_plots
 from visual_memory.reports.results import Report, Results
 
 _MOST_CONFUSED = 50

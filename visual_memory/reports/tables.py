@@ -13,10 +13,21 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-  """Rows of text under a header; every row is as long as the header."""
+  """Rows of text under a header; every row is as long as the header.
+
+  Attributes:
+    header: the columns' names.
+    rows: of cells.
+    caption: what the table shows, for pages.
+    name: of its file, for pages; without one there is no file.
+    text: whether all columns hold words rather than numbers.
+  """
 
   header: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
+  caption: str = ""
+  name: str = ""
+  text: bool = False
 
   def markdown(self) -> str:
     """The table in Markdown; every column but the first is right-aligned."""

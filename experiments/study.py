@@ -1,0 +1,256 @@
+"""What every analysis starts from and ends with: a study and its report.
+
+  study = open_study(config, workdir, mesh, rows_near=True)
+  found = selection.choose(study.tuning, ...)
+  finish_study(workdir, config, study, sections=sections, values=values)
+
+A study is one memory and one set of queries, retrieved once; everything after
+is a pure function of the neighbors.
+"""
+
+import dataclasses
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import stages
+from visual_memory.data import selection
+from visual_memory.data.image_source import ImageSource
+from visual_memory.encoders.embed import EmbedReport
+from visual_memory.encoders.encoder import Encoder
+from visual_memory.memory.memory import match_classes
+from visual_memory.reports import page, results
+from visual_memory.types import EmbeddedSet, Neighbors
+from visual_memory.voting import metrics, queries, weighting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+  """A memory, its queries and their neighbors; host arrays throughout.
+
+  Attributes:
+    encoder: what made the embeddings; None where they came from files.
+    rows_source: the memory's images; None where they came from files.
+    queries_source: the queries' images; likewise.
+    embedded: the memory's rows. Without an encoder D is 0.
+    queries: the test queries, labelled among their own class names.
+    labels: their true classes among class_names, [Q].
+    class_names: the memory's, then those that the queries alone have.
+    near: the neighbors of the test queries, [Q, k].
+    tune: the memory's tuning rows; None where there are none or none asked.
+    tune_near: their neighbors, themselves left out.
+    rows_near: all rows' neighbors, themselves left out, [N, k]; if asked for.
+    search: searches the memory, or remembers: search(queries, k,
+      leave_one_out=...).
+    embed_reports: how embedding went, one for each source.
+    clock: times stages: `with study.clock("vote")`.
+    env: what the run depends on.
+  """
+
+  encoder: Encoder | None
+  rows_source: ImageSource | None
+  queries_source: ImageSource | None
+  embedded: EmbeddedSet
+  queries: EmbeddedSet
+  labels: np.ndarray
+  class_names: tuple[str, ...]
+  near: Neighbors
+  tune: EmbeddedSet | None
+  tune_near: Neighbors | None
+  rows_near: Neighbors | None
+  search: stages.Search
+  embed_reports: tuple[EmbedReport, ...]
+  clock: stages.Clock
+  env: Mapping[str, Any]
+
+  @property
+  def num_classes(self) -> int:
+    """C, over memory and queries."""
+    return len(self.class_names)
+
+  @property
+  def held_out(self) -> queries.HeldOutQueries:
+    """The test queries, to be scored."""
+    return queries.held_out_queries(self.near, self.labels, self.queries.ids)
+
+  @property
+  def tuning(self) -> queries.TuningQueries:
+    """The tuning rows, which alone may choose.
+
+    Raises:
+      ValueError: there are none.
+    """
+    if self.tune is None:
+      raise ValueError(
+        "There are no tuning rows: the memory is too small for"
+        " voting.tune_fraction, or none were asked for."
+      )
+    return queries.tuning_queries(
+      self.tune_near, self.tune.labels, self.tune.ids, held_out=self.held_out
+    )
+
+  @property
+  def absent_classes(self) -> list[int]:
+    """Classes of the queries that the memory has no row of."""
+    asked = np.unique(self.labels[self.labels >= 0])
+    return np.setdiff1d(asked, self.embedded.labels).tolist()
+
+
+def open_study(
+  config,
+  workdir,
+  mesh,
+  *,
+  max_k: int | None = None,
+  tune: bool = True,
+  rows_near: bool = False,
+) -> Study:
+  """The study that a config's sections describe, retrieved or remembered.
+
+  Without `config.data`, the memory's rows are the queries, each left out of
+  its own neighbors; its tuning rows, if asked for, are then not scored.
+
+  Args:
+    config: with the sections of `configs/evaluate.py`.
+    workdir: of the run.
+    mesh: the devices.
+    max_k: neighbors of each query; by default the largest of voting.ks.
+    tune: whether to retrieve for the tuning rows.
+    rows_near: whether to retrieve for every row of the memory.
+  """
+  clock = stages.Clock(workdir)
+  env = workdir.write_env(mesh=mesh)
+  max_k = max(config.voting.ks) if max_k is None else max_k
+  sources, reports = {}, []
+  with clock("encoder"):
+    encoder = stages.load_encoder(config.encoder)
+  cache_dir = config.cache_dir or workdir.path / "cache"
+  sources["rows"] = stages.open_source(config.memory)
+  sources["queries"] = stages.open_source(config.data) or sources["rows"]
+  with clock("embed"):
+    embedded, report = stages.embed(
+      encoder, sources["rows"], mesh, cache_dir, config.embed
+    )
+    reports.append(report)
+    asked, leave_one_out = embedded, True
+    if sources["queries"] is not sources["rows"]:
+      asked, report = stages.embed(
+        encoder, sources["queries"], mesh, cache_dir, config.embed
+      )
+      reports.append(report)
+      leave_one_out = False
+  search = stages.Search(embedded, mesh, cache_dir, config.retrieval)
+  tuning = _tuning_rows(config, embedded, leave_one_out) if tune else None
+  if leave_one_out and tuning is not None:
+    asked = embedded.take(~stages.among(embedded.ids, tuning.ids))
+  with clock("search"):
+    near = search(asked, max_k, leave_one_out=leave_one_out)
+    all_near = (
+      search(embedded, max_k, leave_one_out=True) if rows_near else None
+    )
+    tune_near = None
+    if tuning is not None and rows_near:
+      tune_near = all_near.take(stages.among(embedded.ids, tuning.ids))
+    elif tuning is not None:
+      tune_near = search(tuning, max_k, leave_one_out=True)
+  class_names, labels = match_classes(embedded.class_names, asked)
+  return Study(
+    encoder=encoder,
+    rows_source=sources["rows"],
+    queries_source=sources["queries"],
+    embedded=embedded,
+    queries=asked,
+    labels=labels,
+    class_names=class_names,
+    near=near,
+    tune=tuning,
+    tune_near=tune_near,
+    rows_near=all_near,
+    search=search,
+    embed_reports=tuple(reports),
+    clock=clock,
+    env=env,
+  )
+
+
+def finish_study(
+  workdir,
+  config,
+  study: Study,
+  *,
+  sections: Sequence[page.Section],
+  values: Mapping[str, Any],
+  tiles: Mapping[str, str] | None = None,
+) -> None:
+  """Writes report.json (the values and how they came about) and the page.
+
+  report.json also holds the accuracy of the published voters at voting.ks,
+  unless the values have an accuracy of their own.
+
+  Args:
+    workdir: of the run.
+    config: of the run.
+    study: what was analysed.
+    sections: of the page.
+    values: of report.json, plain or NumPy.
+    tiles: the numbers to see first on the page, {what: number}.
+  """
+  if "accuracy" not in values:
+    values = {"accuracy": published_accuracy(config, study)} | dict(values)
+  if not workdir.lead:
+    return
+  page.write_page(
+    workdir.path,
+    page.Page(
+      title=config.title,
+      sections=tuple(sections),
+      config=config.to_dict(),
+      tiles=tiles or {},
+      timings=study.clock.seconds,
+      counts=counts(study),
+      skipped=stages.skipped(*study.embed_reports),
+      fingerprint=results.neighbors_fingerprint(study.near),
+      env=study.env,
+    ),
+    values,
+  )
+
+
+def published_accuracy(config, study) -> dict[str, dict[int, float]]:
+  """The four voters as published, at the config's ks."""
+  return metrics.accuracy_table(
+    study.near,
+    study.labels,
+    settings=weighting.published_settings(),
+    ks=[k for k in config.voting.ks if k <= study.near.k],
+    num_classes=study.num_classes,
+  ).accuracy()
+
+
+def counts(study: Study) -> dict[str, int]:
+  """What was counted on the way."""
+  return {
+    "memory_rows": len(study.embedded),
+    "tuning_rows": 0 if study.tune is None else len(study.tune),
+    "redone_queries": study.near.num_redone,
+    "images_embedded": sum(
+      report.num_images - report.num_reused for report in study.embed_reports
+    ),
+    # Linux counts KiB.
+    "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    // 1024,
+  }
+
+
+def _tuning_rows(config, embedded, leave_one_out):
+  """The memory's tuning rows; None if there are none to speak of."""
+  mask = selection.tune_mask(
+    embedded.ids, fraction=config.voting.tune_fraction, seed=config.seed
+  )
+  if not mask.any() and not leave_one_out:
+    mask[:] = True  # A memory of a few rows is tuned on all of them.
+  if not mask.any() or (leave_one_out and mask.all()):
+    return None
+  return embedded.take(mask)

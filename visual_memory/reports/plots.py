@@ -1,0 +1,221 @@
+"""Plots for any analysis: curves, bars, boxes, histograms; SVG text.
+
+  plots.curves(
+    {"rank": {1: 40.5, 10: 44.1}, "plurality": {1: 40.5, 10: 42.7}},
+    name="accuracy", x_label="k", y_label="accuracy (%)", x_log=True,
+  )
+
+All in the style of `drawing`; every line has a color and a marker of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Shaped
+
+from visual_memory.reports import drawing
+
+Number = float | int | np.number
+"""NumPy's numbers are welcome."""
+_MOST_MARKED = 25
+"""Lines of more points are drawn without markers."""
+
+
+def curves(
+  lines: Mapping[str, Mapping[Number, Number]],
+  *,
+  name: str,
+  x_label: str,
+  y_label: str,
+  x_log: bool = False,
+  y_log: bool = False,
+  bands: Mapping[str, Mapping[Number, tuple[Number, Number]]] | None = None,
+  fits: Mapping[str, Mapping[Number, Number]] | None = None,
+  diagonal: bool = False,
+  size: tuple[float, float] = (4.8, 3.4),
+) -> str:
+  """Values against x, one line per name.
+
+  Args:
+    lines: {name: {x: y}}; a NaN leaves a gap.
+    name: of the figure, unique on its page.
+    x_label: what x is, with its unit.
+    y_label: what y is, with its unit.
+    x_log: whether x is on a log axis; likewise y_log.
+    y_log: see x_log.
+    bands: {name of a line: {x: (low, high)}}, drawn in the line's color.
+    fits: {name: {x: y}}, dashed; one called as a line has its color, and no
+      entry of its own in the legend.
+    diagonal: whether y = x is drawn, for reliability diagrams.
+    size: width and height in inches.
+  """
+  with drawing.style(name):
+    figure = drawing.new_figure(*size)
+    axes = figure.add_subplot()
+    if diagonal:
+      axes.axline((0, 0), slope=1, color=drawing.INK, alpha=0.4, linewidth=1)
+    for i, (label, values) in enumerate(lines.items()):
+      color = drawing.COLORS[i % len(drawing.COLORS)]
+      xs = sorted(values)
+      axes.plot(
+        xs,
+        [values[x] for x in xs],
+        color=color,
+        label=label,
+        linewidth=1.7,
+        linestyle="-" if i < len(drawing.COLORS) else "-.",
+        marker=drawing.MARKERS[i % len(drawing.MARKERS)],
+        markersize=4.5 if len(xs) <= _MOST_MARKED else 0,
+      )
+      _band(axes, (bands or {}).get(label, {}), color)
+    _fits(axes, fits or {}, tuple(lines))
+    _scales(axes, x_log, y_log)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid()
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+      axes.legend(fontsize=8.5)
+    return drawing.svg(figure)
+
+
+def bars(
+  groups: Mapping[str, Mapping[str, Number]],
+  *,
+  name: str,
+  y_label: str,
+  x_label: str = "",
+  y_range: tuple[Number, Number] | None = None,
+  size: tuple[float, float] = (4.8, 3.4),
+) -> str:
+  """Bars side by side: {series: {group: value}}, one color per series."""
+  with drawing.style(name):
+    figure = drawing.new_figure(*size)
+    axes = figure.add_subplot()
+    labels = list(
+      dict.fromkeys(key for values in groups.values() for key in values)
+    )
+    width = 0.8 / max(1, len(groups))
+    for i, (series, values) in enumerate(groups.items()):
+      places = np.array([labels.index(key) for key in values], float)
+      axes.bar(
+        places + (i - (len(groups) - 1) / 2) * width,
+        list(values.values()),
+        width=0.92 * width,
+        color=drawing.COLORS[i % len(drawing.COLORS)],
+        label=series,
+      )
+    axes.set_xticks(
+      range(len(labels)),
+      labels=labels,
+      rotation=90 if sum(map(len, labels)) > 70 else 0,
+    )
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if y_range is not None:
+      axes.set_ylim(*y_range)
+    axes.grid(axis="y")
+    if len(groups) > 1:
+      axes.legend(fontsize=8.5)
+    return drawing.svg(figure)
+
+
+def boxes(
+  groups: Mapping[str, Shaped[np.ndarray, "_"]],
+  *,
+  name: str,
+  y_label: str,
+  size: tuple[float, float] = (4.8, 3.4),
+) -> str:
+  """Boxes from quartile to quartile, whiskers to 1.5 times their distance."""
+  with drawing.style(name):
+    figure = drawing.new_figure(*size)
+    axes = figure.add_subplot()
+    drawn = axes.boxplot(
+      list(groups.values()),
+      tick_labels=list(groups),
+      patch_artist=True,
+      showfliers=False,
+      widths=0.5,
+      medianprops={"color": drawing.INK, "linewidth": 1.5},
+      whiskerprops={"color": drawing.INK},
+      capprops={"color": drawing.INK},
+      boxprops={"edgecolor": drawing.INK},
+    )
+    for i, box in enumerate(drawn["boxes"]):
+      box.set_facecolor(drawing.COLORS[i % len(drawing.COLORS)])
+    axes.set_ylabel(y_label)
+    axes.grid(axis="y")
+    return drawing.svg(figure)
+
+
+def histograms(
+  groups: Mapping[str, Shaped[np.ndarray, "_"]],
+  *,
+  name: str,
+  x_label: str,
+  num_bins: int = 60,
+  y_log: bool = False,
+  size: tuple[float, float] = (4.8, 3.4),
+) -> str:
+  """The share of each group's values per bin, outlined, on common bins."""
+  with drawing.style(name):
+    figure = drawing.new_figure(*size)
+    axes = figure.add_subplot()
+    both = np.concatenate([np.asarray(values) for values in groups.values()])
+    edges = np.histogram_bin_edges(both, bins=num_bins)
+    for i, (label, values) in enumerate(groups.items()):
+      color = drawing.COLORS[i % len(drawing.COLORS)]
+      counts, _ = np.histogram(values, bins=edges)
+      share = 100 * counts / max(1, len(values))
+      axes.stairs(share, edges, color=color, alpha=0.3, fill=True)
+      axes.stairs(share, edges, color=color, label=label, linewidth=1.5)
+    if y_log:
+      axes.set_yscale("log")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel("share (%)")
+    axes.grid()
+    if len(groups) > 1:
+      axes.legend(fontsize=8.5)
+    return drawing.svg(figure)
+
+
+def _band(axes, band, color) -> None:
+  """Fills between low and high along x."""
+  xs = sorted(band)
+  if xs:
+    low, high = zip(*(band[x] for x in xs), strict=True)
+    axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def _fits(axes, fits, names: Sequence[str]) -> None:
+  """Dashed lines in the colors of the lines that they belong to."""
+  for i, (label, values) in enumerate(fits.items()):
+    place = names.index(label) if label in names else len(names) + i
+    xs = sorted(values)
+    axes.plot(
+      xs,
+      [values[x] for x in xs],
+      color=drawing.COLORS[place % len(drawing.COLORS)],
+      label=None if label in names else label,
+      linestyle="--",
+      linewidth=1.3,
+    )
+
+
+def _scales(axes, x_log, y_log) -> None:
+  """Log axes whose ticks are plain numbers."""
+  from matplotlib import ticker
+
+  for is_log, scale, axis in (
+    (x_log, axes.set_xscale, axes.xaxis),
+    (y_log, axes.set_yscale, axes.yaxis),
+  ):
+    if not is_log:
+      continue
+    scale("log")
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    low, high = axis.get_view_interval()
+    if high / low > 300:  # Room for one tick per decade.
+      axis.set_major_locator(ticker.LogLocator())

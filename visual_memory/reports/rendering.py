@@ -1,0 +1,77 @@
+"""From templates and values to pages: what every kind of page shares."""
+
+import importlib.resources
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from visual_memory.reports import files, gallery, tables
+
+
+def environment():
+  """The jinja environment of the packaged templates, escaping everything."""
+  import jinja2
+
+  made = jinja2.Environment(
+    autoescape=True,
+    loader=jinja2.FunctionLoader(_template),
+    lstrip_blocks=True,
+    trim_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  made.filters["percent"] = tables.percent
+  made.filters["short"] = lambda value: f"{value:.3g}"
+  return made
+
+
+def css() -> str:
+  """The style sheet of all pages."""
+  return _template("report.css")
+
+
+def inline(svg: str) -> str:
+  """An SVG document as it goes into a page.
+
+  Without prolog and namespaces, and without the groups' ids, which would
+  otherwise be those of every other figure too.
+  """
+  svg = re.sub(r"<\?xml.*?\?>\s*", "", svg)
+  svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+  return re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+
+
+def card(item: gallery.GalleryItem) -> dict[str, Any]:
+  """A gallery item with its pictures as data URIs and its bars' lengths."""
+  largest = max((abs(n.weight or 0) for n in item.neighbors), default=0)
+  return {
+    "item": item,
+    "picture": _picture(item.image),
+    "neighbors": [
+      {
+        "neighbor": neighbor,
+        "picture": _picture(neighbor.image),
+        "length": abs(neighbor.weight or 0) / largest if largest else 0,
+      }
+      for neighbor in item.neighbors
+    ],
+  }
+
+
+def pretty(value: Mapping[str, Any]) -> str:
+  """Nested values as indented JSON."""
+  return json.dumps(files.plain(value), indent=2, ensure_ascii=False)
+
+
+def _template(name: str) -> str:
+  """The text of a file that is packaged beside this module."""
+  folder = importlib.resources.files("visual_memory.reports") / "templates"
+  return (folder / name).read_text(encoding="utf-8")
+
+
+def _picture(image: Any) -> dict[str, Any] | None:
+  """An image as the template draws it."""
+  if image is None:
+    return None
+  uri, tiny = gallery.data_uri(image)
+  return {"uri": uri, "tiny": tiny}
