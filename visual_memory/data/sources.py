@@ -6,7 +6,13 @@ example = source[0]     # image uint8 [H, W, 3], label, id
 
 from typing import Any
 
-from visual_memory.data import array_source, folder, synthetic, tfds_source
+from visual_memory.data import (
+  array_source,
+  folder,
+  procedural_source,
+  synthetic,
+  tfds_source,
+)
 from visual_memory.data.image_source import ImageSource
 
 
@@ -14,7 +20,7 @@ def open_source(name: str, **options: Any) -> ImageSource:
   """The source of this name (a key of SOURCES).
 
   Args:
-    name: "folder", "tfds", "npz", "digits" or "synthetic".
+    name: "folder", "tfds", "npz", "digits", "synthetic" or "procedural".
     **options: the keyword arguments of that function; for "tfds" the
       dataset's name is `dataset`.
 
@@ -35,5 +41,6 @@ SOURCES = {
   "npz": array_source.npz,
   "digits": array_source.digits,
   "synthetic": synthetic.synthetic,
+  "procedural": procedural_source.procedural,
 }
 """Functions of keyword arguments that open a source."""

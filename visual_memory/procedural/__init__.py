@@ -1,0 +1,1 @@
+"""Images without photographs: random shader programs, leaves, mixing, GLSL."""
