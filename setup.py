@@ -34,6 +34,7 @@ TEST = [
   "hypothesis>=6.100",  # random edit sequences
   "ipykernel>=6.29",
   "nbclient>=0.10",  # executes the notebooks
+  "playwright>=1.49",  # drives the system's Chromium
   "pytest>=8.3",
   "pytest-xdist>=3.6",
   "ruff>=0.9",
