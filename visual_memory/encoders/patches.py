@@ -7,12 +7,12 @@ from visual_memory.types import Array
 
 
 def patchify(
-  pixels: Float[Array, "B H W 3"], patch_size: int
+  pixels: Float[Array, "B H W C"], patch_size: int
 ) -> Float[jax.Array, "B P values"]:
-  """Each patch as one row of patch_size * patch_size * 3 values."""
-  batch, height, width, _ = pixels.shape
+  """Each patch as one row of patch_size * patch_size * C values."""
+  batch, height, width, channels = pixels.shape
   rows, columns = height // patch_size, width // patch_size
-  pixels = pixels.reshape(batch, rows, patch_size, columns, patch_size, 3)
+  pixels = pixels.reshape(batch, rows, patch_size, columns, patch_size, channels)
   return pixels.swapaxes(2, 3).reshape(batch, rows * columns, -1)
 
 

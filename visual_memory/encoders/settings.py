@@ -37,6 +37,8 @@ class ViTConfig:
     projection: dimension of a final linear map of the class token, or None.
     position_rule: how the table is resampled to other resolutions; see
       `position.resample`.
+    stem: channels of the strided convolutions before the patches (`ConvStem`);
+      patch_size, which counts pixels, is a multiple of 2 ** len(stem).
   """
 
   patch_size: int
@@ -55,6 +57,7 @@ class ViTConfig:
   patch_bias: bool = True
   projection: int | None = None
   position_rule: str = "offset"
+  stem: tuple[int, ...] = ()
 
   @property
   def embedding_dim(self) -> int:
@@ -92,6 +95,11 @@ def vit(name: str, *, image_size: int, patch_size: int, **changes) -> ViTConfig:
     raise ValueError(
       f"An image of {image_size} pixels is not a whole number of patches of"
       f" {patch_size} pixels: choose a multiple."
+    )
+  if patch_size % (1 << len(changes.get("stem", ()))):
+    raise ValueError(
+      f"A stem of {len(changes['stem'])} convolutions halves the image as many"
+      f" times, and a patch of {patch_size} pixels is no multiple of that."
     )
   dim, depth, num_heads = _WIDTHS[width]
   fields = {

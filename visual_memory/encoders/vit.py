@@ -25,6 +25,7 @@ from jaxtyping import Float
 from visual_memory.encoders import position
 from visual_memory.encoders.patches import patch_grid, patchify
 from visual_memory.encoders.settings import CONFIGS, ViTConfig, vit
+from visual_memory.encoders.stem import ConvStem
 from visual_memory.encoders.transformer import (
   PRECISIONS,
   Block,
@@ -88,9 +89,12 @@ class ViT(nnx.Module):
     """Random weights: truncated normal of deviation 0.02."""
     dim, patch = config.dim, config.patch_size
     self.config = config
-    self.patch_embed = Linear(
-      3 * patch * patch, dim, bias=config.patch_bias, rngs=rngs
+    self.stem = (
+      ConvStem(config.stem, eps=config.eps, rngs=rngs) if config.stem else None
     )
+    channels = config.stem[-1] if config.stem else 3
+    values = channels * (patch >> len(config.stem)) ** 2
+    self.patch_embed = Linear(values, dim, bias=config.patch_bias, rngs=rngs)
     self.class_token = nnx.Param(_normal(rngs.params(), (dim,)))
     self.class_position = nnx.Param(_normal(rngs.params(), (dim,)))
     self.patch_position = nnx.Param(
@@ -128,16 +132,26 @@ class ViT(nnx.Module):
     precision: str = "float32",
     blocks: Sequence[int] = (),
     attention: Sequence[int] = (),
+    branch_scales: Float[Array, "depth 2 B"] | None = None,
+    remat: bool = False,
   ) -> ViTOutputs:
-    """The tokens of a batch of normalized images; see `forward`."""
+    """The tokens of a batch of normalized images; see `forward`.
+
+    In training, branch_scales drop residual branches (see `Block`), and remat
+    computes the inside of a block again in the backward pass, to save memory.
+    """
     tokens = self.embed(pixels, precision=precision)
     if self.norm_pre is not None:
       tokens = self.norm_pre(tokens)
     states, maps = {}, {}
     for index, block in enumerate(self.blocks):
-      tokens, weights = block(
-        tokens, precision=precision, maps=index in attention
+      run = functools.partial(
+        block,
+        precision=precision,
+        maps=index in attention,
+        branch_scales=None if branch_scales is None else branch_scales[index],
       )
+      tokens, weights = (jax.checkpoint(run) if remat else run)(tokens)
       if index in blocks:
         states[index] = self.norm(tokens)
       if weights is not None:
@@ -163,8 +177,11 @@ class ViT(nnx.Module):
     config = self.config
     grid = patch_grid(pixels.shape[1:3], config.patch_size)
     batch = pixels.shape[0]
+    if self.stem is not None:
+      pixels = self.stem(pixels, precision=precision)
     patches = self.patch_embed(
-      patchify(pixels, config.patch_size), precision=precision
+      patchify(pixels, config.patch_size >> len(config.stem)),
+      precision=precision,
     )
     table = self.patch_position[...]
     if table.shape[:2] != grid:
