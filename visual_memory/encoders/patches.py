@@ -12,7 +12,9 @@ def patchify(
   """Each patch as one row of patch_size * patch_size * C values."""
   batch, height, width, channels = pixels.shape
   rows, columns = height // patch_size, width // patch_size
-  pixels = pixels.reshape(batch, rows, patch_size, columns, patch_size, channels)
+  pixels = pixels.reshape(
+    batch, rows, patch_size, columns, patch_size, channels
+  )
   return pixels.swapaxes(2, 3).reshape(batch, rows * columns, -1)
 
 

@@ -255,9 +255,7 @@ def dot(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _half_dot(
-  x: Array, y: Array, dimensions: tuple, hidden: bool
-) -> jax.Array:
+def _half_dot(x: Array, y: Array, dimensions: tuple, hidden: bool) -> jax.Array:
   """A product of bfloat16 operands, in float32.
 
   Its gradient, too, is made of products of bfloat16 operands: JAX's own would
