@@ -1,6 +1,7 @@
 """Stores, their contents, and a disk that loses power, for tests."""
 
 import contextlib
+import os
 import random
 
 import memory_cases as cases
@@ -14,6 +15,8 @@ from visual_memory.memory.store import Store
 DIM = 8
 ROWS_PER_CHUNK = 16
 TEXT_PER_CHUNK = 256
+_BLOCK = 512
+"""What a disk writes at once: blocks of a file get there in any order."""
 
 
 def rows_of(ids, labels, *, class_names=cases.CLASS_NAMES, dim=DIM):
@@ -85,7 +88,8 @@ class FailingDisk:
   """Files in memory, whose operations fail from a chosen one on.
 
   An operation that fails has done part of its work: some ranges of a patch, the
-  last of them torn, or the beginning of a new file.
+  last of them torn, or the beginning of a new file. When power is lost, of the
+  patches that were not synced some are on the disk and some are not.
   """
 
   def __init__(self, contents=None, *, fail_at=None, error=PowerLoss, seed=0):
@@ -100,6 +104,7 @@ class FailingDisk:
     """
     self.contents = dict(contents or {})
     self.num_operations = 0
+    self._unsynced = {}  # For each file: it as it was synced, then patched.
     self._fail_at = fail_at
     self._error = error
     self._random = random.Random(seed)
@@ -136,12 +141,14 @@ class FailingDisk:
       if fails:
         data = data[: self._random.randint(0, len(data))]
       self.contents[key] = data
+      self._unsynced.pop(key, None)
 
   def patch(self, patch):
     old = self.contents.get(patch.key, b"")
     with self._operation(space=patch.end - len(old)) as fails:
       new = bytearray(old.ljust(patch.end, b"\0"))
       ranges = list(patch.ranges())
+      versions = self._unsynced.setdefault(patch.key, [old])
       if fails:
         ranges = self._random.sample(
           ranges, self._random.randint(0, len(ranges))
@@ -151,15 +158,24 @@ class FailingDisk:
           data = data[: self._random.randint(0, len(data))]
         new[offset : offset + len(data)] = data
       self.contents[patch.key] = bytes(new)
+      versions.append(bytes(new))
+
+  def sync(self, keys):
+    with self._operation(space=0) as fails:
+      if not fails:
+        for key in keys:
+          self._unsynced.pop(key, None)
 
   def reserve(self, key, size):
     old = self.contents.get(key, b"")
     with self._operation(space=size - len(old)) as fails:
-      if not fails:
+      if not fails and size > len(old):
         self.contents[key] = old.ljust(size, b"\0")
+        self._unsynced.pop(key, None)
 
   def erase(self, key):
     with self._operation(space=0) as fails:
+      self._unsynced.pop(key, None)
       if fails:
         self.contents[key] = bytes(len(self.contents.get(key, b"")))
       else:
@@ -186,8 +202,23 @@ class FailingDisk:
       raise PowerLoss
     yield True
     if self._error is PowerLoss:
+      self._lose()
       raise PowerLoss
     raise OSError(28, "No space left on device")
+
+  def _lose(self):
+    """Leaves some version of every block of the files that were not synced."""
+    for key, versions in self._unsynced.items():
+      if key not in self.contents:
+        continue  # It was erased since, durably.
+      end = max(map(len, versions))
+      blocks = [
+        self._random.choice(versions)[start : start + _BLOCK]
+        for start in range(0, end, _BLOCK)
+      ]
+      padded = [b.ljust(min(_BLOCK, end), b"\0") for b in blocks]
+      self.contents[key] = b"".join(padded)[:end]
+    self._unsynced = {}
 
 
 @contextlib.contextmanager
@@ -292,13 +323,19 @@ def edit_until_killed(path, seed, step, held, progress_path):
       step, held = step + 1, edited(held, edit)
 
 
-def slide(path, count, width):
+MOST_SLIDES = 4000
+
+
+def slide(path, count, width, enough_path):
   """Makes edits after each of which readers can see if they were mixed up.
 
-  The store holds the rows number/n of some range, all with one label.
+  The store holds the rows number/n of some range, all with one label. There
+  are at least `count` edits, and more until there is a file at enough_path.
   """
   store = Store.open(path)
-  for n in range(count // 3):
+  for n in range(MOST_SLIDES):
+    if 3 * n >= count and os.path.exists(enough_path):
+      return
     label = int(store.labels[0])
     store.add(rows_of([f"number/{width + n}"], [label]))
     store.remove([f"number/{n}"])

@@ -27,7 +27,11 @@ _ALIGNMENT = 64
 
 def embedded(state: State) -> EmbeddedSet:
   """All rows of a state on the host, in order of insertion."""
-  rows = state.rows
+  return _rows(state, state.rows)
+
+
+def _rows(state: State, rows: np.ndarray) -> EmbeddedSet:
+  """The rows in these slots."""
   return EmbeddedSet(
     embeddings=state.embeddings(rows),
     labels=state.columns["labels"][rows],
@@ -146,49 +150,33 @@ def _damaged(state: State, rows: np.ndarray) -> np.ndarray:
   return np.isin(rows, sum((slots.tolist() for slots in bad), []))
 
 
-def refresh(
-  memory: VisualMemory, state: State, *, donate: bool
-) -> VisualMemory:
-  """A memory brought up to a newer state; see Store.refresh."""
-  _check_same_store(memory, state)
-  change = _difference(memory, state)
-  memory = dataclasses.replace(memory, class_names=state.manifest.class_names)
-  if len(change.removed):
-    memory = memory.remove(change.removed, donate=donate)
-    donate = True  # Its buffers are new ones, not those of the memory given.
-  if len(change.added):
-    memory = _add(memory, state, change.added, donate=donate)
-    donate = True
-  if len(change.relabelled):
-    memory = memory.relabel(
-      change.relabelled, change.labels.tolist(), donate=donate
-    )
-  return memory
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Change:
+class Change:
   """What a state has that a memory has not, and the reverse.
 
   Attributes:
     removed: ids of the memory's rows that are not in the store.
-    added: the store's slots of rows that are not in the memory.
+    added: rows of the store that are not in the memory, in serial order.
+    serials: theirs.
     relabelled: ids of rows with another label in the store.
     labels: their labels there.
   """
 
   removed: np.ndarray
-  added: np.ndarray
+  added: EmbeddedSet
+  serials: np.ndarray
   relabelled: np.ndarray
   labels: np.ndarray
 
 
-def _difference(memory: VisualMemory, state: State) -> _Change:
+def find_change(memory: VisualMemory, state: State) -> Change:
   """Compares a memory with a state by serials, then ids and labels.
 
   Raises:
-    ValueError: the same serial has another id in the store.
+    ValueError: they do not belong together, or the memory was edited in
+      another way than the store.
   """
+  _check_same_store(memory, state)
   serials = distributed.gather(memory.rows.serials)
   occupied = np.flatnonzero(serials >= 0)
   rows = state.rows
@@ -207,12 +195,36 @@ def _difference(memory: VisualMemory, state: State) -> _Change:
       " Load it again, and make every edit in the store."
     )
   differs = labels[ours] != stored
-  return _Change(
+  added = np.delete(rows, theirs)
+  return Change(
     removed=np.delete(ids, ours),
-    added=np.delete(rows, theirs),
+    added=_rows(state, added),
+    serials=state.columns["serials"][added],
     relabelled=ids[ours][differs],
     labels=stored[differs],
   )
+
+
+def refresh(
+  memory: VisualMemory, change: Change, *, donate: bool
+) -> VisualMemory:
+  """A memory brought up to the state that a change was found in.
+
+  Nothing is read: a donated memory is used up only by what cannot fail.
+  """
+  class_names = change.added.class_names
+  memory = dataclasses.replace(memory, class_names=class_names)
+  if len(change.removed):
+    memory = memory.remove(change.removed, donate=donate)
+    donate = True  # Its buffers are new ones, not those of the memory given.
+  if len(change.added):
+    memory = _add(memory, change, donate=donate)
+    donate = True
+  if len(change.relabelled):
+    memory = memory.relabel(
+      change.relabelled, change.labels.tolist(), donate=donate
+    )
+  return memory
 
 
 def _check_same_store(memory: VisualMemory, state: State) -> None:
@@ -232,26 +244,18 @@ def _check_same_store(memory: VisualMemory, state: State) -> None:
 
 
 def _add(
-  memory: VisualMemory, state: State, slots: np.ndarray, *, donate: bool
+  memory: VisualMemory, change: Change, *, donate: bool
 ) -> VisualMemory:
-  """A memory with the rows in these slots (in serial order) of a store.
+  """A memory with the added rows.
 
   The memory numbers what it adds consecutively, so every run of consecutive
   serials is one addition.
   """
-  serials = state.columns["serials"][slots]
-  cuts = np.flatnonzero(np.diff(serials) != 1) + 1
-  for run in np.split(slots, cuts):
+  cuts = np.flatnonzero(np.diff(change.serials) != 1) + 1
+  for run in np.split(np.arange(len(change.serials)), cuts):
     table = memory.table if donate else memory.table.copy()
-    table.next_serial = int(state.columns["serials"][run[0]])
-    more = EmbeddedSet(
-      embeddings=state.embeddings(run),
-      labels=state.columns["labels"][run],
-      ids=state.ids[run],
-      class_names=state.manifest.class_names,
-      fingerprint=state.manifest.fingerprint,
-    )
+    table.next_serial = int(change.serials[run[0]])
     memory = dataclasses.replace(memory, table=table)
-    memory = memory.add(more, donate=donate)
+    memory = memory.add(change.added.take(run), donate=donate)
     donate = True
   return memory

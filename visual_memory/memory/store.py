@@ -225,9 +225,9 @@ class Store:
     Raises:
       ValueError: the memory was edited in another way than the store.
     """
-    return self._read(
-      lambda state: loading.refresh(memory, state, donate=donate)
-    )
+    # Read first, which may be overtaken by an edit and begin again.
+    change = self._read(lambda state: loading.find_change(memory, state))
+    return loading.refresh(memory, change, donate=donate)
 
   def add(self, embedded: EmbeddedSet, *, metadata: Metadata = None) -> None:
     """Adds rows; they are durable when this returns.

@@ -105,7 +105,10 @@ class Files(Protocol):
     """Writes a whole file, durably; whatever was there is gone."""
 
   def patch(self, patch: Patch) -> None:
-    """Overwrites ranges of a file, durably."""
+    """Overwrites ranges of a file; durable once `sync` says so."""
+
+  def sync(self, keys: Sequence[str]) -> None:
+    """Returns when all patches of these files are durable."""
 
   def reserve(self, key: str, size: int) -> None:
     """Grows a file to a size with zero bytes, so that patches find space."""

@@ -1,9 +1,11 @@
 """The redo journal: an edit is in the store once it is in here.
 
 An edit first writes all its new bytes into the journal, durably; that moment
-commits it. Then the files are patched in place, and the journal is overwritten
-with zeros. A process that dies in between leaves a journal that the next one
-applies again: every patch may be applied any number of times.
+commits it. Then the files are patched in place and synced, all at once, and the
+journal is overwritten with zeros. A process that dies in between leaves a
+journal that the next one applies again: every patch may be applied any number
+of times. Nobody waits for the zeros to reach the disk: a power loss that
+brings the journal back brings back an edit that is in the store already.
 
 The journal holds new bytes only. A removed row's are zeros, stored as a length,
 so nothing that was removed is ever in it.
@@ -94,6 +96,7 @@ def commit(files: Files, journal: Journal) -> None:
   try:
     files.reserve(KEY, len(data))
     files.patch(Patch.whole(KEY, data))
+    files.sync([KEY])
   except BaseException:
     purge(files)  # Whatever part of it was written, it is not committed.
     raise
@@ -103,8 +106,8 @@ def commit(files: Files, journal: Journal) -> None:
 def finish(files: Files, journal: Journal) -> None:
   """Applies a committed journal, checks what it erased, and erases it.
 
-  The manifest comes last: readers without a lock then see its generation only
-  when everything that it describes is there.
+  The manifest is written last: readers without a lock then see its generation
+  only when everything that it describes is there.
   """
   by_file: dict[str, list[Patch]] = {}
   for patch in journal.patches:
@@ -113,11 +116,16 @@ def finish(files: Files, journal: Journal) -> None:
   parallel.run(functools.partial(_apply, files), by_file.values())
   parallel.run(files.erase, journal.erased)
   _apply(files, last)
+  files.sync([*by_file, *(patch.key for patch in last)])
   purge(files)
 
 
 def purge(files: Files) -> None:
-  """Overwrites the journal with zeros."""
+  """Overwrites the journal with zeros; the next journal's sync is theirs too.
+
+  So whatever an earlier journal held is off the disk when a removal, whose own
+  journal holds nothing of what it removes, is committed.
+  """
   size = files.size(KEY)
   if size > _RESERVED:
     files.erase(KEY)

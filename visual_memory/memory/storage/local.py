@@ -10,7 +10,9 @@ import json
 import os
 import socket
 import time
+from collections.abc import Sequence
 
+from visual_memory.memory.storage import parallel
 from visual_memory.memory.storage.files import Patch, StoreError, StoreLocked
 
 _LOCK = "lock"
@@ -91,19 +93,26 @@ class LocalFiles:
     _sync_folder(os.path.dirname(path))
 
   def patch(self, patch: Patch) -> None:
-    """Overwrites ranges of a file, durably."""
+    """Overwrites ranges of a file; durable once `sync` says so."""
     path = self._path(patch.key)
     new = not os.path.exists(path)
     with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
       for offset, data in patch.ranges():
         _write(file, data, offset)
-      _sync(file)
     if new:
       _sync_folder(os.path.dirname(path))
+
+  def sync(self, keys: Sequence[str]) -> None:
+    """Returns when all patches of these files are durable.
+
+    Many are synced at once, which costs a disk little more than one.
+    """
+    parallel.run(self._sync_file, keys)
 
   def reserve(self, key: str, size: int) -> None:
     """Grows a file to a size with zero bytes, so that patches find space."""
     path = self._path(key)
+    new = not os.path.exists(path)
     with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
       old = os.fstat(file).st_size
       if old >= size:
@@ -117,6 +126,8 @@ class LocalFiles:
         os.ftruncate(file, old)
         raise
       os.fsync(file)
+    if new:
+      _sync_folder(os.path.dirname(path))
 
   def erase(self, key: str) -> None:
     """Overwrites a file with zeros and deletes it; absent files are fine."""
@@ -185,6 +196,10 @@ class LocalFiles:
       yield
     finally:
       os.close(file)
+
+  def _sync_file(self, key: str) -> None:
+    with _opened(self._path(key), os.O_WRONLY) as file:
+      _sync(file)
 
   def _path(self, key: str) -> str:
     return os.path.join(self.root, *key.split("/"))

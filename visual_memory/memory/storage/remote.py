@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Sequence
 
 import tensorstore
 
@@ -80,6 +81,9 @@ class RemoteFiles:
     for offset, new in patch.ranges():
       data[offset : offset + len(new)] = new
     self.create(patch.key, bytes(data))
+
+  def sync(self, keys: Sequence[str]) -> None:
+    """Does nothing: every write is durable when it returns."""
 
   def reserve(self, key: str, size: int) -> None:
     """Does nothing: an object grows when it is replaced."""
