@@ -1,0 +1,107 @@
+"""A memory that grows class by class evenly: accuracy against its size.
+
+  steps = nested_rows(labels, ids, per_class=(1, 10, 100), seed=0)
+  for near in growing_neighbors(search, embedded, steps, k=100): ...
+
+The subsets are nested: what is in a small memory is in every larger one. So
+the rows are searched once in all: the neighbors in the larger memory are the
+best of those in the smaller one and of those among the rows that came.
+
+Reference: Geirhos et al., ICML 2025, figure 3 (independent draws, one each).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from visual_memory.data.selection import id_hash
+from visual_memory.retrieval.rows import rows_of
+from visual_memory.types import UNLABELED, EmbeddedSet, Ids, Neighbors
+
+
+def nested_rows(
+  labels: Int[np.ndarray, "N"],
+  ids: Ids,
+  *,
+  per_class: Sequence[int],
+  seed: int,
+) -> list[Int64[np.ndarray, "rows"]]:
+  """The rows that come at each size, in order of row; unlabelled ones never.
+
+  A class smaller than a size gives all it has. Which rows come first depends
+  on their ids and the seed alone.
+
+  Args:
+    labels: classes of the rows.
+    ids: their ids.
+    per_class: rows of each class at each step, increasing.
+    seed: which rows.
+
+  Raises:
+    ValueError: sizes that do not increase from 1.
+  """
+  sizes = np.asarray(per_class)
+  if sizes.ndim != 1 or not len(sizes) or (np.diff(sizes, prepend=0) < 1).any():
+    raise ValueError(f"per_class must increase from 1; got {per_class}.")
+  labels = np.asarray(labels)
+  order = np.lexsort((id_hash(ids, salt=f"growth/{seed}"), labels))
+  ordered = labels[order]
+  starts = np.searchsorted(ordered, ordered)  # Of each row's class.
+  place = np.empty(len(labels), np.int64)
+  place[order] = np.arange(len(labels)) - starts
+  step = np.searchsorted(sizes, place, side="right")
+  step[labels == UNLABELED] = len(sizes)
+  return [np.flatnonzero(step == i) for i in range(len(sizes))]
+
+
+def growing_neighbors(
+  search: Callable[[EmbeddedSet, int], Neighbors],
+  embedded: EmbeddedSet,
+  steps: Sequence[Int[np.ndarray, "rows"]],
+  *,
+  k: int,
+) -> Iterator[Neighbors]:
+  """The neighbors after each step, exact: one search of each row in all.
+
+  Args:
+    search: the neighbors of some queries among some rows: (rows, k) ->
+      Neighbors, with as many as it has if that is below k.
+    embedded: all rows.
+    steps: the rows that come at each step; see `nested_rows`.
+    k: neighbors of each query; fewer while the memory is smaller.
+
+  Yields:
+    Neighbors whose `indices` are positions in embedded, ordered as in a memory
+    that was given the rows step by step.
+  """
+  found = None
+  for rows in steps:
+    come = _with_positions(search(embedded.take(rows), k), embedded, rows)
+    found = come if found is None else merge(found, come, k=k)
+    yield found
+
+
+def merge(before: Neighbors, after: Neighbors, *, k: int) -> Neighbors:
+  """The k best of two parts of a memory, the first part inserted earlier."""
+  similarities = np.concatenate(
+    [np.asarray(before.similarities), np.asarray(after.similarities)], axis=1
+  )
+  order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+  pick = lambda a, b: np.take_along_axis(
+    np.concatenate([np.asarray(a), np.asarray(b)], axis=1), order, axis=1
+  )
+  return Neighbors(
+    ids=pick(before.ids, after.ids),
+    indices=pick(before.indices, after.indices),
+    labels=pick(before.labels, after.labels),
+    similarities=np.take_along_axis(similarities, order, axis=1),
+    num_redone=before.num_redone + after.num_redone,
+  )
+
+
+def _with_positions(near, embedded, rows) -> Neighbors:
+  """The neighbors with positions in embedded for slots of a part of it."""
+  places = rows_of(near, embedded.ids[rows])
+  return dataclasses.replace(near, indices=rows[places].astype(np.int32))

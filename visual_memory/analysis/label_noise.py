@@ -1,0 +1,139 @@
+"""Wrong labels on purpose: how a memory bears corruption.
+
+  noise = symmetric_noise(num_classes)             # or pairwise_, confusion_
+  wrong = corruption(labels, ids, noise, seed=0).at(0.4)
+  near = relabelled(near, rows, wrong)             # no new retrieval
+
+Corruption is nested: with the same seed, whatever is wrong at a fraction is
+as wrong at every larger one. What becomes of a row depends on its id and the
+seed alone.
+
+Reference: Geirhos et al., ICML 2025, appendix D, which leaves open whether
+the random class may be the true one; `keep_possible` says.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int, Int32
+
+from visual_memory.data.selection import id_hash
+from visual_memory.types import UNLABELED, Array, Ids, Neighbors
+
+
+def symmetric_noise(
+  num_classes: int, *, keep_possible: bool
+) -> Float[np.ndarray, "C C"]:
+  """Every class is mistaken for every other alike.
+
+  Args:
+    num_classes: C, at least 2.
+    keep_possible: whether the random class may be the true one, in which case
+      1 / C of the corrupted labels stay right.
+  """
+  _check_classes(num_classes)
+  if keep_possible:
+    return np.full((num_classes, num_classes), 1 / num_classes)
+  return (1 - np.eye(num_classes)) / (num_classes - 1)
+
+
+def pairwise_noise(num_classes: int) -> Float[np.ndarray, "C C"]:
+  """Every class is mistaken for the next one, the last for the first."""
+  _check_classes(num_classes)
+  return np.roll(np.eye(num_classes), 1, axis=1)
+
+
+def confusion_noise(
+  confusion: Int[Array, "C C"],
+) -> Float[np.ndarray, "C C"]:
+  """Every class is mistaken for those that it is really confused with.
+
+  Args:
+    confusion: queries by true (row) and predicted class; the diagonal is
+      ignored. A class that is never mistaken is corrupted evenly.
+  """
+  counts = np.array(confusion, np.float64)
+  _check_classes(len(counts))
+  np.fill_diagonal(counts, 0)
+  nobody = counts.sum(axis=1) == 0
+  even = symmetric_noise(len(counts), keep_possible=False)
+  counts[nobody] = even[nobody]
+  return counts / counts.sum(axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corruption:
+  """One seed's corruption, at any fraction; draw one with `corruption`.
+
+  Attributes:
+    labels: int32 true labels, [N].
+    turns: the fraction from which on each row is corrupted, [N].
+    becomes: int32 what it is then, [N].
+  """
+
+  labels: Int32[np.ndarray, "N"]
+  turns: Float[np.ndarray, "N"]
+  becomes: Int32[np.ndarray, "N"]
+
+  def at(self, fraction: float) -> Int32[np.ndarray, "N"]:
+    """The labels of which about this fraction, in [0, 1], was drawn anew."""
+    if not 0 <= fraction <= 1:
+      raise ValueError(f"fraction must lie in [0, 1]; got {fraction}.")
+    return np.where(self.turns < fraction, self.becomes, self.labels)
+
+
+def corruption(
+  labels: Int[np.ndarray, "N"],
+  ids: Ids,
+  noise: Float[np.ndarray, "C C"],
+  *,
+  seed: int,
+) -> Corruption:
+  """What a seed makes of labels.
+
+  Args:
+    labels: true labels; UNLABELED ones stay.
+    ids: the rows' ids.
+    noise: row c has the probabilities of what c becomes; rows sum to 1.
+    seed: which rows, and what they become.
+
+  Raises:
+    ValueError: noise that is no distribution.
+  """
+  noise = np.asarray(noise, np.float64)
+  if (noise < 0).any() or not np.allclose(noise.sum(axis=1), 1):
+    raise ValueError("Every row of the noise must be a distribution.")
+  labels = np.asarray(labels, np.int32)
+  drawn = id_hash(ids, salt=f"noise/become/{seed}")
+  becomes = np.full(len(labels), UNLABELED, np.int32)
+  for label in np.unique(labels[labels != UNLABELED]):
+    rows = labels == label
+    # The last class that is possible takes what rounding leaves.
+    steps = noise[label, : np.flatnonzero(noise[label])[-1]].cumsum()
+    becomes[rows] = np.searchsorted(steps, drawn[rows], side="right")
+  return Corruption(
+    labels=labels,
+    turns=id_hash(ids, salt=f"noise/turn/{seed}"),
+    becomes=becomes,
+  )
+
+
+def relabelled(
+  near: Neighbors,
+  rows: Int[np.ndarray, "Q k"],
+  labels: Int[np.ndarray, "N"],
+) -> Neighbors:
+  """The same neighbors in a memory with other labels.
+
+  Args:
+    near: the neighbors.
+    rows: their positions among the memory's rows (`retrieval.rows.rows_of`).
+    labels: of all rows of the memory.
+  """
+  return dataclasses.replace(near, labels=np.asarray(labels)[rows])
+
+
+def _check_classes(num_classes: int) -> None:
+  """Raises ValueError below two classes."""
+  if num_classes < 2:
+    raise ValueError("Labels can only be wrong if there are two classes.")

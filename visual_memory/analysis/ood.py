@@ -1,0 +1,122 @@
+"""Telling what the memory knows from what it does not, by distance alone.
+
+  scores = distance_scores(near, k=100)       # mean, median and k-th distance
+  found = detect(inside["mean"], outside["mean"])
+  found.auroc, found.aupr, found.fpr95
+
+Out-of-distribution queries are the positives: a larger distance should mean
+that the query is one. Nothing is fitted.
+
+Reference: Geirhos et al., ICML 2025, figure 12 (mean and median of the first
+100 distances, shown as boxes); Sun et al., "Out-of-distribution detection
+with deep nearest neighbors", ICML 2022 (the k-th distance).
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from visual_memory.types import Neighbors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detection:
+  """How well a score tells outside from inside queries.
+
+  Attributes:
+    auroc: the chance that an outside query scores above an inside one, equal
+      scores counting half.
+    aupr: average precision with outside queries as positives: their share,
+      for a score that says nothing.
+    aupr_inside: the same with inside queries as positives.
+    fpr95: fraction of inside queries flagged where at least 95 % of the
+      outside ones are.
+  """
+
+  auroc: float
+  aupr: float
+  aupr_inside: float
+  fpr95: float
+
+
+def distance_scores(
+  near: Neighbors, *, k: int
+) -> dict[str, Float[np.ndarray, "Q"]]:
+  """The mean, median and last of the first k distances (1 - similarity)."""
+  if not 1 <= k <= near.k:
+    raise ValueError(f"k = {k}, but each query has {near.k} neighbors.")
+  distances = 1 - np.asarray(near.similarities)[:, :k].astype(np.float64)
+  # Sorted already: the median needs no sorting.
+  middle = (distances[:, (k - 1) // 2] + distances[:, k // 2]) / 2
+  return {
+    "mean": distances.mean(axis=1),
+    "median": middle,
+    "k-th": distances[:, -1],
+  }
+
+
+def detect(
+  inside: Shaped[np.ndarray, "I"], outside: Shaped[np.ndarray, "O"]
+) -> Detection:
+  """The detection measures of one score.
+
+  Raises:
+    ValueError: a side without queries, or scores that are not finite.
+  """
+  inside, outside = np.asarray(inside), np.asarray(outside)
+  both = np.concatenate([inside, outside])
+  if not (len(inside) and len(outside)) or not np.isfinite(both).all():
+    raise ValueError(
+      f"{len(inside)} inside and {len(outside)} outside queries: both are"
+      " needed, with finite scores."
+    )
+  positive = np.arange(len(both)) >= len(inside)
+  true, false = _cumulative(both, positive)  # By threshold, descending.
+  flagged = np.searchsorted(true, 0.95 * len(outside) - 1e-9)
+  return Detection(
+    auroc=_auroc(true, false),
+    aupr=_average_precision(true, false),
+    aupr_inside=_average_precision(*_cumulative(-both, ~positive)),
+    fpr95=float(false[flagged] / len(inside)),
+  )
+
+
+def auroc_by_k(inside: Neighbors, outside: Neighbors) -> Float[np.ndarray, "k"]:
+  """The AUROC of the k-th distance, for every k that both have."""
+  most = min(inside.k, outside.k)
+  columns = zip(
+    np.asarray(inside.similarities).T[:most],
+    np.asarray(outside.similarities).T[:most],
+    strict=True,
+  )
+  # Similarities are compared as they are: rounding 1 - s could make ties.
+  return np.array([_auroc_of(-near, -far) for near, far in columns])
+
+
+def _auroc_of(inside, outside) -> float:
+  """The AUROC alone: half the work of `detect`."""
+  positive = np.arange(len(inside) + len(outside)) >= len(inside)
+  return _auroc(*_cumulative(np.concatenate([inside, outside]), positive))
+
+
+def _cumulative(scores, positive) -> tuple[np.ndarray, np.ndarray]:
+  """True and false positives at each distinct threshold, descending."""
+  order = np.argsort(-scores, kind="stable")
+  ordered = scores[order]
+  ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+  true = np.cumsum(positive[order])[ends]
+  return true, ends + 1 - true
+
+
+def _auroc(true, false) -> float:
+  """The area under the curve, by trapezoids over ties."""
+  heights = np.concatenate([[0], true[:-1]]) + true
+  widths = np.diff(false, prepend=0)
+  return float(heights @ widths / (2 * true[-1] * false[-1]))
+
+
+def _average_precision(true, false) -> float:
+  """The sum of precision times the recall it adds."""
+  gained = np.diff(true, prepend=0) / true[-1]
+  return float(gained @ (true / (true + false)))
