@@ -1,0 +1,1 @@
+"""Classifiers on frozen embeddings and a memory: what a little data adds."""
