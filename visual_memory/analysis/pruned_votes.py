@@ -1,0 +1,277 @@
+"""Pruned memories compared: thresholds chosen on tuning rows, scored once.
+
+  treatments = {"none": [NOTHING], "hard": hard(wrong, (64, 128, 256)),
+                "soft": soft(wrong, scales=(1.75,), exponents=(0.5, 1, 2))}
+  found = compare(tuning, held_out, treatments, row_ids=embedded.ids,
+                  settings=settings, ks=ks, num_classes=10, seed=0,
+                  search=search)
+  found["hard"]["rank"].treatment.name, found["hard"]["rank"].scored.accuracy
+
+Of each kind of treatment, every voter chooses its own treatment and k on the
+tuning queries. To be honest, what the treatments are made of (wrong counts,
+effects of removal) must not have seen the tuning queries either.
+
+Reference: Geirhos et al., ICML 2025, table 3, whose thresholds and k are
+chosen on the test set: `best_on_held_out_as_published` is that.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int32
+
+from visual_memory.analysis import pruning, selection
+from visual_memory.retrieval import places as places_lib
+from visual_memory.types import UNLABELED, Array, Neighbors
+from visual_memory.voting import compat, metrics
+from visual_memory.voting.queries import HeldOutQueries, TuningQueries
+from visual_memory.voting.vote import predict
+from visual_memory.voting.weighting import Setting
+
+SearchWithout = Callable[..., Neighbors]
+"""From (which of these queries, which rows are excluded) to their neighbors."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Treatment:
+  """What is done to the memory's rows: some removed, or all discounted.
+
+  Attributes:
+    name: such as "v >= 128".
+    excluded: rows that are removed, [N]; none, if absent.
+    factors: reliability of each row, [N], if none is removed.
+  """
+
+  name: str
+  excluded: Bool[np.ndarray, "N"] | None = None
+  factors: Float[np.ndarray, "N"] | None = None
+
+  @property
+  def num_excluded(self) -> int:
+    """Rows that are removed."""
+    return 0 if self.excluded is None else int(self.excluded.sum())
+
+
+NOTHING = Treatment(name="none")
+"""Every row counts as it is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pruned:
+  """How one voter does with the treatment that it chose.
+
+  Attributes:
+    treatment: chosen on the tuning queries.
+    k: likewise.
+    tuning_accuracy: on the queries that chose; optimistic.
+    scored: the held-out queries.
+  """
+
+  treatment: Treatment
+  k: int
+  tuning_accuracy: float
+  scored: selection.Scored
+
+
+def hard(counts: Int[Array, "N"], thresholds: Sequence[int], *, symbol="v"):
+  """Treatments that remove the rows whose count reaches a threshold.
+
+  Args:
+    counts: of each row: wrong ones, or answers that its removal would win.
+    thresholds: least counts to remove.
+    symbol: what the count is called in the names.
+
+  Raises:
+    ValueError: a threshold below 1, which rows without offence would reach.
+  """
+  counts = np.asarray(counts)
+  for threshold in thresholds:
+    if threshold < 1:
+      raise ValueError(f"Threshold {threshold} would remove blameless rows.")
+  return [
+    Treatment(name=f"{symbol} >= {t}", excluded=counts >= t) for t in thresholds
+  ]
+
+
+def soft(
+  wrong: Int[Array, "N"],
+  *,
+  scales: Sequence[float],
+  exponents: Sequence[float],
+) -> list[Treatment]:
+  """Treatments that discount rows by `pruning.reliability`."""
+  return [
+    Treatment(
+      name=f"{scale:g} / (1 + v)^{exponent:g}",
+      factors=pruning.reliability(wrong, scale=scale, exponent=exponent),
+    )
+    for scale in scales
+    for exponent in exponents
+  ]
+
+
+def answers(
+  near: Neighbors,
+  places: Int[Array, "Q m"],
+  treatment: Treatment,
+  *,
+  settings: Sequence[Setting],
+  ks: Sequence[int],
+  num_classes: int,
+  search: SearchWithout,
+) -> Int32[np.ndarray, "V K Q"]:
+  """The votes under a treatment; rows that it removes never were.
+
+  Args:
+    near: neighbors in the whole memory, more than max(ks) to refill from.
+    places: their `row_places`.
+    treatment: what is done to the rows.
+    settings: the voters.
+    ks: as in `vote`.
+    num_classes: C.
+    search: called as search(which, excluded, k) for the queries (bool [Q])
+      whose neighbors run out: their k neighbors among the other rows.
+  """
+  factors = None
+  if treatment.factors is not None:
+    factors = treatment.factors[places]
+  elif treatment.excluded is not None and treatment.excluded.any():
+    near = _without(near, places, treatment.excluded, max(ks), search)
+  return predict(
+    near, tuple(settings), ks=ks, num_classes=num_classes, factors=factors
+  )
+
+
+def _without(near, places, excluded, k, search):
+  """The first k neighbors among the rows that are not excluded."""
+  refilled = pruning.refill(near, excluded[places], k=k)
+  if not refilled.short.any():
+    return refilled.near
+  return pruning.fill_short(refilled, search(refilled.short, excluded, k))
+
+
+def answers_as_published(
+  near: Neighbors,
+  places: Int[Array, "Q m"],
+  treatment: Treatment,
+  *,
+  settings: Sequence[Setting],
+  ks: Sequence[int],
+  num_classes: int,
+) -> Int32[np.ndarray, "V K Q"]:
+  """The published votes: ranks close up, nothing is refilled, bugs included.
+
+  Only the first max(ks) neighbors are looked at. See `voting.compat`.
+  """
+  most = max(ks)
+  labels = np.asarray(near.labels)[:, :most]
+  distances = 1 - np.asarray(near.similarities, np.float64)[:, :most]
+  pick = lambda values: None if values is None else values[places[:, :most]]
+  return np.stack(
+    [
+      compat.predict(
+        labels,
+        distances,
+        voter=setting.voter,
+        ks=ks,
+        num_classes=num_classes,
+        excluded=pick(treatment.excluded),
+        factors=pick(treatment.factors),
+        **setting.hyper,
+      )
+      for setting in settings
+    ]
+  )
+
+
+def compare(
+  tuning: TuningQueries,
+  held_out: HeldOutQueries,
+  treatments: Mapping[str, Sequence[Treatment]],
+  *,
+  row_ids: np.ndarray,
+  settings: Mapping[str, Setting],
+  ks: Sequence[int],
+  num_classes: int,
+  seed: int,
+  search: Callable[..., Neighbors],
+) -> dict[str, dict[str, Pruned]]:
+  """Every kind of treatment by every voter: {kind: {voter: how it does}}.
+
+  Args:
+    tuning: the queries that choose.
+    held_out: the queries that are scored.
+    treatments: by kind.
+    row_ids: the memory's ids, which excluded and factors go by, [N].
+    settings: the voters, by name.
+    ks: numbers of neighbors to choose from.
+    num_classes: C.
+    seed: of the confidence intervals.
+    search: called as search(queries, which, excluded, k) with the tuning or
+      held-out queries; see `answers`.
+  """
+  asked = lambda queries: lambda *rest: search(queries, *rest)
+  votes = dict(settings=tuple(settings.values()), num_classes=num_classes)
+  tune_places = places_lib.row_places(tuning.near, row_ids)
+  places = places_lib.row_places(held_out.near, row_ids)
+  found = {}
+  for kind, candidates in treatments.items():
+    predictions = np.stack(
+      [
+        answers(
+          tuning.near, tune_places, treatment, ks=ks, search=asked(tuning),
+          **votes,
+        )
+        for treatment in candidates
+      ],
+      axis=1,
+    )  # fmt: skip
+    found[kind] = {}
+    for row, (name, setting) in enumerate(settings.items()):
+      (which, column), accuracy = selection.best_answer(
+        tuning, predictions[row]
+      )
+      treatment, k = candidates[which], int(tuple(ks)[column])
+      scored = answers(
+        held_out.near, places, treatment, settings=(setting,), ks=(k,),
+        num_classes=num_classes, search=asked(held_out),
+      )[0, 0]  # fmt: skip
+      found[kind][name] = Pruned(
+        treatment=treatment,
+        k=k,
+        tuning_accuracy=accuracy,
+        scored=selection.score_answer(held_out, scored, seed=seed),
+      )
+  return found
+
+
+def best_on_held_out_as_published(
+  held_out: HeldOutQueries,
+  treatments: Mapping[str, Treatment],
+  *,
+  row_ids: np.ndarray,
+  settings: Mapping[str, Setting],
+  ks: Sequence[int],
+  num_classes: int,
+) -> dict[str, dict[str, tuple[int, float]]]:
+  """As published: votes of `answers_as_published` at the best k on test.
+
+  Returns:
+    {treatment: {voter: (k, accuracy)}}.
+  """
+  places = places_lib.row_places(held_out.near, row_ids)
+  total = max(1, int((held_out.labels != UNLABELED).sum()))
+  found = {}
+  for kind, treatment in treatments.items():
+    predictions = answers_as_published(
+      held_out.near, places, treatment, settings=tuple(settings.values()),
+      ks=ks, num_classes=num_classes,
+    )  # fmt: skip
+    correct = metrics.count_correct(predictions, held_out.labels)
+    best = correct.argmax(axis=1)
+    found[kind] = {
+      name: (int(tuple(ks)[k]), correct[row, k] / total)
+      for row, (name, k) in enumerate(zip(settings, best, strict=True))
+    }
+  return found
