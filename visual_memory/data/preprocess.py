@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, Int32, Shaped, UInt8
 from PIL import Image
 
 from visual_memory.data import resampling
@@ -130,6 +130,19 @@ class Preprocess:
       antialias=self.antialias,
     )
 
+  def resize_and_crop_mask(
+    self, mask: Int32[np.ndarray, "H W"]
+  ) -> Int32[np.ndarray, "S S"]:
+    """A class for every pixel of the result: the nearest pixel's."""
+    mask = _cut_long_side(mask)
+    height, width = self.resized_shape(*mask.shape)
+    if mask.shape != (height, width):
+      resized = Image.fromarray(mask).resize(
+        (width, height), Image.Resampling.NEAREST
+      )
+      mask = np.asarray(resized, np.int32)
+    return mask[self._window(height), self._window(width)]
+
   def normalize(
     self, pixels: Shaped[np.ndarray, "*batch S S 3"]
   ) -> Float32[np.ndarray, "*batch S S 3"]:
@@ -156,8 +169,8 @@ class Preprocess:
 
 
 def _cut_long_side(
-  image: UInt8[np.ndarray, "H W 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
+  image: Shaped[np.ndarray, "H W *C"],
+) -> Shaped[np.ndarray, "h w *C"]:
   """The image, its long side cut to at most MAX_ASPECT times the short one."""
   limit = MAX_ASPECT * min(image.shape[:2])
   top, left = (max(0, (side - limit) // 2) for side in image.shape[:2])

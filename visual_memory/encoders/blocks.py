@@ -28,22 +28,18 @@ from visual_memory.data.batching import Skipped
 
 _FORMAT = 1
 
-BLOCK_ROWS = 1024
-"""Rows of a source in a block; the last block may have fewer."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Block:
   """The embeddings of consecutive rows of a source.
 
   Attributes:
     rows: positions in the source, ascending, int32 [N].
-    embeddings: one row for each, float32 [N, D].
+    embeddings: what is kept of each, float32 [N, D] (or [N, P, D]).
     skipped: the images of the block that have no embedding.
   """
 
   rows: Int32[np.ndarray, "N"]
-  embeddings: Float32[np.ndarray, "N D"]
+  embeddings: Float32[np.ndarray, "N *row"]
   skipped: tuple[Skipped, ...]
 
 

@@ -10,6 +10,8 @@ import jax
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import pretrained, vit
+from visual_memory.encoders.pooling import POOLINGS
+from visual_memory.encoders.patches import patch_grid, patchify
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,12 +23,16 @@ class Parts:
     apply: hashable pure function (params, pixels [B, S, S, 3]) -> [B, D].
     preprocess: makes the pixels.
     weights_fingerprint: identifies weights and architecture by value.
+    apply_patches: as `apply`, but one row per patch, [B, P, E].
+    grid: (rows, columns) of those patches.
   """
 
   params: Any
   apply: Callable[..., jax.Array]
   preprocess: Preprocess
   weights_fingerprint: str
+  apply_patches: Callable[..., jax.Array] | None = None
+  grid: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +41,41 @@ class ViTApply:
 
   config: vit.ViTConfig
   precision: str
+  pooling: str = "class"
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
     """Embeddings [B, D], not normalized."""
     outputs = vit.forward(
       params, pixels, config=self.config, precision=self.precision
     )
-    return outputs.embedding
+    return POOLINGS[self.pooling](outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTPatches:
+  """The patch tokens of a vision transformer, after the final LayerNorm."""
+
+  config: vit.ViTConfig
+  precision: str
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    """Patch tokens row by row [B, P, D], not normalized."""
+    outputs = vit.forward(
+      params, pixels, config=self.config, precision=self.precision
+    )
+    return outputs.patch_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelPatches:
+  """The pixels of each square patch: the baseline without an encoder."""
+
+  patch: int
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    """Patches row by row, [B, P, 3 * patch * patch]."""
+    del params
+    return patchify(pixels, self.patch)
 
 
 def pixels(
@@ -50,6 +84,7 @@ def pixels(
   size: int = 32,
   mean: Sequence[float | int] = preprocess_lib.IMAGENET_MEAN,
   std: Sequence[float | int] = preprocess_lib.IMAGENET_STD,
+  patch: int = 4,
   preprocess: Preprocess | str | None = None,
 ) -> Parts:
   """The normalized pixels themselves: no weights, D = 3 * size * size.
@@ -62,6 +97,7 @@ def pixels(
     size: side to which images are squeezed, in pixels.
     mean: per channel, subtracted from pixels in [0, 1].
     std: per channel, divided by.
+    patch: side of a patch, for embeddings of patches.
     preprocess: another way to make the pixels, in place of the above.
   """
   del name
@@ -69,11 +105,16 @@ def pixels(
     "mean": tuple(map(float, mean)),
     "std": tuple(map(float, std)),
   }
+  preprocess = _chosen(preprocess) or preprocess_lib.square(size, **statistics)
+  side = preprocess.size
+  whole = side % patch == 0  # Else it has no patches.
   return Parts(
     params=(),
     apply=flatten,
-    preprocess=_chosen(preprocess) or preprocess_lib.square(size, **statistics),
+    preprocess=preprocess,
     weights_fingerprint="pixels",
+    apply_patches=PixelPatches(patch) if whole else None,
+    grid=patch_grid((side, side), patch) if whole else None,
   )
 
 
@@ -118,7 +159,7 @@ def vit_random(
     num_heads=heads,
     mlp_dim=4 * dim,
   )
-  return _vit_parts(
+  return vit_parts(
     vit.init(config, seed=seed),
     config,
     preprocess=_chosen(preprocess) or preprocess_lib.square(size),
@@ -152,7 +193,7 @@ def published(
   if image_size is not None:
     preprocess = _at_size(preprocess, image_size)
   weights = pretrained.fetch(name) if weights is None else weights
-  return _vit_parts(
+  return vit_parts(
     pretrained.load(name, weights),
     config,
     preprocess=preprocess,
@@ -160,31 +201,44 @@ def published(
   )
 
 
-def _vit_parts(
+def vit_parts(
   params: Any,
   config: vit.ViTConfig,
   *,
   preprocess: Preprocess,
   precision: str,
+  pooling: str = "class",
 ) -> Parts:
-  """A vision transformer, prepared for the resolution of its preprocessing."""
+  """A vision transformer, prepared for the resolution of its preprocessing.
+
+  Args:
+    params: of the transformer, with the stored table of positions.
+    config: their settings.
+    preprocess: makes the pixels.
+    precision: "float32" or "bfloat16".
+    pooling: what the embedding is; a key of `POOLINGS`.
+  """
   side = preprocess.size
   grid = vit.patch_grid((side, side), config.patch_size)
   return Parts(
     params=vit.prepare(params, config, grid=grid, precision=precision),
-    apply=ViTApply(config, precision),
+    apply=ViTApply(config, precision, pooling),
     preprocess=preprocess,
-    weights_fingerprint=_fingerprint(params, config),
+    weights_fingerprint=_fingerprint(params, config, pooling),
+    apply_patches=ViTPatches(config, precision),
+    grid=grid,
   )
 
 
-def _fingerprint(params: Any, config: vit.ViTConfig) -> str:
+def _fingerprint(params: Any, config: vit.ViTConfig, pooling: str) -> str:
   """Identifies every weight and every setting, by name and value."""
   settings = {
     field.name: getattr(config, field.name)
     for field in dataclasses.fields(config)
     if getattr(config, field.name) != field.default
   }
+  if pooling != "class":
+    settings["pooling"] = pooling
   return f"{pretrained.fingerprint(params)} {sorted(settings.items())}"
 
 

@@ -3,55 +3,35 @@
   embedded = embed(encoder, source, cache_dir="cache")
   embedded, report = embed_with_report(encoder, source, cache_dir="cache")
   report.skipped                    # images that could not be read, and why
-
-A device is always given batch_size consecutive rows of the source, starting at
-a multiple of batch_size, and always runs the same program on them. What a row
-becomes therefore depends neither on the number of devices or processes nor on
-where an earlier run was stopped: the bits are the same.
+  patches = embed(encoder, source, tokens="patches", per_image=64)
 """
 
-import dataclasses
+import functools
 import os
-import time
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed
-from visual_memory.data.batching import Skipped, batches
 from visual_memory.data.image_source import ImageSource
-from visual_memory.encoders.blocks import BLOCK_ROWS, BlockCache
-from visual_memory.encoders.data_parallel import embed_batches, local_mesh
+from visual_memory.encoders import embed_patches, resumable
+from visual_memory.encoders.blocks import Block
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.encoders.share import Share
-from visual_memory.progress import Progress
+from visual_memory.encoders.resumable import EmbedReport
 from visual_memory.types import EmbeddedSet, check_unit_rows, embedded_set
 
+__all__ = ["BLOCK_ROWS", "EmbedReport", "embed", "embed_with_report"]
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedReport:
-  """What an embedding job did, over all processes.
-
-  Attributes:
-    num_images: images in the source.
-    num_reused: images whose result was found in the cache.
-    skipped: the images that could not be read, in the order of the source.
-    elapsed_s: seconds that the job took.
-    images_per_s: images read and embedded in this run, per second.
-  """
-
-  num_images: int
-  num_reused: int
-  skipped: tuple[Skipped, ...]
-  elapsed_s: float
-  images_per_s: float
+BLOCK_ROWS = 1024
+"""Images in a block of the cache; the last block may have fewer."""
 
 
 def embed(
   encoder: Encoder,
   source: ImageSource,
   *,
+  tokens: str = "image",
+  per_image: int | None = None,
+  seed: int = 0,
   mesh: Mesh | None = None,
   batch_size: int | None = None,
   cache_dir: str | os.PathLike | None = None,
@@ -62,6 +42,9 @@ def embed(
   embedded, _ = embed_with_report(
     encoder,
     source,
+    tokens=tokens,
+    per_image=per_image,
+    seed=seed,
     mesh=mesh,
     batch_size=batch_size,
     cache_dir=cache_dir,
@@ -75,6 +58,9 @@ def embed_with_report(
   encoder: Encoder,
   source: ImageSource,
   *,
+  tokens: str = "image",
+  per_image: int | None = None,
+  seed: int = 0,
   mesh: Mesh | None = None,
   batch_size: int | None = None,
   cache_dir: str | os.PathLike | None = None,
@@ -90,10 +76,15 @@ def embed_with_report(
   Args:
     encoder: makes the pixels and the embeddings.
     source: N labelled images; the same in every process.
+    tokens: "image": one row for each image; "patches": one for each patch, see
+      `embed_patches`.
+    per_image: of tokens="patches": how many patches are drawn from an image;
+      all by default.
+    seed: of that draw.
     mesh: the devices to use; all of them by default.
-    batch_size: images per device at a time, a power of two up to 1024; by
-      default 32 on CPU and 256 elsewhere. Another size gives the same rows but
-      for rounding.
+    batch_size: images per device at a time, a power of two up to 1024 (64 for
+      patches); by default 32 on CPU and 256 (64) elsewhere. Another size gives
+      the same rows but for rounding.
     cache_dir: keeps finished blocks of rows, so that a stopped run continues
       and a finished one is only read. Processes may share it or not. Delete it
       to try skipped images again. None keeps nothing.
@@ -102,51 +93,31 @@ def embed_with_report(
 
   Raises:
     ValueError: a batch size that is not allowed, no readable image at all, or
-      an encoder that gives NaN or infinity.
+      an encoder that gives NaN or infinity, or that has no patches.
   """
-  start_s = time.monotonic()
-  mesh = distributed.make_mesh() if mesh is None else mesh
-  batch_size = _checked_batch_size(batch_size, mesh)
-  cache = None if cache_dir is None else _open_cache(cache_dir, encoder, source)
-  share = Share(len(source), dim=encoder.dim, mesh=mesh)
-  todo = share.load(cache)
-  if len(todo):
-    local = local_mesh(mesh)
-    host_batches = batches(
-      source,
-      encoder.preprocess,
-      rows=todo,
-      batch_size=batch_size * local.size,
-      num_workers=num_workers,
-    )
-    with _counter(len(todo), enabled=progress) as counter:
-      for block in embed_batches(encoder, host_batches, mesh=local):
-        check_unit_rows(block.embeddings, source.ids[block.rows])
-        share.put(block)
-        counter.advance(len(block.rows) + len(block.skipped))
-        share.save(cache, done=int(todo[counter.done - 1]) + 1)
-  embedded, skipped = _whole(share, encoder=encoder, source=source)
-  counts = distributed.gather_rows(np.asarray([len(todo)], np.int32))
-  elapsed_s = time.monotonic() - start_s
-  return embedded, EmbedReport(
-    num_images=len(source),
-    num_reused=len(source) - int(counts.sum()),
-    skipped=skipped,
-    elapsed_s=elapsed_s,
-    images_per_s=int(counts.sum()) / elapsed_s,
+  options = resumable.Options(
+    mesh=mesh,
+    batch_size=batch_size,
+    cache_dir=cache_dir,
+    num_workers=num_workers,
+    progress=progress,
   )
-
-
-def _whole(
-  share: Share, *, encoder: Encoder, source: ImageSource
-) -> tuple[EmbeddedSet, tuple[Skipped, ...]]:
-  """The shares of all processes put together."""
-  rows, embeddings, skipped = share.gather()
-  if len(source) and not len(rows):
-    raise ValueError(
-      f"None of the {len(source)} images can be read; the first,"
-      f" {skipped[0].id!r}: {skipped[0].reason}."
+  if tokens == "patches":
+    return embed_patches.embed_patches(
+      encoder, source, per_image=per_image, seed=seed, options=options
     )
+  if tokens != "image" or per_image is not None:
+    raise ValueError(
+      f"tokens={tokens!r}, per_image={per_image}: tokens is 'image' or"
+      " 'patches', and per_image belongs to patches."
+    )
+  layout = resumable.Layout(
+    row_shape=(encoder.dim,),
+    block_rows=BLOCK_ROWS,
+    key={},
+    keep=functools.partial(_checked, source),
+  )
+  rows, embeddings, report = resumable.run(encoder, source, layout, options)
   embedded = embedded_set(
     embeddings,
     source.labels[rows],
@@ -154,42 +125,10 @@ def _whole(
     class_names=source.class_names,
     fingerprint=encoder.fingerprint,
   )
-  return embedded, skipped
+  return embedded, report
 
 
-def _counter(total: int, *, enabled: bool) -> Progress:
-  """Progress over this process's images, printed by the lead."""
-  alone = jax.process_count() == 1
-  return Progress(
-    total,
-    what="images" if alone else "images of this process",
-    enabled=enabled and distributed.is_lead(),
-  )
-
-
-def _checked_batch_size(batch_size: int | None, mesh: Mesh) -> int:
-  """The images per device, which must divide a block."""
-  if batch_size is None:
-    return 32 if mesh.devices.flat[0].platform == "cpu" else 256
-  if batch_size < 1 or BLOCK_ROWS % batch_size:
-    raise ValueError(
-      f"batch_size {batch_size} is not a power of two from 1 to {BLOCK_ROWS}"
-      " (images per device at a time)."
-    )
-  return batch_size
-
-
-def _open_cache(
-  cache_dir: str | os.PathLike, encoder: Encoder, source: ImageSource
-) -> BlockCache:
-  """The cache of this encoder's embeddings of this source."""
-  return BlockCache(
-    cache_dir,
-    key={
-      "encoder": encoder.fingerprint,
-      "source": source.fingerprint,
-      "num_rows": len(source),
-      "dim": encoder.dim,
-      "block_rows": BLOCK_ROWS,
-    },
-  )
+def _checked(source: ImageSource, block: Block) -> Block:
+  """The block itself; NaN is found before it reaches the cache."""
+  check_unit_rows(block.embeddings, np.asarray(source.ids)[block.rows])
+  return block

@@ -46,6 +46,9 @@ class Encoder:
     preprocess: from an image of any size to the pixels that `apply` wants.
     fingerprint: of weights, precision, preprocessing and version. Embeddings
       with different fingerprints must never be compared.
+    apply_patches: as `apply`, but one row per patch, [B, P, E], not
+      normalized; None for an encoder without patches.
+    grid: (rows, columns) of patches, P = rows * columns; None likewise.
   """
 
   params: Any
@@ -54,6 +57,12 @@ class Encoder:
   dim: int = dataclasses.field(metadata={"static": True})
   preprocess: Preprocess = dataclasses.field(metadata={"static": True})
   fingerprint: str = dataclasses.field(metadata={"static": True})
+  apply_patches: Callable[..., jax.Array] | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
+  grid: tuple[int, int] | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
 
   def forward(self, pixels: Float[Array, "B S S 3"]) -> Float32[Array, "B D"]:
     """Unit embeddings of preprocessed pixels; pure, to be called in a jit.
@@ -100,7 +109,7 @@ def _check_image(image: np.ndarray, position: int) -> None:
     raise ValueError(f"Image {position} has no pixels: {image.shape}.")
 
 
-def unit_rows(rows: Float[Array, "B D"]) -> Float32[Array, "B D"]:
+def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
   """Each row divided by its length, in float32; a zero row stays zero.
 
   Rows are first divided by their largest entry, so that squares neither
@@ -115,14 +124,15 @@ def unit_rows(rows: Float[Array, "B D"]) -> Float32[Array, "B D"]:
   return rows / jnp.where(lengths == 0, 1, lengths)
 
 
-def _pairwise_sums(values: Float32[Array, "B D"]) -> Float32[Array, "B 1"]:
+def _pairwise_sums(values: Float32[Array, "*B D"]) -> Float32[Array, "*B 1"]:
   """The sum of each row by halving: first half plus second half, again."""
   width = values.shape[-1]
   padded = 1 << (width - 1).bit_length()
-  values = jnp.pad(values, [(0, 0), (0, padded - width)])
+  widths = [(0, 0)] * (values.ndim - 1) + [(0, padded - width)]
+  values = jnp.pad(values, widths)
   while values.shape[-1] > 1:
     half = values.shape[-1] // 2
-    values = values[:, :half] + values[:, half:]
+    values = values[..., :half] + values[..., half:]
   return values
 
 
@@ -221,4 +231,6 @@ def make_encoder(
     dim=output.shape[-1],
     preprocess=parts.preprocess,
     fingerprint=f"{name}-{digest.hexdigest()[:24]}",
+    apply_patches=parts.apply_patches,
+    grid=parts.grid,
   )

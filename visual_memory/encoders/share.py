@@ -16,26 +16,35 @@ from jaxtyping import Float32, Int32
 
 from visual_memory import distributed
 from visual_memory.data.batching import Skipped
-from visual_memory.encoders.blocks import BLOCK_ROWS, Block, BlockCache
+from visual_memory.encoders.blocks import Block, BlockCache
 
 
 class Share:
   """This process's consecutive rows and what is known of them so far."""
 
-  def __init__(self, num_rows: int, *, dim: int, mesh: Mesh):
+  def __init__(
+    self,
+    num_rows: int,
+    *,
+    row_shape: tuple[int, ...],
+    block_rows: int,
+    mesh: Mesh,
+  ):
     """The empty share of this process.
 
     Args:
       num_rows: rows of the whole source.
-      dim: the embedding dimension D.
+      row_shape: of what is kept of each: (D,), or (P, D) for P patches.
+      block_rows: rows in a block.
       mesh: the devices that embed.
     """
-    blocks = _own_blocks(num_rows, mesh)
+    blocks = _own_blocks(-(-num_rows // block_rows), mesh)
     self._num_rows = num_rows
+    self._block_rows = block_rows
     self._blocks = range(blocks.start, blocks.stop)
-    self._start = blocks.start * BLOCK_ROWS
-    stop = max(self._start, min(blocks.stop * BLOCK_ROWS, num_rows))
-    self._embeddings = np.zeros((stop - self._start, dim), np.float32)
+    self._start = blocks.start * block_rows
+    stop = max(self._start, min(blocks.stop * block_rows, num_rows))
+    self._embeddings = np.zeros((stop - self._start, *row_shape), np.float32)
     self._embedded = np.zeros(stop - self._start, bool)
     self._skipped: list[Skipped] = []
     self._unsaved = collections.deque(self._blocks)
@@ -70,7 +79,7 @@ class Share:
   def gather(
     self,
   ) -> tuple[
-    Int32[np.ndarray, "N"], Float32[np.ndarray, "N D"], tuple[Skipped, ...]
+    Int32[np.ndarray, "N"], Float32[np.ndarray, "N *row"], tuple[Skipped, ...]
   ]:
     """The rows, embeddings and skipped images of all processes, everywhere.
 
@@ -92,8 +101,8 @@ class Share:
     return rows, embeddings, skipped
 
   def _rows_of(self, index: int) -> Int32[np.ndarray, "N"]:
-    start = index * BLOCK_ROWS
-    stop = min(start + BLOCK_ROWS, self._num_rows)
+    start = index * self._block_rows
+    stop = min(start + self._block_rows, self._num_rows)
     return np.arange(start, stop, dtype=np.int32)
 
   def _block(self, index: int) -> Block:
@@ -103,18 +112,20 @@ class Share:
       rows=rows,
       embeddings=self._embeddings[rows - self._start],
       skipped=tuple(
-        image for image in self._skipped if image.row // BLOCK_ROWS == index
+        image
+        for image in self._skipped
+        if image.row // self._block_rows == index
       ),
     )
 
 
-def _own_blocks(num_rows: int, mesh: Mesh) -> slice:
+def _own_blocks(num_blocks: int, mesh: Mesh) -> slice:
   """The blocks of this process; none if the mesh has none of its devices."""
   processes = sorted({device.process_index for device in mesh.devices.flat})
   if jax.process_index() not in processes:
     return slice(0, 0)
   return distributed.process_rows(
-    -(-num_rows // BLOCK_ROWS),
+    num_blocks,
     index=processes.index(jax.process_index()),
     count=len(processes),
   )

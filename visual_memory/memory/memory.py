@@ -108,6 +108,13 @@ class VisualMemory:
     """Slots, empty ones included."""
     return self.table.capacity
 
+  @property
+  def ids(self) -> np.ndarray:
+    """The ids of all rows, in order of insertion, [N] (object array)."""
+    return self.table.ids[
+      _in_serial_order(distributed.gather(self.rows.serials))
+    ]
+
   def check_usable(self) -> None:
     """Raises ValueError if an edit with donate=True has used this memory up."""
     if any(array.is_deleted() for array in jax.tree.leaves(self.rows)):
