@@ -65,7 +65,9 @@ def read_stream(
         distributed.shard_rows(np.stack(parts), mesh)
         for parts in zip(*chunks, strict=True)
       ]
-      pending.append((group, on_devices(_FUNCTIONS[order], mesh, shared, *arrays)))
+      pending.append(
+        (group, on_devices(_FUNCTIONS[order], mesh, shared, *arrays))
+      )
       if len(pending) > 1:
         _collect(out, *pending.pop(0))
   for group, result in pending:

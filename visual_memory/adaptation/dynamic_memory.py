@@ -145,9 +145,7 @@ def forget(memory: DynamicMemory, ids: Sequence[str]) -> DynamicMemory:
       raise ValueError(f"The dynamic memory was never shown {value!r}.")
   gone = set(ids)
   stay = np.array([value not in gone for value in memory.log.ids], bool)
-  log = Log(
-    **{name: value[stay] for name, value in vars(memory.log).items()}
-  )
+  log = Log(**{name: value[stay] for name, value in vars(memory.log).items()})
   return replay(dataclasses.replace(memory, log=log))
 
 

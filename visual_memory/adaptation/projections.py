@@ -133,7 +133,9 @@ Projection = NoProjection | BiasProjection | LinearProjection
 def init_bias(*, num_classes: int, dim: int) -> BiasProjection:
   """Biases of zero."""
   zero = jnp.zeros((num_classes, dim), jnp.float32)
-  return BiasProjection(query=zero, key=zero, value=zero, output=zero, text=zero)
+  return BiasProjection(
+    query=zero, key=zero, value=zero, output=zero, text=zero
+  )
 
 
 def init_linear(*, num_classes: int, dim: int) -> LinearProjection:

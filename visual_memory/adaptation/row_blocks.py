@@ -48,9 +48,7 @@ def map_rows(
     )
     parts.append(on_devices(function, mesh, shared, *given))
   parts = [jax.tree.map(distributed.gather, part) for part in parts]
-  return jax.tree.map(
-    lambda *leaves: np.concatenate(leaves)[:num_rows], *parts
-  )
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_rows], *parts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

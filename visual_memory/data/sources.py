@@ -37,6 +37,8 @@ def open_source(name: str, **options: Any) -> ImageSource:
 
 SOURCES = {
   "folder": folder.folder,
+  "split_file": split_files.split_file,
+  "aircraft": split_files.aircraft,
   "tfds": tfds_source.tfds,
   "npz": array_source.npz,
   "digits": array_source.digits,
