@@ -76,6 +76,58 @@ def restore(path: str | os.PathLike, template: Any) -> Any:
   )
 
 
+class Rolling:
+  """Checkpoints of one run, written in the background: the newest and the best.
+
+    with Rolling("runs/1/checkpoints") as rolling:
+      rolling.save("last", step, state)        # DIR/last/STEP
+      rolling.save("best", step, state)        # DIR/best/STEP
+
+  Of each kind the older ones go once a newer one is finished, so that a
+  process killed at any moment leaves a whole one.
+  """
+
+  def __init__(self, directory: str | os.PathLike):
+    """Nothing is written yet."""
+    self._directory = _absolute(directory)
+    self._checkpointer = ocp.StandardCheckpointer()
+    self._written: set[epath.Path] = set()
+
+  def __enter__(self) -> "Rolling":
+    """Itself."""
+    return self
+
+  def __exit__(self, *exception: Any) -> None:
+    """Waits until everything is on disk."""
+    self.wait()
+    self._checkpointer.close()
+
+  def save(self, kind: str, step: int, tree: Any) -> None:
+    """Begins to write a pytree of device arrays; they may be reused at once.
+
+    Waits for what is still being written. A checkpoint of this step that is
+    there already is kept.
+    """
+    self.wait()
+    path = self._directory / kind / str(step)
+    if is_checkpoint(path):
+      return
+    # A copy, since the next training step reuses the memory of its arguments.
+    copies = jax.tree.map(lambda leaf: leaf.copy(), tree)
+    self._checkpointer.save(path, _by_path(copies))
+    self._written.add(path)
+
+  def wait(self) -> None:
+    """Returns when all is on disk, and removes what it replaces."""
+    self._checkpointer.wait_until_finished()
+    if jax.process_index() == 0:
+      for path in self._written:
+        for older in path.parent.iterdir():
+          if older.name.isdigit() and int(older.name) < int(path.name):
+            older.rmtree()
+    self._written.clear()
+
+
 def is_checkpoint(path: str | os.PathLike) -> bool:
   """Whether a finished checkpoint is at this path."""
   return (_absolute(path) / _MARKER).exists()

@@ -1,0 +1,74 @@
+"""The arithmetic of a training step, and what share of a device it fills.
+
+Model FLOPs as is usual: two for each multiplication of the products of the
+forward pass, twice that again for the backward pass; nothing for
+recomputation, normalization or views.
+"""
+
+from visual_memory.encoders import vit
+from visual_memory.pretraining.recipe import Recipe
+
+PEAK_FLOPS = {
+  # Dense bfloat16, without sparsity, as vendors state them; by the beginning
+  # of jax.Device.device_kind.
+  "NVIDIA A100": 312e12,
+  "NVIDIA H100": 989e12,
+  "NVIDIA H200": 989e12,
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5p": 459e12,
+  "TPU v6 lite": 918e12,
+}
+
+
+def backbone_flops(config: vit.ViTConfig, *, size: int) -> float:
+  """Of one forward pass of one image of size x size pixels."""
+  rows, columns = vit.patch_grid((size, size), config.patch_size)
+  patches = rows * columns
+  tokens = 1 + config.num_registers + patches
+  gated = 1.5 if config.ffn == "swiglu" else 1.0
+  block = 4 * config.dim**2 + 2 * gated * config.dim * config.mlp_dim
+  attention = 2 * tokens * config.dim
+  total = config.depth * tokens * (block + attention)
+  side, channels = size, 3
+  for width in config.stem:
+    side //= 2
+    total += side * side * 9 * channels * width
+    channels = width
+  patch = config.patch_size >> len(config.stem)
+  total += patches * channels * patch**2 * config.dim
+  return 2.0 * total
+
+
+def head_flops(recipe: Recipe) -> float:
+  """Of one forward pass of one view's embedding."""
+  head = recipe.head
+  dim = recipe.backbone.embedding_dim
+  total = dim * head.hidden + head.hidden**2 + head.hidden * head.bottleneck
+  if recipe.objective == "dino":
+    total += head.bottleneck * head.prototypes
+  return 2.0 * total
+
+
+def step_flops(recipe: Recipe) -> float:
+  """Of one training step over the whole batch."""
+  views = recipe.views
+  head = head_flops(recipe)
+  wide = 2 * (backbone_flops(recipe.backbone, size=views.global_size) + head)
+  near = views.num_local * head
+  if views.num_local:
+    near += views.num_local * backbone_flops(
+      recipe.backbone, size=views.local_size
+    )
+  teacher = wide if recipe.objective == "dino" else 0.0
+  return recipe.batch_size * (3 * (wide + near) + teacher)
+
+
+def utilization(
+  flops_per_s: float, *, device_kind: str, num_devices: int
+) -> float | None:
+  """The share of the devices' peak, or None where the peak is not known."""
+  for kind, peak in PEAK_FLOPS.items():
+    if device_kind.startswith(kind):
+      return flops_per_s / (peak * num_devices)
+  return None

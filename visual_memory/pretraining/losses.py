@@ -1,0 +1,109 @@
+"""What is minimized: DINO's cross-entropy between views, and a contrastive loss.
+
+References: Caron et al. 2021, equation 1 to 4 and algorithm 1 (DINO, with its
+multi-crop form and centering); Khosla et al., "Supervised contrastive
+learning", 2020, equation 2.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int
+
+from visual_memory.types import Array
+
+
+def dino_loss(
+  student: Float[Array, "V B K"],
+  teacher: Float[Array, "G B K"],
+  center: Float[Array, "K"],
+  *,
+  student_temperature: float | jax.Array,
+  teacher_temperature: float | jax.Array,
+) -> Float32[jax.Array, ""]:
+  """The mean cross-entropy of student views under other views' teacher.
+
+  Over all pairs of a teacher view i and a student view v other than i, the
+  mean over the batch of -sum_k q_ik log p_vk, where q = softmax((t - c) / T_t)
+  and p = softmax(s / T_s).
+
+  Args:
+    student: logits of V views, of which the first G are the teacher's.
+    teacher: logits of the G global views; no gradient flows into them.
+    center: what is subtracted from the teacher's logits.
+    student_temperature: T_s.
+    teacher_temperature: T_t.
+
+  Returns:
+    The mean over G * V - G pairs; each pair would be log(K) for uniform views.
+  """
+  targets = teacher_probabilities(teacher, center, teacher_temperature)
+  logs = jax.nn.log_softmax(student.astype(jnp.float32) / student_temperature)
+  views, globals_ = student.shape[0], teacher.shape[0]
+  # The sum over v other than i, without a [G, V, B, K] array.
+  others = jnp.sum(logs, axis=0)[None] - logs[:globals_]
+  total = -jnp.sum(targets * others, axis=-1)  # [G, B]
+  return jnp.sum(jnp.mean(total, axis=1)) / (globals_ * (views - 1))
+
+
+def teacher_probabilities(
+  teacher: Float[Array, "G B K"],
+  center: Float[Array, "K"],
+  temperature: float | jax.Array,
+) -> Float32[jax.Array, "G B K"]:
+  """softmax((t - c) / T), through which no gradient flows."""
+  logits = (teacher.astype(jnp.float32) - center[None, None]) / temperature
+  return jax.lax.stop_gradient(jax.nn.softmax(logits))
+
+
+def moved_center(
+  center: Float[Array, "K"],
+  batch_mean: Float[Array, "K"],
+  *,
+  momentum: float,
+) -> Float32[jax.Array, "K"]:
+  """The center after a step: momentum c + (1 - momentum) mean.
+
+  Args:
+    center: c.
+    batch_mean: of the teacher's raw logits over its views and the whole batch,
+      on all devices.
+    momentum: what is kept.
+  """
+  return center * momentum + batch_mean * (1 - momentum)
+
+
+def entropy(
+  probabilities: Float[Array, "*rows K"],
+) -> Float32[jax.Array, "*rows"]:
+  """-sum p log p in nats: 0 for certainty, log(K) for no preference."""
+  logs = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
+  return -jnp.sum(probabilities * logs, axis=-1)
+
+
+def contrastive_loss(
+  projections: Float[Array, "V B D"],
+  labels: Int[Array, "B"],
+  *,
+  temperature: float,
+) -> Float32[jax.Array, ""]:
+  """The supervised contrastive loss over all views of all images of a batch.
+
+  Every view is an anchor; its positives are the other views of its image and
+  all views of images with its label. The loss is the mean over anchors of the
+  mean over positives of -log(exp(z_a z_p / T) / sum_{n != a} exp(z_a z_n / T)).
+  With labels that are all different this is SimCLR's loss.
+
+  Args:
+    projections: unit vectors z of V views of B images.
+    labels: class of each image.
+    temperature: T.
+  """
+  views, batch, dim = projections.shape
+  rows = projections.reshape(views * batch, dim).astype(jnp.float32)
+  similarities = rows @ rows.T / temperature
+  labels = jnp.tile(labels, views)
+  itself = jnp.eye(views * batch, dtype=bool)
+  logs = jax.nn.log_softmax(jnp.where(itself, -jnp.inf, similarities))
+  positive = (labels[:, None] == labels[None, :]) & ~itself
+  picked = jnp.sum(jnp.where(positive, logs, 0.0), axis=1)
+  return -jnp.mean(picked / jnp.maximum(1, jnp.sum(positive, axis=1)))

@@ -1,0 +1,138 @@
+"""Backbone and head as one module, and as pure functions of its params.
+
+  params = init(recipe)
+  logits = project(recipe, params, images, key=None)   # [V * B, K]
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Float, PRNGKeyArray
+
+from visual_memory.encoders import pooling
+from visual_memory.encoders.vit import ViT
+from visual_memory.pretraining.heads import DinoHead, ProjectionHead
+from visual_memory.pretraining.recipe import Recipe
+from visual_memory.pretraining.views import Views
+from visual_memory.types import Array
+
+
+class Network(nnx.Module):
+  """A vision transformer and the head of an objective."""
+
+  def __init__(self, recipe: Recipe, *, rngs: nnx.Rngs):
+    """Random weights."""
+    self.backbone = ViT(recipe.backbone, rngs=rngs)
+    dim = recipe.backbone.embedding_dim
+    if recipe.pooling == "class_and_mean":
+      dim += recipe.backbone.dim
+    head = recipe.head
+    self.head = (
+      DinoHead(
+        dim,
+        hidden=head.hidden,
+        bottleneck=head.bottleneck,
+        prototypes=head.prototypes,
+        rngs=rngs,
+      )
+      if recipe.objective == "dino"
+      else ProjectionHead(
+        dim, hidden=head.hidden, out=head.bottleneck, rngs=rngs
+      )
+    )
+
+
+def init(recipe: Recipe) -> dict[str, Any]:
+  """Random params of a network: a nested dict of float32 arrays.
+
+  The patch embedding is uniform in +-1 / sqrt(values of a patch), as torch's
+  convolutions are; every other kernel is truncated normal of deviation 0.02.
+  """
+  rngs = nnx.Rngs(recipe.seed)
+  network = Network(recipe, rngs=rngs)
+  embed = network.backbone.patch_embed
+  bound = 1 / math.sqrt(embed.kernel.shape[0])
+  for param in (embed.kernel, embed.bias):
+    if param is not None:
+      param[...] = jax.random.uniform(
+        rngs.params(), param.shape, minval=-bound, maxval=bound
+      )
+  return nnx.to_pure_dict(nnx.state(network))
+
+
+def project(
+  recipe: Recipe,
+  params: Any,
+  views: Views,
+  *,
+  key: PRNGKeyArray | None,
+) -> Float[jax.Array, "V B E"]:
+  """The head's output for every view, the global ones first.
+
+  The backbone runs once for each size of view, the head once for all.
+
+  Args:
+    recipe: the network and its precision.
+    params: of the network.
+    views: normalized views.
+    key: of stochastic depth; None drops nothing.
+  """
+  network = nnx.merge(_graph(recipe), params)
+  groups = [views.globals]
+  if views.locals is not None:
+    groups.append(views.locals)
+  pooled = []
+  for number, group in enumerate(groups):
+    images = group.reshape(-1, *group.shape[2:])
+    scales = None
+    if key is not None and recipe.drop_path:
+      scales = branch_scales(
+        jax.random.fold_in(key, number),
+        depth=recipe.backbone.depth,
+        batch=len(images),
+        rate=recipe.drop_path,
+      )
+    outputs = network.backbone(
+      images,
+      precision=recipe.precision,
+      branch_scales=scales,
+      remat=recipe.remat,
+    )
+    pooled.append(pooling.POOLINGS[recipe.pooling](outputs))
+  rows = network.head(jnp.concatenate(pooled), precision=recipe.precision)
+  return rows.reshape(-1, views.globals.shape[1], rows.shape[-1])
+
+
+def branch_scales(
+  key: PRNGKeyArray, *, depth: int, batch: int, rate: float
+) -> Float[jax.Array, "depth 2 B"]:
+  """Zero for dropped residual branches, 1 / (1 - probability) for others.
+
+  Each branch of each image is dropped by itself; the probability rises
+  linearly from zero in the first block to `rate` in the last.
+
+  Reference: Huang et al., "Deep networks with stochastic depth", 2016.
+  """
+  keep = 1 - jnp.linspace(0.0, rate, depth)[:, None, None]
+  kept = jax.random.bernoulli(key, keep, (depth, 2, batch))
+  return kept / keep
+
+
+def moved_average(
+  average: Any, params: Any, momentum: Float[Array, ""]
+) -> Any:
+  """momentum * average + (1 - momentum) * params, leaf by leaf."""
+  return jax.tree.map(
+    lambda old, new: old * momentum + new * (1 - momentum), average, params
+  )
+
+
+@functools.cache
+def _graph(recipe: Recipe) -> nnx.GraphDef:
+  """The network's structure, traced once per recipe."""
+  abstract = nnx.eval_shape(lambda: Network(recipe, rngs=nnx.Rngs(0)))
+  return nnx.split(abstract)[0]

@@ -1,0 +1,210 @@
+"""One training step, compiled for a mesh.
+
+  state = init_state(recipe, mesh)
+  step = make_step(recipe, mesh)
+  state, metrics = step(state, images, labels)     # uses up the old state
+
+Params are on every device, the batch is split over them; the partitioner adds
+the sums over devices that gradients, center and negatives need.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from visual_memory import distributed
+from visual_memory.pretraining import losses, network, schedules, views
+from visual_memory.pretraining import optimizer as optimizer_lib
+from visual_memory.pretraining.recipe import Recipe, checked
+
+State = dict[str, Any]
+"""student, teacher: params of networks; optimizer: optax's state; step: int32
+number of finished steps; center: DINO's (DINO alone)."""
+
+Metrics = dict[str, jax.Array]
+
+
+def init_state(recipe: Recipe, mesh: Mesh) -> State:
+  """The state before the first step, on every device of the mesh."""
+  checked(recipe)
+  make = jax.jit(
+    functools.partial(_init, recipe),
+    out_shardings=distributed.replicated(mesh),
+  )
+  return make()
+
+
+def _init(recipe: Recipe) -> State:
+  student = network.init(recipe)
+  state = {
+    "student": student,
+    "teacher": jax.tree.map(jnp.copy, student),
+    "optimizer": optimizer_lib.adamw(recipe.optimizer).init(student),
+    "step": jnp.zeros((), jnp.int32),
+  }
+  if recipe.objective == "dino":
+    state["center"] = jnp.zeros(recipe.head.prototypes)
+  return state
+
+
+def make_step(
+  recipe: Recipe, mesh: Mesh
+) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:
+  """The compiled step: (state, images, labels) -> (state, metrics).
+
+  images are uint8 [B, H, H, 3] and labels int32 [B], rows split over the mesh.
+
+  Raises:
+    ValueError: a batch that does not divide over micro-batches and devices.
+  """
+  checked(recipe)
+  if recipe.batch_size % (recipe.micro_batches * mesh.size):
+    raise ValueError(
+      f"A batch of {recipe.batch_size} images does not divide over"
+      f" {recipe.micro_batches} micro-batches on {mesh.size} devices."
+    )
+  everywhere = distributed.replicated(mesh)
+  rows = distributed.row_sharding(mesh)
+  return jax.jit(
+    functools.partial(_step, recipe, mesh),
+    in_shardings=(everywhere, rows, rows),
+    out_shardings=everywhere,
+    donate_argnums=0,
+  )
+
+
+def _step(
+  recipe: Recipe, mesh: Mesh, state: State, images: Any, labels: Any
+) -> tuple[State, Metrics]:
+  """Gradients over the micro-batches, then one update of everything."""
+  step, count = state["step"], recipe.micro_batches
+  key = jax.random.fold_in(named_key(recipe.seed, "step"), step)
+  numbers = jnp.arange(recipe.batch_size, dtype=jnp.int32)
+  # Rows of a micro-batch are strided, so that each device keeps its own.
+  parts = [
+    x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
+    for x in (images, labels, numbers)
+  ]
+  parts = [
+    jax.lax.with_sharding_constraint(
+      x,
+      jax.NamedSharding(mesh, jax.P(None, distributed.DATA)),
+    )
+    for x in parts
+  ]
+
+  compute = functools.partial(_gradients, recipe, state, key)
+  if count == 1:
+    return _updated(recipe, state, *compute(*(x[0] for x in parts)))
+
+  def add(total: Any, part: Any) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, compute(*part)), None
+
+  shapes = jax.eval_shape(compute, *(x[0] for x in parts))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  total, _ = jax.lax.scan(add, zeros, tuple(parts))
+  return _updated(recipe, state, *jax.tree.map(lambda x: x / count, total))
+
+
+def _gradients(
+  recipe: Recipe, state: State, key: Any, images: Any, labels: Any, rows: Any
+) -> tuple[Any, dict[str, Any]]:
+  """Gradients and metrics of one micro-batch."""
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+  seen = views.make_views(keys, images, recipe.views)
+  drop_key = jax.random.fold_in(key, recipe.batch_size + rows[0])
+  loss = _dino if recipe.objective == "dino" else _contrastive
+  compute = functools.partial(loss, recipe, state, seen, labels, drop_key)
+  gradients, metrics = jax.grad(compute, has_aux=True)(state["student"])
+  return gradients, metrics
+
+
+def _dino(recipe, state, seen, labels, key, student) -> tuple:
+  """DINO's loss of the student's params, and what to log."""
+  del labels
+  teacher = recipe.teacher
+  temperature = schedules.warmup_linear(
+    teacher.first_temperature,
+    teacher.temperature,
+    warmup_steps=teacher.temperature_steps,
+  )(state["step"])
+  wide = views.Views(globals=seen.globals, locals=None)
+  targets = network.project(recipe, state["teacher"], wide, key=None)
+  targets = jax.lax.stop_gradient(targets)
+  logits = network.project(recipe, student, seen, key=key)
+  loss = losses.dino_loss(
+    logits,
+    targets,
+    state["center"],
+    student_temperature=recipe.temperature,
+    teacher_temperature=temperature,
+  )
+  said = losses.teacher_probabilities(targets, state["center"], temperature)
+  return loss, {
+    "loss": loss,
+    "batch_mean": jnp.mean(targets, axis=(0, 1)),
+    # Collapse shows: all alike, batch_entropy falls to teacher_entropy; all
+    # undecided, teacher_entropy rises to log(K).
+    "teacher_entropy": jnp.mean(losses.entropy(said)),
+    "mean_probabilities": jnp.mean(said, axis=(0, 1)),
+  }
+
+
+def _contrastive(recipe, state, seen, labels, key, student) -> tuple:
+  """The contrastive loss of the student's params, and what to log."""
+  del state
+  rows = network.project(recipe, student, seen, key=key)
+  loss = losses.contrastive_loss(rows, labels, temperature=recipe.temperature)
+  mean = jnp.mean(rows, axis=(0, 1))
+  # The mean similarity of two views of any images: 1 after a collapse.
+  return loss, {"loss": loss, "mean_similarity": jnp.sum(mean * mean)}
+
+
+def _updated(
+  recipe: Recipe, state: State, gradients: Any, metrics: dict[str, Any]
+) -> tuple[State, Metrics]:
+  """The state after a step: center, student, then teacher."""
+  step = state["step"]
+  new = {"step": step + 1}
+  teacher = recipe.teacher
+  if recipe.objective == "dino":
+    new["center"] = losses.moved_center(
+      state["center"],
+      metrics.pop("batch_mean"),
+      momentum=teacher.center_momentum,
+    )
+    metrics["batch_entropy"] = losses.entropy(metrics.pop("mean_probabilities"))
+  updates, new["optimizer"] = optimizer_lib.adamw(recipe.optimizer).update(
+    gradients, state["optimizer"], state["student"]
+  )
+  new["student"] = optax.apply_updates(state["student"], updates)
+  momentum = schedules.cosine(
+    teacher.momentum,
+    teacher.final_momentum,
+    num_steps=recipe.optimizer.num_steps,
+  )(step)
+  new["teacher"] = network.moved_average(
+    state["teacher"], new["student"], momentum
+  )
+  metrics |= {
+    "gradient_norm": optax.tree.norm(gradients),
+    "learning_rate": optimizer_lib.learning_rate_schedule(recipe.optimizer)(
+      step
+    ),
+    "weight_decay": optimizer_lib.weight_decay_schedule(recipe.optimizer)(
+      step
+    ),
+    "momentum": momentum,
+  }
+  return new, metrics
+
+
+def named_key(seed: int, name: str) -> jax.Array:
+  """A typed key by seed and name."""
+  return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
