@@ -19,7 +19,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def chromium():
-  """A playwright Browser over the system's Chromium, in a profile of its own."""
+  """A playwright Browser over the installed Chromium, with a new profile."""
   sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright drives the browser"
   )

@@ -151,26 +151,16 @@ def test_random_edits_and_pruning_decide_as_the_library_does(page, case):
       ],
     )
     if mode == "hard":
-      removed += [
-        i
-        for i, index in zip(near.ids.ravel(), near.indices.ravel(), strict=True)
-        if reliability.wrong_counts[index] >= reliability.threshold
-        and i not in relabeled
-      ]
-      dropped = {i: l for i, l in relabeled.items() if _pruned(near, i, case)}
-      removed += list(dropped)
-      relabeled = {i: l for i, l in relabeled.items() if i not in dropped}
+      counts = reliability.wrong_counts[near.indices]
+      removed += near.ids[counts >= reliability.threshold].tolist()
+      for row_id in removed:
+        relabeled.pop(row_id, None)
     changed = what_if.edited(near, removed=removed, relabeled=relabeled, k=k)
     factors = reliability.factors[changed.indices] if mode == "soft" else None
     ours = vm.vote(
       changed, voter=voter, ks=(k,), num_classes=4, factors=factors, **hyper
     )
     assert answers == ours.predictions[0].tolist()
-
-
-def _pruned(near, row_id, case):
-  index = near.indices[near.ids == row_id][0]
-  return case[2].wrong_counts[index] >= case[2].threshold
 
 
 def test_removing_relabeling_and_undoing_by_hand(browser, case, tmp_path):

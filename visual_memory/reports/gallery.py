@@ -147,18 +147,20 @@ def build_gallery(
   )
 
 
-def data_uri(image: UInt8[np.ndarray, "H W 3"]) -> tuple[str, bool]:
+def data_uri(
+  image: UInt8[np.ndarray, "H W 3"], *, side: int = _THUMBNAIL
+) -> tuple[str, bool]:
   """An image as a small data URI, and whether it is tiny.
 
   Tiny images (40 pixels or less) are kept exactly, as PNG, to be magnified
-  with hard edges; larger ones are shrunk to 96 pixels and kept as JPEG.
+  with hard edges; larger ones are shrunk to `side` pixels and kept as JPEG.
   """
   picture, buffer = Image.fromarray(image), io.BytesIO()
   tiny = max(picture.size) <= _TINY
   if tiny:
     picture.save(buffer, "PNG", optimize=True)
   else:
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
     picture.save(buffer, "JPEG", quality=82, optimize=True)
   kind = "png" if tiny else "jpeg"
   text = base64.b64encode(buffer.getvalue()).decode("ascii")
