@@ -44,8 +44,8 @@ def augmix(pixels: Float[Array, "S S 3"], key: Array) -> Float[Array, "S S 3"]:
   weights = jax.random.dirichlet(weight_key, jnp.ones(CHAINS))
   blend = jax.random.beta(blend_key, 1.0, 1.0)
   mixed = jnp.zeros_like(pixels)
-  for chain, key in enumerate(jax.random.split(chain_key, CHAINS)):
-    mixed += weights[chain] * _chain(pixels, key)
+  for chain, own in enumerate(jax.random.split(chain_key, CHAINS)):
+    mixed += weights[chain] * _chain(pixels, own)
   return blend * pixels + (1 - blend) * mixed
 
 
@@ -53,8 +53,8 @@ def _chain(pixels, key):
   """One to three alterations, one after the other."""
   depth_key, key = jax.random.split(key)
   depth = jax.random.randint(depth_key, (), 1, LONGEST + 1)
-  for place, key in enumerate(jax.random.split(key, LONGEST)):
-    which_key, level_key, sign_key = jax.random.split(key, 3)
+  for place, own in enumerate(jax.random.split(key, LONGEST)):
+    which_key, level_key, sign_key = jax.random.split(own, 3)
     which = jax.random.randint(which_key, (), 0, len(OPERATIONS))
     level = jax.random.uniform(level_key, (), minval=0.1, maxval=_SEVERITY)
     sign = jnp.where(jax.random.bernoulli(sign_key), 1.0, -1.0)

@@ -14,8 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from visual_memory import distributed
 from visual_memory.adaptation import lifetimes

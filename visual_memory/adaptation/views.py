@@ -7,8 +7,8 @@ that one compiled program serves all. A crop is resized by two matrices, one for
 each side: antialiased as Pillow does it, but in floating point, rounded once.
 
 Reference: torchvision's RandomResizedCrop (area 0.5 to 1, ratio 3/4 to 4/3,
-bilinear) and RandomHorizontalFlip, as Zhang et al., "Dual Memory Networks" (CVPR
-2024) use them; ten attempts at a crop that fits, then the center.
+bilinear) and RandomHorizontalFlip, as Zhang et al., "Dual Memory Networks"
+(CVPR 2024) use them; ten attempts at a crop that fits, then the center.
 """
 
 import math

@@ -10,6 +10,7 @@ from visual_memory.data import (
   array_source,
   folder,
   procedural_source,
+  split_files,
   synthetic,
   tfds_source,
 )
@@ -20,7 +21,8 @@ def open_source(name: str, **options: Any) -> ImageSource:
   """The source of this name (a key of SOURCES).
 
   Args:
-    name: "folder", "tfds", "npz", "digits", "synthetic" or "procedural".
+    name: "folder", "split_file", "aircraft", "tfds", "npz", "digits",
+      "synthetic" or "procedural".
     **options: the keyword arguments of that function; for "tfds" the
       dataset's name is `dataset`.
 

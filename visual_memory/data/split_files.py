@@ -1,11 +1,11 @@
 """Images that a file of splits lists: CoOp's JSON, and FGVC-Aircraft's lists.
 
-  source = split_file("dtd/images", list_file="split_zhou_DTD.json", split="test")
+  source = split_file("dtd/images", list_file="split_DTD.json", split="test")
   source = aircraft("fgvc-aircraft-2013b/data", split="train")
 
-CoOp's files hold {"train": [[path, label, class name], ...], "val": ..., "test":
-...}, with paths below the folder of images. These splits are what few-shot
-results on the eleven usual data sets refer to.
+CoOp's files hold {"train": [[path, label, class name], ...], "val": ...,
+"test": ...}, with paths below the folder of images. These splits are what
+few-shot results on the eleven usual data sets refer to.
 
 Reference: Zhou et al., "Learning to Prompt for Vision-Language Models" (IJCV
 2022), DATASETS.md; Maji et al., "Fine-Grained Visual Classification of
