@@ -1,0 +1,223 @@
+"""Pruning on a page: table 3 both ways, and the rows that mislead most."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from visual_memory.analysis.influence import RemovalEffects
+from visual_memory.analysis.pruned_votes import Pruned
+from visual_memory.analysis.selection import Choice
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table, percent
+
+_SHOWN = 20
+
+
+def sections(
+  found: Mapping[str, Mapping[str, Pruned]],
+  published: Mapping[str, Mapping[str, tuple[int, float]]],
+  *,
+  wrong: Int[np.ndarray, "N"],
+  effects: RemovalEffects,
+  chosen: Choice,
+  row_ids: np.ndarray,
+  k: int,
+) -> tuple[list[Section], dict[str, Any]]:
+  """The sections of a page and the values for report.json.
+
+  Args:
+    found: from `pruned_votes.compare`.
+    published: from `pruned_votes.best_on_held_out_as_published`.
+    wrong: wrong counts of the rows.
+    effects: of removing each row, on decisions.
+    chosen: the vote whose decisions those are.
+    row_ids: the memory's ids.
+    k: neighbors that the wrong counts look at.
+  """
+  parts = [
+    Section(
+      title="Accuracy after pruning",
+      prose=(
+        "Hard pruning removes rows: the neighbors behind them move in, as if"
+        " the rows had never been there. Soft pruning discounts them. By"
+        " decisions removes the rows whose removal alone would have made more"
+        " answers right than wrong. Each voter chose its treatment and k on"
+        " tuning rows that none of the counts had seen.",
+      ),
+      tables=(_table(found), _chosen_table(found)),
+      figures=(_figure(found),),
+    ),
+    Section(
+      title="As published",
+      prose=(
+        "Counts over all rows, the published threshold and factors, neighbors"
+        " taken out without refilling, and the best k on the test queries:"
+        " optimistic by construction.",
+      ),
+      tables=(_published_table(published),),
+    ),
+    _counted_section(wrong, effects, chosen, row_ids, k),
+  ]
+  values = {
+    "pruning": {
+      kind: {voter: _plain(result) for voter, result in voters.items()}
+      for kind, voters in found.items()
+    },
+    "as_published": {
+      kind: {
+        voter: {"k": best, "accuracy": accuracy}
+        for voter, (best, accuracy) in voters.items()
+      }
+      for kind, voters in published.items()
+    },
+    "decisions": {
+      "voter": chosen.name,
+      "k": chosen.k,
+      "non_private": effects.num_non_private,
+      "helpful": effects.num_helpful,
+      "harmful": effects.num_harmful,
+      "net_harmful": int((effects.gain > 0).sum()),
+    },
+    "wrong_counts": {
+      "k": k,
+      "mean": float(wrong.mean()),
+      "quantiles": {
+        str(q): float(np.quantile(wrong, q)) for q in (0.5, 0.9, 0.99, 1.0)
+      },
+    },
+  }
+  return parts, values
+
+
+def _plain(result: Pruned) -> dict[str, Any]:
+  """One voter's result for report.json."""
+  interval = result.scored.accuracy
+  return {
+    "treatment": result.treatment.name,
+    "k": result.k,
+    "rows_removed": result.treatment.num_excluded,
+    "tuning_accuracy": result.tuning_accuracy,
+    "accuracy": interval.mean,
+    "low": interval.low,
+    "high": interval.high,
+  }
+
+
+def _table(found) -> Table:
+  """Accuracy with its interval, by kind and voter."""
+  voters = list(next(iter(found.values())))
+  return Table(
+    header=("pruning", *voters),
+    rows=tuple(
+      (kind, *(str(results[voter].scored.accuracy) for voter in voters))
+      for kind, results in found.items()
+    ),
+    caption="Test accuracy (%) with 95 % bootstrap intervals.",
+    name="pruning",
+  )
+
+
+def _chosen_table(found) -> Table:
+  """What every voter chose."""
+  return Table(
+    header=("pruning", "voter", "chosen", "k", "rows removed", "tuning (%)"),
+    rows=tuple(
+      (
+        kind,
+        voter,
+        result.treatment.name,
+        str(result.k),
+        f"{result.treatment.num_excluded:,}",
+        percent(result.tuning_accuracy),
+      )
+      for kind, results in found.items()
+      for voter, result in results.items()
+    ),
+    caption="Chosen on the tuning rows.",
+    name="pruning_choices",
+    text=True,
+  )
+
+
+def _figure(found) -> Figure:
+  """Bars of accuracy."""
+  groups = {
+    kind: {
+      voter: 100 * result.scored.accuracy.mean
+      for voter, result in results.items()
+    }
+    for kind, results in found.items()
+  }
+  low = min(min(values.values()) for values in groups.values())
+  high = max(max(values.values()) for values in groups.values())
+  room = max(1.0, high - low)
+  return Figure(
+    name="pruning",
+    svg=plots.bars(
+      groups,
+      name="pruning",
+      y_label="accuracy (%)",
+      y_range=(max(0.0, low - room / 2), min(100.0, high + room)),
+    ),
+  )
+
+
+def _published_table(published) -> Table:
+  """Accuracy and k of the published protocol."""
+  voters = list(next(iter(published.values())))
+  cell = lambda best: f"{100 * best[1]:.2f} (k={best[0]})"
+  return Table(
+    header=("pruning", *voters),
+    rows=tuple(
+      (kind, *(cell(results[voter]) for voter in voters))
+      for kind, results in published.items()
+    ),
+    caption="Best test accuracy (%) over k.",
+    name="pruning_as_published",
+  )
+
+
+def _counted_section(wrong, effects, chosen, row_ids, k) -> Section:
+  """How often rows mislead, and which do most."""
+  order = np.argsort(-wrong, kind="stable")[:_SHOWN]
+  table = Table(
+    header=("row", "wrong count", "helps", "harms"),
+    rows=tuple(
+      (
+        str(row_ids[row]),
+        f"{wrong[row]:,}",
+        f"{effects.helps[row]:,}",
+        f"{effects.harms[row]:,}",
+      )
+      for row in order
+    ),
+    caption="The rows retrieved most often with a wrong label.",
+    name="misleading_rows",
+  )
+  return Section(
+    title="Rows that mislead",
+    prose=(
+      f"The wrong count of a row is how often it is among the {k} nearest"
+      " neighbors of another row that has another label."
+      f" {np.mean(wrong == 0):.1%} of the rows never mislead; the most"
+      f" misleading one does so {wrong.max():,} times.",
+      f"By decisions ({chosen.name} at k={chosen.k}): removing one row changes"
+      f" an answer for {effects.num_non_private:,} of {len(wrong):,} rows;"
+      f" {int((effects.gain > 0).sum()):,} rows harm more answers than they"
+      " help.",
+    ),
+    tables=(table,),
+    figures=(
+      Figure(
+        name="wrong_counts",
+        svg=plots.histograms(
+          {"rows": np.log2(1 + wrong)},
+          name="wrong_counts",
+          x_label="log2 of 1 + wrong count",
+        ),
+      ),
+    ),
+  )
