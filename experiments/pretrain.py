@@ -6,8 +6,6 @@ at the end report.json. `experiments.export` makes an encoder file of it.
 
 import functools
 
-from absl import logging
-
 from experiments import stages
 from visual_memory import distributed
 from visual_memory.data import selection
@@ -129,9 +127,8 @@ def make_evaluation(config, recipe, mesh):
 def _print(**values) -> None:
   """One line for whoever watches."""
   if distributed.is_lead():
-    logging.info(
-      "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-      )
+    told = (
+      f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+      for name, value in values.items()
     )
+    print("  ".join(told), flush=True)
