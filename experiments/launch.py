@@ -11,11 +11,25 @@ a stopped command again continues it.
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import evaluate, quickstart
+from experiments import (
+  aggregation,
+  evaluate,
+  pretrain,
+  privacy,
+  pruning,
+  quickstart,
+)
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
 
-EXPERIMENTS = {"evaluate": evaluate.main, "quickstart": quickstart.main}
+EXPERIMENTS = {
+  "aggregation": aggregation.main,
+  "evaluate": evaluate.main,
+  "pretrain": pretrain.main,
+  "privacy": privacy.main,
+  "pruning": pruning.main,
+  "quickstart": quickstart.main,
+}
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")

@@ -1,6 +1,7 @@
 """The stages that experiments share: from config sections to values."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import pathlib
@@ -96,6 +97,14 @@ def load_encoder(section):
   values = section.to_dict()
   options = values.pop("options")
   return encoder_lib.load_encoder(**values, **options)
+
+
+def with_encoder(config, section):
+  """The same config with this `encoder` section."""
+  own = copy.deepcopy(config)
+  with own.unlocked():
+    own.encoder = section
+  return own
 
 
 def open_source(section):

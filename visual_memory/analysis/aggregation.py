@@ -1,0 +1,159 @@
+"""Voters compared: all k, honest choice beside the published maximum.
+
+  found = compare_voters(held_out, tuning, settings=published_settings(),
+                         ks=range(1, 101), num_classes=C, seed=0)
+  curve = sweep(held_out, tuning, voter="rank", values=(1, 2, 4), ...)
+
+Reference: Geirhos et al., ICML 2025, tables 4 to 9, figures 2, 7, 8 and 9. The
+published sweeps of exponent and temperature use the first 10 neighbors, that
+of the offset the first 100, although the caption says 100 for all.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from visual_memory.analysis import selection
+from visual_memory.analysis.bootstrap import Interval
+from visual_memory.voting import metrics, weighting
+from visual_memory.voting.metrics import AccuracyTable
+from visual_memory.voting.queries import HeldOutQueries, TuningQueries
+from visual_memory.voting.weighting import Setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+  """How voters did on one memory.
+
+  Attributes:
+    table: counts of every voter at every k, on held-out queries.
+    choices: for each voter, its k chosen on tuning queries.
+    scored: for each voter, the held-out queries at that k.
+    published: for each voter, the best (k, accuracy) on the held-out queries
+      themselves, as published.
+    overall: the voter and k that the tuning queries prefer.
+    gains: for each voter, its accuracy less that of one nearest neighbor, on
+      the same queries, at the chosen k.
+  """
+
+  table: AccuracyTable
+  choices: dict[str, selection.Choice]
+  scored: dict[str, selection.Scored]
+  published: dict[str, tuple[int, float]]
+  overall: selection.Choice
+  gains: dict[str, Interval]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+  """One voter at many values of its hyper-parameter, every k.
+
+  Attributes:
+    voter: which.
+    hyper: the hyper-parameter's name.
+    values: its values.
+    ks: the numbers of neighbors.
+    held_out: accuracy on held-out queries, [V, K].
+    tuning: accuracy on tuning queries, [V, K].
+  """
+
+  voter: str
+  hyper: str
+  values: tuple[float, ...]
+  ks: tuple[int, ...]
+  held_out: Float[np.ndarray, "V K"]
+  tuning: Float[np.ndarray, "V K"]
+
+  def chosen(self) -> tuple[int, int]:
+    """Positions of the value and the k that the tuning queries prefer."""
+    row, column = np.unravel_index(self.tuning.argmax(), self.tuning.shape)
+    return int(row), int(column)
+
+
+def compare_voters(
+  held_out: HeldOutQueries,
+  tuning: TuningQueries,
+  *,
+  settings: Mapping[str, Setting],
+  ks: Sequence[int],
+  num_classes: int,
+  seed: int,
+) -> Comparison:
+  """Every voter at every k, and what can honestly be said about each.
+
+  Args:
+    held_out: the queries to score.
+    tuning: the queries that choose.
+    settings: the voters by name.
+    ks: numbers of neighbors.
+    num_classes: C.
+    seed: of the bootstrap.
+  """
+  common = {"ks": ks, "num_classes": num_classes}
+  table = _table(held_out, settings, **common)
+  choices = selection.choose_each(tuning, settings=settings, **common)
+  score = lambda choice: selection.score(
+    held_out, choice, num_classes=num_classes, seed=seed
+  )
+  scored = {name: score(choice) for name, choice in choices.items()}
+  nearest = score(dataclasses.replace(next(iter(choices.values())), k=1))
+  best = table.correct.argmax(axis=1)
+  return Comparison(
+    table=table,
+    choices=choices,
+    scored=scored,
+    published={
+      name: (table.ks[column], table.correct[row, column] / table.total)
+      for row, (name, column) in enumerate(zip(table.names, best, strict=True))
+    },
+    overall=max(choices.values(), key=lambda choice: choice.accuracy),
+    gains={
+      name: selection.difference(value, nearest, seed=seed)
+      for name, value in scored.items()
+    },
+  )
+
+
+def sweep(
+  held_out: HeldOutQueries,
+  tuning: TuningQueries,
+  *,
+  voter: str,
+  values: Sequence[float],
+  ks: Sequence[int],
+  num_classes: int,
+) -> Sweep:
+  """A voter's hyper-parameter at many values, from one retrieval.
+
+  Raises:
+    ValueError: a voter without exactly one hyper-parameter.
+  """
+  hypers = tuple(weighting.VOTERS[voter].hypers)
+  if len(hypers) != 1:
+    raise ValueError(f"The voter {voter!r} has no one hyper-parameter.")
+  accuracies = {"held_out": [], "tuning": []}
+  for value in values:
+    settings = {voter: weighting.setting(voter, **{hypers[0]: value})}
+    for name, queries in (("held_out", held_out), ("tuning", tuning)):
+      table = _table(queries, settings, ks=ks, num_classes=num_classes)
+      accuracies[name].append(table.correct[0] / max(1, table.total))
+  return Sweep(
+    voter=voter,
+    hyper=hypers[0],
+    values=tuple(map(float, values)),
+    ks=tuple(map(int, ks)),
+    **{name: np.array(rows) for name, rows in accuracies.items()},
+  )
+
+
+def _table(queries, settings, *, ks, num_classes) -> AccuracyTable:
+  """The counts of some queries."""
+  return metrics.accuracy_table(
+    queries.near,
+    queries.labels,
+    settings=settings,
+    ks=ks,
+    num_classes=num_classes,
+  )

@@ -1,0 +1,1 @@
+"""What analyses find, as sections of pages and as plain values."""

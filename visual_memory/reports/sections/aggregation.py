@@ -1,0 +1,223 @@
+"""Voters compared: tables 4 to 9 and figures 2, 7, 8 and 9 of the paper."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from visual_memory.analysis.aggregation import Comparison, Sweep
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+
+def comparison(name: str, found: Comparison) -> Section:
+  """One encoder: every voter at every k."""
+  accuracy = found.table.accuracy()
+  ks = [k for k in found.table.ks if k == 1 or k % 10 == 0]
+  return Section(
+    title=f"{name}: every voter, every k",
+    figures=(
+      Figure(
+        name=f"voters_{_plain(name)}",
+        svg=plots.curves(
+          {
+            voter: {k: 100 * value for k, value in values.items()}
+            for voter, values in accuracy.items()
+          },
+          name=f"voters {name}",
+          x_label="k, the number of neighbors that vote",
+          y_label="accuracy (%)",
+        ),
+        caption="Test accuracy at every k.",
+      ),
+    ),
+    tables=(
+      Table(
+        header=("k", *accuracy),
+        rows=tuple(
+          (str(k), *(_percent(values[k]) for values in accuracy.values()))
+          for k in ks
+        ),
+        caption="Test accuracy in percent.",
+        name=f"voters_{_plain(name)}",
+      ),
+    ),
+  )
+
+
+def summary(found: Mapping[str, Comparison]) -> Section:
+  """All encoders: the honest number beside the published one."""
+  return Section(
+    title="One number per voter",
+    prose=(
+      "Honest: k is chosen on tuning rows of the memory, each left out of its"
+      " own neighbors, and the test queries are scored once, with a 95 %"
+      " bootstrap interval. As published: the best k on the test queries"
+      " themselves, which flatters.",
+      *(
+        f"{name}: the tuning rows prefer {value.overall.name} at"
+        f" k = {value.overall.k}; it scores"
+        f" {value.scored[value.overall.name].accuracy} % on the test queries."
+        for name, value in found.items()
+      ),
+    ),
+    tables=(
+      Table(
+        header=(
+          "encoder", "voter", "k chosen", "accuracy (%)", "95 % interval",
+          "gain over k = 1", "as published: k", "as published (%)",
+        ),
+        rows=tuple(
+          row for name, value in found.items() for row in _rows(name, value)
+        ),
+        name="summary",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def sensitivity(name: str, sweeps: Mapping[str, Sweep]) -> Section:
+  """Hyper-parameters at every k, from one retrieval."""
+  return Section(
+    title=f"{name}: sensitivity to hyper-parameters",
+    prose=(
+      "Test accuracy at the k that the tuning rows choose for each value, at"
+      " the k that is best on the test queries (as published), and at two"
+      " fixed k. Every point votes over the same neighbors.",
+    ),
+    figures=tuple(
+      _sweep_figure(name, voter, found) for voter, found in sweeps.items()
+    ),
+    tables=(
+      Table(
+        header=(
+          "voter", "hyper-parameter", "value chosen", "k chosen",
+          "accuracy (%)", "as published: value", "k", "as published (%)",
+        ),
+        rows=tuple(_sweep_row(found) for found in sweeps.values()),
+        caption="Value and k chosen together on the tuning rows; as published,"
+        " on the test queries.",
+        name=f"sensitivity_{_plain(name)}",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def comparison_values(found: Comparison) -> dict[str, Any]:
+  """A comparison for report.json."""
+  return {
+    "accuracy": found.table.accuracy(),
+    "honest": {
+      name: {
+        "k": found.choices[name].k,
+        "tuning_accuracy": found.choices[name].accuracy,
+        "accuracy": vars(scored.accuracy),
+        "gain_over_nearest": vars(found.gains[name]),
+      }
+      for name, scored in found.scored.items()
+    },
+    "chosen": {
+      "voter": found.overall.name,
+      "k": found.overall.k,
+      "accuracy": found.scored[found.overall.name].accuracy.mean,
+      "by": f"{found.overall.num_queries} tuning rows",
+    },
+    "as_published": {
+      name: {"k": k, "accuracy": value}
+      for name, (k, value) in found.published.items()
+    },
+  }
+
+
+def sweep_values(found: Sweep) -> dict[str, Any]:
+  """A sweep for report.json: at each value, chosen and best k."""
+  row, column = found.chosen()
+  tuned = found.tuning.argmax(axis=1)
+  best = found.held_out.argmax(axis=1)
+  return {
+    "hyper": found.hyper,
+    "chosen": {
+      "value": found.values[row],
+      "k": found.ks[column],
+      "accuracy": found.held_out[row, column],
+    },
+    "values": [
+      {
+        "value": value,
+        "k": found.ks[tuned[i]],
+        "accuracy": found.held_out[i, tuned[i]],
+        "as_published": {
+          "k": found.ks[best[i]],
+          "accuracy": found.held_out[i, best[i]],
+        },
+      }
+      for i, value in enumerate(found.values)
+    ],
+  }
+
+
+def _rows(encoder, found):
+  """One row per voter of an encoder."""
+  for name, scored in found.scored.items():
+    interval, gain = scored.accuracy, found.gains[name]
+    k, best = found.published[name]
+    yield (
+      encoder,
+      name,
+      str(found.choices[name].k),
+      _percent(interval.mean),
+      f"{100 * interval.low:.1f} to {100 * interval.high:.1f}",
+      f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to"
+      f" {100 * gain.high:+.2f})",
+      str(k),
+      _percent(best),
+    )
+
+
+def _sweep_figure(name, voter, found):
+  """Accuracy against the hyper-parameter."""
+  tuned = found.tuning.argmax(axis=1)
+  by_k = {k: i for i, k in enumerate(found.ks)}
+  lines = {
+    "k chosen on tuning rows": found.held_out[range(len(tuned)), tuned],
+    "best k on test (as published)": found.held_out.max(axis=1),
+  } | {f"k = {k}": found.held_out[:, by_k[k]] for k in (10, 100) if k in by_k}
+  return Figure(
+    name=f"sensitivity_{_plain(name)}_{voter}",
+    svg=plots.curves(
+      {
+        label: dict(zip(found.values, 100 * accuracy, strict=True))
+        for label, accuracy in lines.items()
+      },
+      name=f"sensitivity {name} {voter}",
+      x_label=f"{found.hyper} of the {voter} vote",
+      y_label="accuracy (%)",
+      x_log=min(found.values) > 0,
+    ),
+  )
+
+
+def _sweep_row(found):
+  """What was chosen, and what looks best on the test queries."""
+  values = sweep_values(found)
+  chosen = values["chosen"]
+  best = max(values["values"], key=lambda v: v["as_published"]["accuracy"])
+  return (
+    found.voter,
+    found.hyper,
+    f"{chosen['value']:g}",
+    str(chosen["k"]),
+    _percent(chosen["accuracy"]),
+    f"{best['value']:g}",
+    str(best["as_published"]["k"]),
+    _percent(best["as_published"]["accuracy"]),
+  )
+
+
+def _percent(fraction) -> str:
+  """A fraction in percent with two decimals."""
+  return f"{100 * fraction:.2f}"
+
+
+def _plain(name: str) -> str:
+  """A name as part of a file's name."""
+  return "".join(c if c.isalnum() else "_" for c in name)
