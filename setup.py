@@ -28,6 +28,7 @@ PRETRAINED = [
   "tokenizers>=0.21",  # byte-level BPE in Rust
 ]
 PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
+COCO = ["pycocotools>=2.0.8"]  # its run-length masks
 TEST = [
   "beartype>=0.20",  # checks the jaxtyping annotations
   "cryptography>=43",
@@ -59,9 +60,10 @@ setup(
     "train": ["optax>=0.2.4", "tensorboardX>=2.6"],
     "gl": ["moderngl>=5.12"],
     "vlm": ["google-genai>=1.0", "openai>=1.60"],
+    "coco": COCO,
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + DATA + PRETRAINED + PLOTS,
+    "test": TEST + COCO + DATA + PRETRAINED + PLOTS,
   },
 )

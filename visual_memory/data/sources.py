@@ -8,8 +8,9 @@ from typing import Any
 
 from visual_memory.data import (
   array_source,
+  coco,
   folder,
-  procedural_source,
+  mask_sources,
   split_files,
   synthetic,
   tfds_source,
@@ -37,6 +38,13 @@ def open_source(name: str, **options: Any) -> ImageSource:
   return SOURCES[name](**options)
 
 
+def _procedural(**options: Any) -> ImageSource:
+  """Imported when asked for: its tables of operators take a while."""
+  from visual_memory.data import procedural_source
+
+  return procedural_source.procedural(**options)
+
+
 SOURCES = {
   "folder": folder.folder,
   "split_file": split_files.split_file,
@@ -45,6 +53,12 @@ SOURCES = {
   "npz": array_source.npz,
   "digits": array_source.digits,
   "synthetic": synthetic.synthetic,
-  "procedural": procedural_source.procedural,
+  "procedural": _procedural,
+  # With a class for every pixel.
+  "camvid": mask_sources.camvid,
+  "voc": mask_sources.voc,
+  "ade20k": mask_sources.ade20k,
+  "ade20k_full": mask_sources.ade20k_full,
+  "coco": coco.coco,
 }
 """Functions of keyword arguments that open a source."""

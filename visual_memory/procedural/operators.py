@@ -27,18 +27,20 @@ class Range:
     drift: standard deviation of the change per second; 0 stands still.
   """
 
-  low: float
-  high: float
+  low: float | int
+  high: float | int
   scale: int = LINEAR
-  drift: float = 0.0
+  drift: float | int = 0.0
 
 
-def linear(low: float, high: float, drift: float = 0.0) -> Range:
+def linear(
+  low: float | int, high: float | int, drift: float | int = 0.0
+) -> Range:
   """Uniform in [low, high]."""
   return Range(low, high, LINEAR, drift)
 
 
-def log(low: float, high: float) -> Range:
+def log(low: float | int, high: float | int) -> Range:
   """Log-uniform in [low, high]; both positive."""
   return Range(low, high, LOG)
 

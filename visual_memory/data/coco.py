@@ -1,0 +1,93 @@
+"""COCO's instances as masks: a class for every pixel (`data` extra)."""
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from visual_memory import types
+from visual_memory.data import file_trees, image_source, mask_sources
+
+
+def coco(path: str | os.PathLike, *, split: str) -> mask_sources.MaskedImages:
+  """COCO 2017 (Lin et al. 2014): pixels of no instance are "background".
+
+  Instances are painted in the file's order, crowds included, later ones over
+  earlier ones (as the perception paper's code does). Class 0 is background,
+  then the categories in the order of their numbers.
+
+  Args:
+    path: holds {split}2017/ and annotations/instances_{split}2017.json.
+    split: "train" or "val".
+
+  Raises:
+    ImportError: pycocotools is missing.
+    ValueError: no such split, a damaged annotation file, or an image that it
+      names and that is not there.
+  """
+  images, annotations = _open(path, split)
+  tree = file_trees.open_tree(os.path.join(path, f"{split}2017"))
+  names = [entry["file_name"] for entry in images]
+  absent = sorted(set(names).difference(tree.paths))
+  if absent:
+    raise ValueError(
+      f"{len(absent)} images of the annotations are not in {split}2017; the"
+      f" first: {absent[0]!r}."
+    )
+  categories = sorted(annotations.cats)
+  class_of = {number: 1 + index for index, number in enumerate(categories)}
+
+  return mask_sources.MaskedImages(
+    tree=tree,
+    paths=names,
+    ids=types.as_ids([f"{split}2017/{name}" for name in names]),
+    labels=np.full(len(names), types.UNLABELED, np.int32),
+    class_names=(
+      "background",
+      *(annotations.cats[number]["name"] for number in categories),
+    ),
+    read_mask=functools.partial(_painted, annotations, images, class_of),
+    fingerprint=image_source.digest(
+      [(name, *tree.stamp(name)) for name in names],
+      os.path.getsize(_annotation_file(path, split)),
+    ),
+  )
+
+
+def _painted(
+  annotations: Any, images: list[dict], class_of: dict[int, int], row: int
+) -> Int32[np.ndarray, "H W"]:
+  """The instances of the image at this position, one over the other."""
+  entry = images[row]
+  mask = np.zeros((entry["height"], entry["width"]), np.int32)
+  for instance in annotations.imgToAnns[entry["id"]]:
+    painted = annotations.annToMask(instance).astype(bool)
+    mask[painted] = class_of[instance["category_id"]]
+  return mask
+
+
+def _annotation_file(path: str | os.PathLike, split: str) -> str:
+  return os.path.join(path, "annotations", f"instances_{split}2017.json")
+
+
+def _open(path: str | os.PathLike, split: str) -> tuple[list[dict], Any]:
+  """The entries of the images, by number, and pycocotools' annotations."""
+  try:
+    from pycocotools.coco import COCO
+  except ImportError as error:
+    raise ImportError(
+      "COCO's masks need pycocotools: pip install 'visual_memory[coco]'."
+    ) from error
+  file = _annotation_file(path, split)
+  if not os.path.exists(file):
+    raise ValueError(f"There is no {file!r}: is the split's name right?")
+  try:
+    annotations = COCO(file)  # It prints how long it took.
+    images = [annotations.imgs[number] for number in sorted(annotations.imgs)]
+  except (ValueError, KeyError, AssertionError) as error:
+    raise ValueError(
+      f"{file!r} is not a file of COCO instances: {error}."
+    ) from error
+  return images, annotations
