@@ -101,8 +101,7 @@ def answer(
     ValueError: embeddings that are not finite unit rows, no slot, or a memory
       of another shape; names the first offender.
   """
-  names = np.arange(len(queries)).astype(str) if ids is None else ids
-  check_unit_rows(queries, names)
+  check_unit_rows(queries, dynamic_memory.names_of(len(queries), ids))
   static = dynamic = None
   if fixed.rows.shape[1]:
     static = _scores(
@@ -165,7 +164,7 @@ def _static(shared, queries):
 
 def _scores(cosines, settings):
   """Probabilities from cosines, on the host, a block at a time."""
-  tau = np.float32(settings.inverse_temperature)
+  tau = settings.inverse_temperature
   out = np.empty_like(cosines)
   for start in range(0, len(cosines), 4096):
     part = slice(start, start + 4096)

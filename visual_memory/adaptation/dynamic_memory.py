@@ -172,7 +172,7 @@ def check_items(
       f"{count} items, {len(labels)} labels and {len(entropies)} entropies:"
       " one of each is needed."
     )
-  names = np.arange(count).astype(str) if ids is None else ids
+  names = names_of(count, ids)
   check_unit_rows(embeddings, names)
   bad = (labels < 0) | (labels >= num_classes) | ~np.isfinite(entropies)
   if bad.any():
@@ -186,6 +186,11 @@ def check_items(
     if ids is None or len(ids) != count:
       raise ValueError("A dynamic memory with a log needs an id for each item.")
     check_unique(np.concatenate([memory.log.ids, as_ids(ids)]))
+
+
+def names_of(count: int, ids: Ids | None) -> np.ndarray:
+  """The ids, or the positions where there are none, for messages."""
+  return as_ids([*map(str, range(count))] if ids is None else ids)
 
 
 def save(memory: DynamicMemory, path: str | os.PathLike) -> None:
