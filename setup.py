@@ -28,6 +28,8 @@ PRETRAINED = [
   "tokenizers>=0.21",  # byte-level BPE in Rust
 ]
 PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
+# The visual-memory command: its pages, and Parquet.
+CLI = ["jinja2>=3.1", "pyarrow>=16"]
 COCO = ["pycocotools>=2.0.8"]  # its run-length masks
 TEST = [
   "beartype>=0.20",  # checks the jaxtyping annotations
@@ -49,11 +51,15 @@ setup(
   python_requires=">=3.11",
   packages=find_packages(include=["visual_memory", "visual_memory.*"]),
   package_data={"visual_memory.reports": ["templates/*"]},
+  entry_points={
+    "console_scripts": ["visual-memory = visual_memory.cli.main:main"]
+  },
   install_requires=BASE,
   extras_require={
     "data": DATA,
     "pretrained": PRETRAINED,
     "plots": PLOTS,
+    "cli": CLI,
     "scann": ["scann>=1.4"],
     # Receipts signed with a key of the user's.
     "signing": ["cryptography>=43"],
@@ -64,6 +70,6 @@ setup(
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + COCO + DATA + PRETRAINED + PLOTS,
+    "test": TEST + COCO + DATA + PRETRAINED + PLOTS + CLI,
   },
 )

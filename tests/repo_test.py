@@ -38,6 +38,7 @@ HOMES = {
   "scann": ("retrieval/scann.py",),
   "moderngl": ("procedural/glsl.py",),
   "matplotlib": ("reports/",),
+  "pyarrow": ("memory/exchange.py", "experiments/store_peers.py"),
   "transformers": ("adaptation/", "experiments/encoder_peers.py"),
   "ml_collections": ("configs/", "experiments/"),
   "absl": ("experiments/",),
@@ -96,10 +97,6 @@ def wrong_directions(layer, modules):
       yield module
 
 
-# The store's public class is one page of documented, thin methods.
-LONGER = {"visual_memory/memory/store.py": 450}
-
-
 def test_there_are_files():
   assert len(PRODUCT) > 50
 
@@ -109,8 +106,7 @@ def test_every_file_parses_and_is_of_readable_size(path):
   text = path.read_text(encoding="utf-8")
   compile(text, str(path), "exec")
   if path in PRODUCT:
-    most = LONGER.get(name_of(path), 350)
-    assert text.count("\n") <= most, f"over {most} lines: split it"
+    assert text.count("\n") <= 350, "over 350 lines: split it"
 
 
 def test_every_package_file_has_a_layer():
@@ -140,7 +136,8 @@ def test_nothing_imports_experiments_configs_or_cli(path):
     return  # Launchers load configs; a config may build on another.
   for module in imports_of(path):
     assert module.split(".")[0] not in ("experiments", "configs", "tests")
-    assert not module.startswith("visual_memory.cli")
+    if not name_of(path).startswith("visual_memory/cli"):
+      assert not module.startswith("visual_memory.cli")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +178,8 @@ def test_the_base_install_imports_no_optional_package():
     "sklearn",
     "transformers",
     "tensorboardX",
+    "jinja2",
+    "pyarrow",
   }
   for path in PRODUCT:
     if name_of(path).startswith("visual_memory/"):

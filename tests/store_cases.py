@@ -77,7 +77,7 @@ def contents(store):
       )
     ]
 
-  return store._read(read)
+  return store.read(read)
 
 
 class PowerLoss(BaseException):

@@ -1,5 +1,6 @@
 """How a store begins: nothing is there until its manifest is."""
 
+import dataclasses
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -28,11 +29,16 @@ def create(
   *,
   metadata: Metadata,
   attributes: Mapping[str, Any] | None,
-  rows_per_chunk: int | None,
+  chunk_rows: int | None,
+  successor_of: Manifest | None = None,
 ) -> None:
-  """Writes a new store; see Store.create."""
+  """Writes a new store; see Store.create.
+
+  A successor has the other's name and salt, and gives out later serials: the
+  receipts of the one are those of the other.
+  """
   dim = embedded.embeddings.shape[1]
-  size = rows_per_chunk or _rows_per_chunk(len(embedded), dim)
+  size = chunk_rows or rows_per_chunk(len(embedded), dim)
   if size < 1 or size & (size - 1):
     raise ValueError(f"rows_per_chunk must be a power of two; got {size}.")
   empty = Manifest(
@@ -46,6 +52,13 @@ def create(
     rows_per_chunk=size,
     text_per_chunk=_TEXT_CHUNK_BYTES,
   )
+  if successor_of is not None:
+    empty = dataclasses.replace(
+      empty,
+      store_id=successor_of.store_id,
+      salt=successor_of.salt,
+      next_serial=successor_of.next_serial,
+    )
   edit = Transaction(State.empty(files, empty))
   row_edits.add(edit, embedded, metadata)
   if distributed.is_lead():
@@ -81,7 +94,7 @@ def _make_room(files: Files) -> None:
   upkeep.erase_chunks(files)
 
 
-def _rows_per_chunk(count: int, dim: int) -> int:
+def rows_per_chunk(count: int, dim: int) -> int:
   """A power of two: chunks of 8 MiB, or as large as the rows need."""
   fitting = 1 << max(0, (_CHUNK_BYTES // (4 * max(1, dim))).bit_length() - 1)
   needed = 1 << max(0, count - 1).bit_length()

@@ -1,11 +1,13 @@
 """Where rows live: positions, slots, and which id is where.
 
-Rows take positions 0, 1, 2, ... in order of insertion. Position p is stored in
-slot (p * stride) mod capacity, with a stride near capacity / golden ratio, so
-any run of consecutive positions is spread evenly over all slots: shards stay
+Rows take positions 0, 1, 2, ... in order of insertion. Position p goes to
+(p * stride) mod capacity, with a stride near capacity / golden ratio, so any
+run of consecutive positions is spread evenly over all slots: shards stay
 balanced while a memory fills, and rows that were added class by class do not
-crowd one tile of the search. The map is a bijection, needs no table, and
-depends on the capacity alone.
+crowd one tile of the search. Every hundredth row, though, might land at regular
+distances (the classes of a memory often take turns), so each window of 256
+slots is shuffled by a rule of its own. The map is a bijection, needs no table,
+and depends on the capacity alone.
 """
 
 import math
@@ -21,6 +23,9 @@ _FINENESS = 5
 2**-_FINENESS of it: little is wasted, and the search always finds power-of-two
 tiles that divide it."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_WINDOW = _LEAST_GRANULE
+_HASH = 2654435769  # 2**32 / golden ratio (Knuth's multiplicative hashing).
+_INVERSES = np.array([pow(i | 1, -1, _WINDOW) for i in range(_WINDOW)])
 
 
 def capacity_for(num_rows: int, num_shards: int) -> int:
@@ -46,15 +51,35 @@ def stride_of(capacity: int) -> int:
 
 def slots_of(positions: np.ndarray, capacity: int) -> np.ndarray:
   """The slots (int64) of these positions."""
-  return positions.astype(np.int64) * stride_of(capacity) % capacity
+  spread = positions.astype(np.int64) * stride_of(capacity) % capacity
+  if capacity % _WINDOW:
+    return spread
+  factor, shift = _rule(spread)
+  place = _fold(spread % _WINDOW) * factor + shift
+  return spread // _WINDOW * _WINDOW + _fold(place % _WINDOW)
 
 
 def positions_of(slots: np.ndarray, capacity: int) -> np.ndarray:
   """The positions (int64) stored in these slots: the inverse of slots_of."""
   if capacity == 1:
     return np.zeros_like(slots, dtype=np.int64)
-  inverse = pow(stride_of(capacity), -1, capacity)
-  return slots.astype(np.int64) * inverse % capacity
+  spread = slots.astype(np.int64)
+  if capacity % _WINDOW == 0:
+    factor, shift = _rule(spread)
+    place = (_fold(spread % _WINDOW) - shift) * _INVERSES[factor]
+    spread = spread // _WINDOW * _WINDOW + _fold(place % _WINDOW)
+  return spread * pow(stride_of(capacity), -1, capacity) % capacity
+
+
+def _rule(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """How the window of each slot is shuffled: an odd factor and a shift."""
+  bits = (slots // _WINDOW * _HASH % (1 << 32)) >> 16
+  return bits % _WINDOW | 1, bits // _WINDOW
+
+
+def _fold(places: np.ndarray) -> np.ndarray:
+  """High bits mixed into the low ones; its own inverse."""
+  return places ^ places // 16
 
 
 class RowTable:

@@ -15,22 +15,19 @@ generation.
 
 import contextlib
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from visual_memory.memory import (
   creation,
-  loading,
+  derived,
   receipts,
   row_edits,
   selection,
-  verification,
 )
-from visual_memory.memory.memory import VisualMemory
+from visual_memory.memory.reading import StoreReader
 from visual_memory.memory.receipts import Receipt
 from visual_memory.memory.row_edits import Metadata
 from visual_memory.memory.selection import Where
@@ -38,33 +35,21 @@ from visual_memory.memory.storage import files as files_lib
 from visual_memory.memory.storage import (
   generations,
   journal,
+  local,
   manifest,
-  transaction,
-  upkeep,
 )
-from visual_memory.memory.storage.files import StoreError
 from visual_memory.memory.storage.manifest import Manifest, Trail
-from visual_memory.memory.storage.state import State
 from visual_memory.memory.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet, Ids
+
+REBUILD = ".rebuild"
+"""Follows the name of a store that is made anew, beside it: see rebuild.py."""
 
 _MOVED_AT_ONCE = 1 << 12
 
 
-class Store:
+class Store(StoreReader):
   """A durable memory; make one with `create` or `open`."""
-
-  def __init__(self, files: files_lib.Files, *, timeout_s: float = 10.0):
-    """A handle on the store in these files; prefer `create` or `open`.
-
-    Args:
-      files: where the store is.
-      timeout_s: how long an edit waits for another writer's.
-    """
-    self.files = files
-    self._timeout_s = timeout_s
-    self._mutex = threading.RLock()
-    self._state: State | None = None
 
   @classmethod
   def create(
@@ -100,134 +85,9 @@ class Store:
       embedded,
       metadata=metadata,
       attributes=attributes,
-      rows_per_chunk=rows_per_chunk,
+      chunk_rows=rows_per_chunk,
     )
     return cls(files)
-
-  @classmethod
-  def open(
-    cls,
-    path: str | os.PathLike | files_lib.Files,
-    *,
-    timeout_s: float = 10.0,
-  ) -> "Store":
-    """The store at a path or URL.
-
-    Args:
-      path: a directory or a bucket's URL.
-      timeout_s: how long an edit waits for another writer's.
-
-    Raises:
-      StoreError: there is none, or it is unfinished or of a later format.
-    """
-    files = files_lib.open_files(path)
-    generations.current_manifest(files)
-    upkeep.tidy(files)
-    return cls(files, timeout_s=timeout_s)
-
-  @property
-  def contents(self) -> Manifest:
-    """What the store holds now: counts, class names, fingerprint, ..."""
-    return generations.current_manifest(self.files)
-
-  @property
-  def class_names(self) -> tuple[str, ...]:
-    """The name of each label."""
-    return self.contents.class_names
-
-  @property
-  def fingerprint(self) -> str:
-    """The fingerprint of the encoder of every row."""
-    return self.contents.fingerprint
-
-  @property
-  def ids(self) -> np.ndarray:
-    """The ids of all rows in order of insertion (object array)."""
-    return self._read(lambda state: state.ids[state.rows])
-
-  @property
-  def labels(self) -> np.ndarray:
-    """The labels of all rows in order of insertion, int32 [N]."""
-    return self._read(lambda state: state.columns["labels"][state.rows])
-
-  def __len__(self) -> int:
-    """The number of rows."""
-    return self.contents.num_rows
-
-  def embedded(self) -> EmbeddedSet:
-    """All rows on the host, in order of insertion."""
-    return self._read(loading.embedded)
-
-  def metadata(self, ids: Ids) -> list[dict[str, Any]]:
-    """The metadata of rows.
-
-    Raises:
-      KeyError: names ids that the store does not hold.
-    """
-    return self._read(lambda state: state.metadata(state.find(ids)))
-
-  def select(
-    self, *, label: int | str | None = None, where: Where | None = None
-  ) -> np.ndarray:
-    """The ids of rows of a class, with some metadata, or both.
-
-    Args:
-      label: a class index or name; None is any.
-      where: fields that a row's metadata must have with these values, or a
-        function of the metadata; None is any.
-    """
-    return self._read(
-      lambda state: state.ids[selection.select(state, label, where)]
-    )
-
-  def load(
-    self,
-    *,
-    mesh: Mesh | None = None,
-    capacity: int | None = None,
-    precision: str = "float32",
-    skip_damaged: bool = False,
-  ) -> VisualMemory:
-    """All rows on the devices of a mesh, in order of insertion.
-
-    Every row is checked on its way. Each process keeps the rows of its own
-    devices only.
-
-    Args:
-      mesh, capacity, precision: see VisualMemory.from_embedded.
-      skip_damaged: leave out rows whose bytes are not what was written.
-
-    Raises:
-      StoreDamaged: names the damaged rows.
-    """
-    return generations.consistently(
-      self.files,
-      lambda of: loading.load(
-        self._at(of).copy(),
-        mesh=mesh,
-        capacity=capacity,
-        precision=precision,
-        skip_damaged=skip_damaged,
-      ),
-    )
-
-  def refresh(
-    self, memory: VisualMemory, *, donate: bool = False
-  ) -> VisualMemory:
-    """A memory that was loaded from this store, brought up to date.
-
-    Only rows that changed are read and written, without recompiling.
-
-    Args:
-      memory: from `load` or `refresh` of this store.
-      donate: see VisualMemory.
-
-    Raises:
-      ValueError: the memory was edited in another way than the store.
-    """
-    # Read first, which may be overtaken by an edit and begin again.
-    change = self._read(lambda state: loading.find_change(memory, state))
-    return loading.refresh(memory, change, donate=donate)
 
   def add(self, embedded: EmbeddedSet, *, metadata: Metadata = None) -> None:
     """Adds rows; they are durable when this returns.
@@ -243,7 +103,7 @@ class Store:
         store already holds, or a row that is not finite and unit.
       OSError: the disk is full; the store is as it was.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       slots, ids = row_edits.add(edit, embedded, metadata)
       if len(slots):
         edit.commit()
@@ -274,7 +134,7 @@ class Store:
       ValueError: an id given twice, or nothing was chosen.
       OSError: the disk is full; the store is as it was.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       state = edit.state
       if ids is not None and (label is not None or where is not None):
         raise ValueError("Give ids, or label and where, but not both.")
@@ -285,6 +145,7 @@ class Store:
       if not len(slots):
         raise ValueError("No row of the store was chosen: nothing to remove.")
       removed = state.ids[slots].tolist()
+      _forget_beside(self.files, removed)
       row_edits.remove(edit, slots)
       made = []
 
@@ -303,7 +164,7 @@ class Store:
       KeyError: ids that the store does not hold.
       ValueError: an id given twice, or a label out of range.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       row_edits.relabel(edit, selection.find_distinct(edit.state, ids), labels)
       edit.commit()
 
@@ -314,7 +175,7 @@ class Store:
       KeyError: ids that the store does not hold.
       ValueError: an id given twice, or metadata that is no JSON object.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       row_edits.annotate(
         edit, selection.find_distinct(edit.state, ids), ids, metadata
       )
@@ -326,7 +187,7 @@ class Store:
     Raises:
       ValueError: no class `old`, or there is a class `new` already.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       row_edits.rename_class(edit, old, new)
       edit.commit()
 
@@ -339,7 +200,7 @@ class Store:
     Raises:
       ValueError: a name in `names` that is no class.
     """
-    with self._editing() as edit:
+    with self.editing() as edit:
       row_edits.merge_classes(edit, names, into)
       edit.commit()
 
@@ -350,54 +211,46 @@ class Store:
     """
     moved = 1
     while moved:
-      with self._editing() as edit:
+      with self.editing() as edit:
         if moved := row_edits.fill_holes(edit, _MOVED_AT_ONCE):
           edit.commit()
           edit.state.drop_ids()
-    with self._editing() as edit:
+    with self.editing() as edit:
       if row_edits.pack_text(edit):
         edit.commit()
 
-  def receipts(self) -> list[Receipt]:
-    """All removal receipts, oldest first."""
-    return receipts.read(self.files, self.contents.trail)
-
-  def verify(self) -> verification.Verification:
-    """Checks every byte of the store against its checksums, and receipts.
+  def describe(self, attributes: Mapping[str, Any]) -> None:
+    """Replaces the store's own description, a JSON object.
 
     Raises:
-      StoreDamaged: lists every problem with the place and the remedy.
+      ValueError: attributes that cannot be written as JSON.
     """
-    return verification.verify(self.files)
+    row_edits.encode_metadata(attributes, 1)
+    with self.editing() as edit:
+      edit.set(attributes=dict(attributes))
+      edit.commit()
 
   def put_derived(self, name: str, data: bytes, *, generation: int) -> None:
-    """Keeps something computed from the rows beside them.
+    """Keeps something computed from the rows beside them, in `derived/`.
 
     Whatever is kept so is erased by the next edit: it could remember rows
     that are gone.
 
     Args:
       name: a file name.
-      data: its content.
-      generation: of the manifest whose rows it was computed from.
+      data: its content; `derived.pack` makes it of a folder.
+      generation: of the `contents` whose rows it was computed from.
 
     Raises:
       StoreError: the store has been edited since.
+      ValueError: a name that is no file name.
     """
-    with self._editing() as edit:
-      if edit.state.manifest.generation != generation:
-        raise StoreError(
-          f"{name!r} was computed from generation {generation}, but the store"
-          f" is at {edit.state.manifest.generation}: compute it again."
-        )
-      self.files.create(f"{transaction.DERIVED}/{name}", data)
-
-  def derived(self, name: str) -> bytes | None:
-    """What `put_derived` kept, or None if an edit has come since."""
-    return self.files.read(f"{transaction.DERIVED}/{name}") or None
+    with self.editing() as edit:
+      current = edit.state.manifest.generation
+      derived.put(self.files, name, data, made_from=generation, current=current)
 
   @contextlib.contextmanager
-  def _editing(self):
+  def editing(self):
     """A transaction on the newest generation, with the writer's lock held."""
     with self._mutex, self.files.writer_lock(self._timeout_s):
       try:
@@ -413,21 +266,15 @@ class Store:
         self._state = None  # It may or may not be committed: read it again.
         raise
 
-  def _read(self, read: Callable[[State], Any]) -> Any:
-    """What `read` makes of one generation."""
-    with self._mutex:
 
-      def read_at(of: Manifest) -> Any:
-        self._state = self._at(of)
-        return read(self._state)
-
-      return generations.consistently(self.files, read_at)
-
-  def _at(self, of: Manifest) -> State:
-    """The state of a manifest, from the one at hand where nothing changed."""
-    old = self._state
-    if old is not None and old.manifest.store_id != of.store_id:
-      old = None
-    if old is not None and old.manifest == of:
-      return old
-    return generations.read_state(self.files, of, old)
+def _forget_beside(files: files_lib.Files, ids: Sequence[str]) -> None:
+  """Removes rows from the store that is to follow this one, if there is one."""
+  path = f"{getattr(files, 'root', '')}{REBUILD}"
+  if not isinstance(files, local.LocalFiles) or not os.path.exists(
+    os.path.join(path, manifest.KEY)
+  ):
+    return
+  beside = Store.open(path)
+  present = set(beside.ids.tolist()).intersection(ids)
+  if present:
+    beside.remove(sorted(present))

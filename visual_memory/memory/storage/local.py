@@ -144,21 +144,28 @@ class LocalFiles:
   @contextlib.contextmanager
   def writer_lock(self, timeout_s: float):
     """Held by the one writer."""
-    path = self._path(_LOCK)
-    try:
-      file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-      raise StoreError(
-        f"The store {self.root} cannot be edited: {error.strerror}. Give this"
-        " user write access to the directory, or copy it elsewhere."
-      ) from error
+    file = self._open_lock()
     try:
       self._wait_for(file, timeout_s)
+      while not os.path.samestat(os.fstat(file), os.stat(self._path(_LOCK))):
+        os.close(file)  # Another store took this one's place: see rebuild.py.
+        file = self._open_lock()
+        self._wait_for(file, timeout_s)
       owner = {"pid": os.getpid(), "host": socket.gethostname()}
       os.pwrite(file, json.dumps(owner).encode().ljust(_OWNER_BYTES), 0)
       yield
     finally:
       os.close(file)  # Ends the lock.
+
+  def _open_lock(self) -> int:
+    """The lock file, opened."""
+    try:
+      return os.open(self._path(_LOCK), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+      raise StoreError(
+        f"The store {self.root} cannot be edited: {error.strerror}. Give this"
+        " user write access to the directory, or copy it elsewhere."
+      ) from error
 
   def _wait_for(self, file: int, timeout_s: float) -> None:
     """Locks the lock file, or raises StoreLocked naming who has it."""

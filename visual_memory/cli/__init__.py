@@ -1,0 +1,1 @@
+"""The `visual-memory` command, for people with a folder of images."""

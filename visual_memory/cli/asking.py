@@ -1,0 +1,212 @@
+"""Asking a memory: classify, explain."""
+
+import argparse
+import json
+import os
+import tempfile
+import webbrowser
+from typing import Any
+
+import numpy as np
+
+from visual_memory.cli import images, output
+from visual_memory.data.decoding import UnreadableImage, decode_image
+from visual_memory.memory import provenance
+from visual_memory.reports import explanation
+from visual_memory.retrieval import exact
+from visual_memory.types import UNLABELED
+from visual_memory.voting import vote, weighting
+
+_K, _VOTER = 10, "softmax"
+"""What was best on tuning rows of CIFAR-10 (see the README)."""
+
+_CLASSIFY = """\
+  visual-memory classify new.jpg
+  visual-memory classify inbox/ --json           all images below a folder
+  visual-memory classify *.jpg --k 5 --voter rank"""
+_EXPLAIN = """\
+  visual-memory explain new.jpg                  opens a page in your browser
+  visual-memory explain new.jpg --output why.html --no-open"""
+
+
+def add_commands(commands: Any) -> None:
+  """Adds classify and explain."""
+  parser = output.command(
+    commands,
+    "classify",
+    _classify,
+    text="Say which class images belong to. Prints one line for each: the"
+    " image, its class, the share of the votes, and the nearest image.",
+    examples=_CLASSIFY,
+  )
+  parser.add_argument(
+    "images", metavar="IMAGE", nargs="+", help="image files, or folders of them"
+  )
+  _add_vote(parser)
+
+  parser = output.command(
+    commands,
+    "explain",
+    _explain,
+    text="Show which images decided on a class. Writes one page that needs"
+    " nothing else, and opens it.",
+    examples=_EXPLAIN,
+  )
+  parser.add_argument("image", metavar="IMAGE", help="an image file")
+  parser.add_argument(
+    "-o", "--output", metavar="FILE", help="the page (default: a new file)"
+  )
+  parser.add_argument(
+    "--no-open", action="store_true", help="write the page, do not open it"
+  )
+  _add_vote(parser)
+
+
+def _add_vote(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "-k",
+    "--k",
+    type=int,
+    default=_K,
+    metavar="N",
+    help="how many neighbors vote (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--voter",
+    default=_VOTER,
+    choices=tuple(weighting.VOTERS),
+    help="how much say each has (default: %(default)s)",
+  )
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+  pictures, failed = _read(images.image_files(arguments.images))
+  answers = _answers(arguments, pictures) if pictures else []
+  for answer in answers:
+    if not arguments.json:
+      near = answer["neighbors"][0]
+      print(
+        f"{answer['image']}  {answer['prediction']}"
+        f"  {100 * answer['share']:.0f} %"
+        f"  nearest {near['id']} {near['similarity']:.3f}"
+      )
+  if arguments.json:
+    print(json.dumps(answers + failed, indent=2, ensure_ascii=False))
+  for problem in failed:
+    output.say(f"visual-memory: {problem['error']}")
+  return 1 if failed else 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+  pictures, failed = _read([arguments.image])
+  if failed:
+    raise ValueError(failed[0]["error"])
+  store = output.open_store(arguments)
+  answer = _answers(arguments, pictures, store)[0]
+  found = provenance.provenance(store)
+  ids = [near["id"] for near in answer["neighbors"]]
+  sources = provenance.Pictures(found.origins)
+  shown = [
+    sources.find(row_id, record)
+    for row_id, record in zip(ids, store.metadata(ids), strict=True)
+  ]
+  page = explanation.render_explanation(
+    answer,
+    picture=pictures[arguments.image],
+    neighbor_pictures=shown,
+    about={
+      "memory": arguments.store,
+      "rows": output.holding(store),
+      "encoder": found.encoder["name"],
+      "vote": f"{arguments.voter}, {len(ids)} nearest",
+    },
+  )
+  path = _write_page(arguments.output, arguments.image, page)
+  missing = sum(picture is None for picture in shown)
+  if missing:
+    output.say(f"{missing} of the neighbors' images are no longer there.")
+  output.show(
+    arguments,
+    {**answer, "page": path},
+    f"{arguments.image}  {answer['prediction']}"
+    f"  {100 * answer['share']:.0f} %\nPage: {path}",
+  )
+  if not arguments.no_open and not webbrowser.open(f"file://{path}"):
+    output.say("No browser could be started: open the page yourself.")
+  return 0
+
+
+def _write_page(path: str | None, image: str, page: str) -> str:
+  """Writes the page; its absolute path."""
+  if path is None:
+    name = os.path.splitext(os.path.basename(image))[0]
+    file, path = tempfile.mkstemp(prefix=f"explain-{name}-", suffix=".html")
+    os.close(file)
+  with open(path, "w", encoding="utf-8") as file:
+    file.write(page)
+  return os.path.abspath(path)
+
+
+def _read(paths: list[str]) -> tuple[dict[str, np.ndarray], list[dict]]:
+  """The images that can be read, by path, and what is wrong with others."""
+  pictures, failed = {}, []
+  for path in paths:
+    try:
+      with open(path, "rb") as file:
+        pictures[path] = decode_image(file.read(), id=path)
+    except OSError as error:
+      failed.append({"image": path, "error": output.sentence(error)})
+    except UnreadableImage as error:
+      failed.append({"image": path, "error": str(error)})
+  return pictures, failed
+
+
+def _answers(arguments, pictures, store=None) -> list[dict[str, Any]]:
+  """Prediction, shares and neighbors of every image."""
+  store = output.open_store(arguments) if store is None else store
+  encoder = provenance.load_encoder(store)
+  memory = store.load()
+  if not len(memory):
+    raise ValueError(f"The memory {arguments.store} is empty: add images.")
+  if arguments.k < 1:
+    raise ValueError(f"--k {arguments.k}: at least one neighbor must vote.")
+  k = min(arguments.k, len(memory))
+  near = exact.search(encoder.encode(list(pictures.values())), memory, k=k)
+  setting = weighting.setting(arguments.voter)
+  weights = weighting.weights(near.similarities, setting)
+  names = [*memory.class_names, None]
+  predictions = vote.predict(
+    near, [setting], ks=(k,), num_classes=len(memory.class_names)
+  )[0, 0]
+  return [
+    _answer(path, names, predictions[row], near.take([row]), weights[row])
+    for row, path in enumerate(pictures)
+  ]
+
+
+def _answer(path, names, prediction, near, weights) -> dict[str, Any]:
+  """One image's answer, as plain values."""
+  labels, total = near.labels[0], float(weights[near.labels[0] >= 0].sum())
+  say = {
+    int(label): float(weights[labels == label].sum()) / total
+    for label in np.unique(labels[labels != UNLABELED])
+    if total > 0
+  }
+  order = sorted(say, key=lambda label: (label != prediction, -say[label]))
+  return {
+    "image": path,
+    "prediction": names[prediction],
+    "share": say.get(int(prediction), 0.0),
+    "votes": {names[label]: say[label] for label in order},
+    "neighbors": [
+      {
+        "id": str(row_id),
+        "class": names[label],
+        "similarity": float(similarity),
+        "weight": float(weight),
+      }
+      for row_id, label, similarity, weight in zip(
+        near.ids[0], labels, near.similarities[0], weights, strict=True
+      )
+    ],
+  }

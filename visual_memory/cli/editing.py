@@ -1,0 +1,172 @@
+"""Changing what a memory knows: remove, relabel."""
+
+import argparse
+import difflib
+import json
+from typing import Any
+
+from visual_memory.cli import output
+from visual_memory.memory.store import Store
+
+_REMOVE = """\
+  visual-memory remove dog/3.jpg dog/4.jpg
+  visual-memory remove --class dog               the images of a class
+  visual-memory remove --where person=Ada        by their metadata
+  visual-memory remove dog/3.jpg --key key.pem --receipt receipt.json
+                                                 a receipt that you signed
+The key: openssl genpkey -algorithm ed25519 -out key.pem"""
+_RELABEL = """\
+  visual-memory relabel cat/7.jpg cat/9.jpg --to dog
+  visual-memory relabel --class puppy --to dog   a whole class
+`visual-memory explain IMAGE` shows the ids of the images that decided."""
+
+
+def add_commands(commands: Any) -> None:
+  """Adds remove and relabel."""
+  parser = output.command(
+    commands,
+    "remove",
+    _remove,
+    text="Remove images for good. When it returns, their embeddings, ids and"
+    " metadata are in no file of the memory, and a receipt says so. (The image"
+    " files themselves are yours.)",
+    examples=_REMOVE,
+  )
+  _add_choice(parser)
+  parser.add_argument(
+    "--where",
+    action="append",
+    default=[],
+    metavar="KEY=VALUE",
+    help="those with this metadata; may be repeated",
+  )
+  parser.add_argument(
+    "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
+  )
+  parser.add_argument(
+    "--receipt", metavar="FILE", help="write the receipt to a file, too"
+  )
+
+  parser = output.command(
+    commands,
+    "relabel",
+    _relabel,
+    text="Give images another class. It is a new one if there is none of this"
+    " name.",
+    examples=_RELABEL,
+  )
+  _add_choice(parser)
+  parser.add_argument(
+    "--to", required=True, metavar="NAME", help="their class from now on"
+  )
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("ids", metavar="ID", nargs="*", help="images, by id")
+  parser.add_argument(
+    "--class", dest="class_name", metavar="NAME", help="those of this class"
+  )
+  parser.add_argument(
+    "--yes", action="store_true", help="do not ask before many are changed"
+  )
+  parser.add_argument(
+    "--dry-run", action="store_true", help="only say what would be changed"
+  )
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  chosen = _chosen(store, arguments, where=_fields(arguments.where))
+  what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
+  if not _go_on(arguments, chosen, f"Remove {what} for good?"):
+    return 1
+  receipt = store.remove(chosen, key_file=arguments.key)
+  if arguments.receipt:
+    with open(arguments.receipt, "w", encoding="utf-8") as file:
+      file.write(receipt.to_json() + "\n")
+  result = {"removed": chosen, "rows": len(store), "receipt": vars(receipt)}
+  output.show(
+    arguments,
+    result,
+    f"Removed {output.counted(len(chosen), 'image')} for good; {len(store):,} are left."
+    f" Receipt {receipt.digest[:16]}, generation {receipt.generation}.",
+  )
+  return 0
+
+
+def _relabel(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  chosen = _chosen(store, arguments, where=None)
+  what = output.counted(len(chosen), "image")
+  if not _go_on(arguments, chosen, f"Give {what} the class {arguments.to!r}?"):
+    return 1
+  new = arguments.to not in store.class_names
+  store.relabel(chosen, [arguments.to] * len(chosen))
+  output.show(
+    arguments,
+    {"relabelled": chosen, "class": arguments.to, "new_class": new},
+    f"{what[0].upper()}{what[1:]} of class {arguments.to!r} now"
+    f"{', which is new' if new else ''}.",
+  )
+  return 0
+
+
+def _go_on(arguments, chosen: list[str], question: str) -> bool:
+  """Whether to change the chosen ones; says them on a dry run."""
+  if arguments.dry_run:
+    output.show(arguments, {"chosen": chosen}, "\n".join(chosen))
+    raise SystemExit(0)
+  by_name = bool(arguments.ids)
+  return by_name or output.confirm(arguments, question)
+
+
+def _chosen(store: Store, arguments, *, where) -> list[str]:
+  """The ids that the options name.
+
+  Raises:
+    ValueError: none, both ways of choosing, or ids that are not there.
+  """
+  label = arguments.class_name
+  if arguments.ids and (label is not None or where):
+    raise ValueError("Name ids, or choose by --class or --where: not both.")
+  if not arguments.ids and label is None and not where:
+    raise ValueError("Say which images: name their ids, or give --class NAME.")
+  if arguments.ids:
+    ids = list(dict.fromkeys(arguments.ids))
+    _check_there(store, ids)
+    return ids
+  ids = store.select(label=label, where=where or None).tolist()
+  if not ids:
+    raise ValueError("There is no such image in the memory.")
+  return ids
+
+
+def _check_there(store: Store, ids: list[str]) -> None:
+  """Raises ValueError with the ids that were probably meant."""
+  present = store.ids.tolist()
+  known = set(present)
+  absent = [row_id for row_id in ids if row_id not in known]
+  if not absent:
+    return
+  name = absent[0].rsplit("/", 1)[-1]
+  close = [i for i in present if i.endswith("/" + name)][:3]
+  close = close or difflib.get_close_matches(absent[0], present[:20_000], 3)
+  hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+  raise ValueError(
+    f"{len(absent)} of {len(ids)} are not in the memory: {absent[0]!r}."
+    f"{hint} Nothing was changed."
+  )
+
+
+def _fields(words: list[str]) -> dict[str, Any]:
+  """KEY=VALUE words as metadata fields; values may be JSON."""
+  found = {}
+  for word in words:
+    key, equals, value = word.partition("=")
+    if not equals:
+      raise ValueError(f"--where {word}: write it as KEY=VALUE.")
+    try:
+      found[key] = json.loads(value)
+    except ValueError:
+      found[key] = value
+  return found

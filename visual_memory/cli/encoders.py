@@ -1,0 +1,72 @@
+"""Which encoder a command means."""
+
+import argparse
+import json
+import os
+from typing import Any
+
+from visual_memory.encoders import encoder as encoder_lib
+from visual_memory.encoders.encoder import Encoder
+
+DEFAULT = "pixels"
+"""The encoder of a new memory; one of `load_encoder` that needs no weights."""
+
+
+def add_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+  """The options that say which encoder."""
+  parser.add_argument(
+    "-e",
+    "--encoder",
+    required=required,
+    default=None if required else DEFAULT,
+    metavar="NAME",
+    help=f"one of: {', '.join(encoder_lib.list_encoders())}"
+    + ("" if required else " (default: %(default)s)"),
+  )
+  parser.add_argument(
+    "--weights",
+    metavar="PATH",
+    help="its published checkpoint, a file or a directory; else it is"
+    " downloaded once",
+  )
+  parser.add_argument(
+    "--precision",
+    default="float32",
+    choices=("float32", "bfloat16"),
+    help="of its arithmetic (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--image-size", type=int, metavar="PIXELS", help="if not its usual one"
+  )
+  parser.add_argument(
+    "--option",
+    action="append",
+    default=[],
+    metavar="KEY=VALUE",
+    help="an option of this encoder alone, such as size=64; may be repeated",
+  )
+
+
+def load(arguments: argparse.Namespace) -> tuple[Encoder, dict[str, Any]]:
+  """The encoder, and the arguments of `load_encoder` that give it again.
+
+  Raises:
+    ValueError: unknown names, or an option that is not KEY=VALUE.
+  """
+  values: dict[str, Any] = {
+    "name": arguments.encoder,
+    "precision": arguments.precision,
+  }
+  if arguments.weights is not None:
+    values["weights"] = os.path.abspath(arguments.weights)
+  if arguments.image_size is not None:
+    values["image_size"] = arguments.image_size
+  for text in arguments.option:
+    key, equals, value = text.partition("=")
+    if not equals:
+      raise ValueError(f"--option {text}: write it as KEY=VALUE.")
+    try:
+      values[key] = json.loads(value)
+    except ValueError:
+      values[key] = value  # A word.
+  return encoder_lib.load_encoder(**values), values

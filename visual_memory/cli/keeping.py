@@ -1,0 +1,214 @@
+"""Looking after a memory: info, verify, compact, export, import."""
+
+import argparse
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from visual_memory.cli import output
+from visual_memory.memory import exchange
+from visual_memory.memory.storage.files import StoreDamaged
+from visual_memory.memory.store import Store
+
+_MOST_CLASSES = 20
+
+
+def add_commands(commands: Any) -> None:
+  """Adds info, verify, compact, export and import."""
+  parser = output.command(
+    commands,
+    "info",
+    _info,
+    text="Say what a memory holds. Images by class, encoder, where they came"
+    " from, size on disk.",
+    examples="  visual-memory info\n  visual-memory info --json",
+  )
+  parser.add_argument(
+    "--ids", action="store_true", help="list the id and class of every image"
+  )
+  parser = output.command(
+    commands,
+    "verify",
+    _verify,
+    text="Check every byte of a memory. Checksums, receipts, and that nothing"
+    " is left where images were removed.",
+    examples="  visual-memory verify\n"
+    "  visual-memory verify --public-key key.pub   signatures, too",
+  )
+  parser.add_argument(
+    "--public-key", metavar="FILE", help="who signed the receipts"
+  )
+  output.command(
+    commands,
+    "compact",
+    _compact,
+    text="Give back the space of removed images.",
+    examples="  visual-memory compact",
+  )
+  parser = output.command(
+    commands,
+    "export",
+    _export,
+    text="Write all rows to a .parquet or .npz file.",
+    examples="  visual-memory export rows.parquet\n"
+    "  visual-memory export rows.npz",
+  )
+  parser.add_argument("file", metavar="FILE", help="its suffix says the format")
+  parser = output.command(
+    commands,
+    "import",
+    _import,
+    text="Make a memory from a file of `export`.",
+    examples="  visual-memory import rows.parquet --store copy",
+  )
+  parser.add_argument("file", metavar="FILE", help="a .parquet or .npz file")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  if arguments.ids:
+    return _list(arguments, store)
+  of, labels = store.contents, store.labels
+  counts = np.bincount(labels[labels >= 0], minlength=len(of.class_names))
+  about = of.attributes
+  result = {
+    "store": os.path.abspath(arguments.store)
+    if "://" not in arguments.store
+    else arguments.store,
+    "rows": of.num_rows,
+    "unlabeled": int((labels < 0).sum()),
+    "classes": dict(zip(of.class_names, counts.tolist(), strict=True)),
+    "dimension": of.dim,
+    "encoder": about.get("encoder"),
+    "preprocess": about.get("preprocess"),
+    "fingerprint": of.fingerprint,
+    "origins": about.get("origins", []),
+    "unfinished": bool(about.get("unfinished")),
+    "generation": of.generation,
+    "removals": of.trail.count,
+    "bytes": _num_bytes(arguments.store),
+  }
+  output.show(arguments, result, _as_text(result))
+  return None
+
+
+def _list(arguments: argparse.Namespace, store: Store) -> None:
+  """Prints the id and class of every row."""
+  rows = store.embedded()
+  names = np.array([*rows.class_names, None], dtype=object)
+  pairs = list(zip(rows.ids.tolist(), names[rows.labels], strict=True))
+  output.show(
+    arguments,
+    [{"id": i, "class": name} for i, name in pairs],
+    "\n".join(f"{i}\t{name or ''}" for i, name in pairs),
+  )
+
+
+def _as_text(found: dict[str, Any]) -> str:
+  """What `info` prints."""
+  encoder = (found["encoder"] or {}).get("name", found["fingerprint"])
+  size = f", {found['bytes'] / 1e6:,.1f} MB" if found["bytes"] else ""
+  lines = [
+    found["store"],
+    f"  {output.counted(found['rows'], 'image')} of {len(found['classes']):,} classes"
+    + size,
+    f"  encoder {encoder}, {found['dimension']} dimensions",
+  ]
+  for origin in found["origins"]:
+    options = origin["options"]
+    split = f", {options['split']}" if options.get("split") else ""
+    prefix = f", ids begin with {origin['prefix']}" if origin["prefix"] else ""
+    lines.append(f"  from {options.get('path', origin['name'])}{split}{prefix}")
+  lines.append(
+    f"  {found['generation']:,} edits, {found['removals']:,} of them removals"
+  )
+  largest = sorted(found["classes"].items(), key=lambda item: -item[1])
+  width = max((len(name) for name, _ in largest[:_MOST_CLASSES]), default=0)
+  lines += [f"  {n:<{width}}  {c:>7,}" for n, c in largest[:_MOST_CLASSES]]
+  if len(largest) > _MOST_CLASSES:
+    lines.append(f"  ... and {len(largest) - _MOST_CLASSES:,} more classes")
+  if found["unlabeled"]:
+    lines.append(f"  without a class: {found['unlabeled']:,}")
+  return "\n".join(lines)
+
+
+def _num_bytes(path: str) -> int | None:
+  """Bytes of all files; None for a bucket."""
+  if "://" in path:
+    return None
+  found = pathlib.Path(path).rglob("*")
+  return sum(file.stat().st_size for file in found if file.is_file())
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  try:
+    found = store.verify()
+  except StoreDamaged as error:
+    if arguments.json:
+      output.show(arguments, {"problems": error.problems}, "")
+      return 1
+    raise
+  signed = 0
+  if arguments.public_key:
+    for receipt in store.receipts():
+      receipt.check_signature(arguments.public_key)
+      signed += 1
+  result = {**vars(found), "problems": [], "signatures": signed}
+  output.show(
+    arguments,
+    result,
+    f"Sound: {output.counted(found.num_rows, 'image')}, {found.num_bytes / 1e6:,.1f} MB"
+    f" read, {found.num_receipts:,} receipts"
+    + (f", {signed:,} signatures" if arguments.public_key else "")
+    + f", generation {found.generation:,}.",
+  )
+  return 0
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  before = _num_bytes(arguments.store)
+  store.compact()
+  after = _num_bytes(arguments.store)
+  result = {"bytes_before": before, "bytes_after": after}
+  text = "Compacted."
+  if before is not None:
+    text = f"Compacted: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} now."
+  output.show(arguments, result, text)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  embedded = store.embedded()
+  rows = exchange.Rows(
+    embedded=embedded,
+    metadata=store.metadata(embedded.ids),
+    about=store.contents.attributes,
+  )
+  exchange.write_rows(arguments.file, rows)
+  size = os.path.getsize(arguments.file)
+  output.show(
+    arguments,
+    {"file": arguments.file, "rows": len(embedded), "bytes": size},
+    f"Wrote {arguments.file}: {output.counted(len(embedded), 'image')},"
+    f" {size / 1e6:,.1f} MB.",
+  )
+
+
+def _import(arguments: argparse.Namespace) -> None:
+  rows = exchange.read_rows(arguments.file)
+  store = Store.create(
+    arguments.store,
+    rows.embedded,
+    metadata=rows.metadata,
+    attributes=rows.about,
+  )
+  output.show(
+    arguments,
+    {"store": arguments.store, "rows": len(store)},
+    f"Made {arguments.store}: {output.counted(len(store), 'image')} of"
+    f" {len(store.class_names):,} classes.",
+  )

@@ -1,0 +1,118 @@
+"""What the commands print: answers on standard output, the rest on error."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from visual_memory.memory.store import Store
+
+_DEFAULT_STORE = "memory"
+
+
+def command(
+  commands: Any,
+  name: str,
+  run: Callable[[argparse.Namespace], int | None],
+  *,
+  text: str,
+  examples: str,
+) -> argparse.ArgumentParser:
+  """A new command, with the options that all of them have.
+
+  Args:
+    commands: what `add_subparsers` gave.
+    name: of the command.
+    run: what it does; returns the exit code (None is 0).
+    text: what it does, in a sentence or two; the first is shown in the list.
+    examples: command lines.
+  """
+  parser = commands.add_parser(
+    name,
+    help=text.split(". ")[0].rstrip(".") + ".",
+    description=text,
+    epilog=f"examples:\n{examples.rstrip()}",
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.set_defaults(run=run)
+  parser.add_argument(
+    "-s",
+    "--store",
+    metavar="DIR",
+    default=os.environ.get("VISUAL_MEMORY_STORE", _DEFAULT_STORE),
+    help="the memory: a directory or a bucket's URL (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--json", action="store_true", help="print the result as JSON"
+  )
+  return parser
+
+
+def open_store(arguments: argparse.Namespace) -> Store:
+  """The memory that the command is about.
+
+  Raises:
+    StoreError: there is none, or it is still being built.
+  """
+  path = arguments.store
+  if "://" not in path and not os.path.isdir(path):
+    raise FileNotFoundError(
+      f"There is no memory at {path!r}. Build one with `visual-memory build"
+      " IMAGES`, or say with --store where it is."
+    )
+  store = Store.open(path)
+  if store.contents.attributes.get("unfinished"):
+    say(
+      f"Note: {path} is not built to its end; run the same `visual-memory"
+      " build` again to go on."
+    )
+  return store
+
+
+def show(arguments: argparse.Namespace, result: Any, text: str) -> None:
+  """Prints a command's result, as JSON or as text."""
+  if arguments.json:
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+  print(text, flush=True)
+
+
+def say(text: str) -> None:
+  """Prints a remark."""
+  print(text, file=sys.stderr, flush=True)
+
+
+def sentence(error: Exception) -> str:
+  """What a user reads of an error."""
+  if isinstance(error, OSError) and error.strerror:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}."
+  if isinstance(error, KeyError) and error.args:
+    return str(error.args[0])  # str() of a KeyError has quotes around it.
+  return str(error) or type(error).__name__
+
+
+def skipped(images: tuple[tuple[str, str], ...]) -> None:
+  """Says which images could not be read."""
+  if not images:
+    return
+  say(f"{len(images):,} cannot be read and were left out:")
+  for row_id, reason in images[:10]:
+    say(f"  {row_id}: {reason}")
+  if len(images) > 10:
+    say(f"  ... and {len(images) - 10:,} more")
+
+
+def confirm(arguments: argparse.Namespace, question: str) -> bool:
+  """Asks whether to go on, where there is somebody to ask."""
+  if arguments.yes or not sys.stdin.isatty():
+    return True
+  print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+  return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def counted(count: int, what: str) -> str:
+  """So many of something: "1 image", "2,000 images", "3 classes"."""
+  plural = what + ("es" if what.endswith("s") else "s")
+  return f"{count:,} {what if count == 1 else plural}"

@@ -1,0 +1,103 @@
+"""One page about one image: its class, and the images that decided it.
+
+  text = render_explanation(
+    {"image": "new.jpg", "prediction": "dog", "share": 0.7,
+     "votes": {"dog": 0.7, "cat": 0.3},
+     "neighbors": [{"id": "dog/3.jpg", "class": "dog", "similarity": 0.93,
+                    "weight": 1.0}]},
+    picture=pixels, neighbor_pictures=[pixels], about={"memory": "memory"},
+  )
+
+Everything is inside, and the page forbids itself to load anything else. Needs
+jinja2, which the `cli` and `plots` extras bring.
+"""
+
+import base64
+import importlib.resources
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+_TINY = 64
+_LARGE, _SMALL = 480, 256
+_MOST_CLASSES = 5
+_NEEDS = (
+  "The page needs the `jinja2` package: install it with"
+  " pip install 'visual_memory[cli]'."
+)
+
+
+def render_explanation(
+  answer: Mapping[str, Any],
+  *,
+  picture: np.ndarray,
+  neighbor_pictures: Sequence[np.ndarray | None],
+  about: Mapping[str, str],
+) -> str:
+  """The page as text; the same input gives the same bytes.
+
+  Args:
+    answer: image (its name), prediction (a class's name or None), share (of
+      all votes, in [0, 1]), votes (the share of each class, the prediction
+      first), neighbors (id, class or None, similarity, weight; best first).
+    picture: of the image, uint8 [H, W, 3].
+    neighbor_pictures: of the neighbors; None where there is none any more.
+    about: further facts by name, shown below.
+
+  Raises:
+    ImportError: jinja2 is absent; names the extra.
+  """
+  try:
+    import jinja2
+  except ImportError as error:
+    raise ImportError(_NEEDS) from error
+  environment = jinja2.Environment(
+    autoescape=True,
+    lstrip_blocks=True,
+    trim_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  neighbors = answer["neighbors"]
+  largest = max((near["weight"] for near in neighbors), default=0) or 1
+  total = sum(n["weight"] for n in neighbors if n["class"] is not None) or 1
+  return environment.from_string(_template("explanation.html.jinja")).render(
+    answer=answer,
+    css=_template("report.css"),
+    picture=_picture(picture, _LARGE),
+    votes=list(answer["votes"].items())[:_MOST_CLASSES],
+    num_more=max(0, len(answer["votes"]) - _MOST_CLASSES),
+    neighbors=[
+      {
+        **near,
+        "picture": None if pixels is None else _picture(pixels, _SMALL),
+        "length": near["weight"] / largest,
+        "share": 0 if near["class"] is None else near["weight"] / total,
+      }
+      for near, pixels in zip(neighbors, neighbor_pictures, strict=True)
+    ],
+    num_agree=sum(n["class"] == answer["prediction"] for n in neighbors),
+    about=about,
+  )
+
+
+def _template(name: str) -> str:
+  """The text of a file that is packaged beside this module."""
+  folder = importlib.resources.files("visual_memory.reports") / "templates"
+  return (folder / name).read_text(encoding="utf-8")
+
+
+def _picture(image: np.ndarray, side: int) -> dict[str, Any]:
+  """An image as a data URI: shrunk to a side, but exact where it is tiny."""
+  picture, buffer = Image.fromarray(image), io.BytesIO()
+  tiny = max(picture.size) <= _TINY
+  if tiny:
+    picture.save(buffer, "PNG", optimize=True)
+  else:
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+    picture.save(buffer, "JPEG", quality=85, optimize=True)
+  text = base64.b64encode(buffer.getvalue()).decode("ascii")
+  kind = "png" if tiny else "jpeg"
+  return {"uri": f"data:image/{kind};base64,{text}", "tiny": tiny}
