@@ -27,6 +27,7 @@ class ProceduralSource:
     num_views: pictures of each program.
     size: the side of each picture in pixels.
     seed: fixes every program and view.
+    family: see procedural.source.FAMILIES.
     fingerprint: hash of the options and the grammar's version.
   """
 
@@ -36,6 +37,7 @@ class ProceduralSource:
   num_views: int
   size: int
   seed: int
+  family: str
   fingerprint: str
 
   def __len__(self) -> int:
@@ -52,18 +54,29 @@ class ProceduralSource:
       np.array([label], np.int32),
       size=self.size,
       seed=self.seed,
+      family=self.family,
     )[0]
     return types.Example(image=np.asarray(image), label=label, id=id)
 
 
 def procedural(
-  *, num_programs: int, num_views: int, size: int, seed: int
+  *,
+  num_programs: int,
+  num_views: int,
+  size: int,
+  seed: int,
+  family: str = "shaders",
 ) -> ProceduralSource:
   """num_views pictures of each of the first num_programs programs of a seed.
 
   Raises:
-    ValueError: a number or a size below one.
+    ValueError: a number or a size below one, or no such family.
   """
+  if family not in pictures.FAMILIES:
+    raise ValueError(
+      f"There is no family of pictures {family!r}; there are:"
+      f" {', '.join(pictures.FAMILIES)}."
+    )
   if min(num_programs, num_views, size) < 1:
     raise ValueError(
       "num_programs, num_views and size must be positive; got"
@@ -80,6 +93,7 @@ def procedural(
     num_views=num_views,
     size=size,
     seed=seed,
+    family=family,
     fingerprint=image_source.digest(
       "procedural",
       programs.GRAMMAR_VERSION,
@@ -87,5 +101,6 @@ def procedural(
       num_views,
       size,
       seed,
+      family,
     ),
   )

@@ -19,7 +19,7 @@ NUM_ATTEMPTS = 6
 LEAST_CONTRAST = 0.07
 """A picture with a smaller standard deviation of brightness is flat."""
 
-LEAST_LIKENESS = 0.6
+LEAST_LIKENESS = 0.2
 """A picture whose neighbors correlate less is noise."""
 
 
@@ -31,9 +31,9 @@ def is_flat(gray: Float[Array, "H W"]) -> Bool[Array, ""]:
   blocks = gray[: quarter * 4, : quarter * 4].reshape(4, quarter, 4, quarter)
   means = jnp.mean(blocks, axis=(1, 3), keepdims=True)
   inner = jnp.mean((blocks - means) ** 2, axis=(1, 3))
-  # At least three of sixteen blocks have something to see.
+  # At least five of sixteen blocks have something to see.
   busy = jnp.sum(inner > 0.02**2)
-  return (spread < LEAST_CONTRAST) | (busy < 3)
+  return (spread < LEAST_CONTRAST) | (busy < 5)
 
 
 def is_noise(gray: Float[Array, "H W"]) -> Bool[Array, ""]:
@@ -55,20 +55,22 @@ def probe(program: Program) -> tuple[Program, Bool[Array, ""]]:
   return program, is_flat(gray) | is_noise(gray)
 
 
-def settle(key: jax.Array) -> tuple[Program, Int[Array, ""]]:
-  """The program of a key: its first attempt that is not degenerate.
+def settle(keys: jax.Array) -> tuple[Program, Int[Array, "B"]]:
+  """The program of each key: its first attempt that is not degenerate.
 
   Returns:
-    (the program, how many attempts were degenerate). Should all be, the last
-    one is returned.
+    (B programs, how many attempts of each were degenerate). Should all
+    NUM_ATTEMPTS be, the last one is returned.
   """
   attempts = jax.vmap(
-    lambda attempt: programs.draw(jax.random.fold_in(key, attempt))
-  )(jnp.arange(NUM_ATTEMPTS))
-  return settle_attempts(attempts)
+    lambda key: jax.vmap(
+      lambda attempt: programs.draw(jax.random.fold_in(key, attempt))
+    )(jnp.arange(NUM_ATTEMPTS))
+  )(keys)
+  return render.over_programs(_settle, attempts)
 
 
-def settle_attempts(attempts: Program) -> tuple[Program, Int[Array, ""]]:
+def _settle(attempts: Program) -> tuple[Program, Int[Array, ""]]:
   """The first of these programs that is not degenerate, or the last."""
 
   def take(index):

@@ -233,7 +233,7 @@ _SPOT = linear(-0.6, 0.6, 0.03)
 
 DOMAIN = table(
   [
-    Operator("keep", _keep, 5.0),
+    Operator("keep", _keep, 9.0),
     Operator("affine", _affine, 2.0, (PHASE, log(0.5, 2.0), _SPOT, _SPOT)),
     Operator(
       "fold",

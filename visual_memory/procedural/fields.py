@@ -248,7 +248,7 @@ def _trap(s, c, seed):
   return jnp.sqrt(least) * 2.0 - 1.0
 
 
-_FREQUENCY = log(0.8, 4.0)
+_FREQUENCY = log(0.6, 2.6)
 _OFFSET = linear(0, 8, 0.15)
 _SPOT = linear(-0.5, 0.5, 0.04)
 
@@ -275,19 +275,19 @@ FIELDS = table(
       "fractal",
       _fractal,
       1.3,
-      (log(0.6, 3.0), linear(0.35, 0.6), _OFFSET, _OFFSET),
+      (log(0.6, 3.0), linear(0.3, 0.55), _OFFSET, _OFFSET),
     ),
     Operator(
       "ridged",
       _ridged,
       1.0,
-      (log(0.4, 1.5), linear(0.35, 0.55), _OFFSET, _OFFSET),
+      (log(0.4, 1.5), linear(0.3, 0.5), _OFFSET, _OFFSET),
     ),
     Operator(
       "billow",
       _billow,
       0.9,
-      (log(0.4, 1.8), linear(0.35, 0.55), _OFFSET, _OFFSET),
+      (log(0.4, 1.8), linear(0.3, 0.5), _OFFSET, _OFFSET),
     ),
     Operator(
       "warped", _warped, 1.0, (log(0.5, 2.0), linear(-1, 1), _OFFSET, _OFFSET)

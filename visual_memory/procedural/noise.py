@@ -5,7 +5,6 @@ and multiplications, so that a whole picture compiles to vector loops. Waves
 and angles are in turns (1 is a full circle), not in radians.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32

@@ -94,7 +94,7 @@ class View:
 
 
 HOME = View(
-  zoom=np.float32(1.0),
+  zoom=np.float32(0.7),
   turns=np.float32(0.0),
   x=np.float32(0.0),
   y=np.float32(0.0),
@@ -209,7 +209,7 @@ def _paint(uniform: _Uniform, layers: int) -> steps.Paint:
     palette_scale=jnp.exp(uniform.between(-2.2, -0.4, layers)),
     cell_color=uniform.between(-0.6, 0.6, layers),
     past_color=uniform.between(-0.15, 0.15, layers),
-    relief=lit * jnp.exp(uniform.between(-2.5, -0.5, layers)),
+    relief=lit * jnp.exp(uniform.between(-3.0, -1.0, layers)),
     light=light,
     gloss=lit * uniform.take(layers) * (uniform.take(layers) < 0.5),
     threshold=uniform.between(-0.9, 0.7, layers),
@@ -221,10 +221,10 @@ def _paint(uniform: _Uniform, layers: int) -> steps.Paint:
 
 
 def draw_view(key: jax.Array) -> View:
-  """A random view: time in [0.1, 10] s, zoom in [0.6, 1.5], any shift."""
+  """A random view: time in [0.1, 10] s, zoom in [0.45, 1.08], any shift."""
   uniform = _Uniform(jax.random.uniform(key, (5,)))
   return View(
-    zoom=0.6 * jnp.exp(uniform.take() * np.float32(np.log(2.5))),
+    zoom=0.45 * jnp.exp(uniform.take() * np.float32(np.log(2.4))),
     turns=uniform.between(-0.1, 0.1),
     x=uniform.between(-0.5, 0.5),
     y=uniform.between(-0.5, 0.5),
