@@ -34,8 +34,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.encoder.image_size = config_dict.placeholder(int)
   config.encoder.options = ml_collections.ConfigDict()
 
-  config.memory = _source("folder")
-  config.data = _source("")
+  config.memory = source("folder")
+  config.data = source("")
 
   config.embed = ml_collections.ConfigDict()
   config.embed.batch_size = config_dict.placeholder(int)  # Per device.
@@ -70,7 +70,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return config
 
 
-def _source(name: str) -> ml_collections.ConfigDict:
+def source(name: str) -> ml_collections.ConfigDict:
   """A data source: its name, options (None: not given), classes (all)."""
   section = ml_collections.ConfigDict()
   section.source = name

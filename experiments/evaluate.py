@@ -9,7 +9,6 @@ other rows are the queries, each left out too.
 from experiments import stages
 from experiments.study import counts, open_study
 from visual_memory import distributed
-from visual_memory.analysis import selection
 from visual_memory.reports import results
 from visual_memory.reports.report import write_report
 from visual_memory.voting import weighting
@@ -22,7 +21,7 @@ def main(config, workdir, mesh) -> None:
   ks = tuple(k for k in config.voting.ks if k <= study.near.k)
   settings = stages.voter_settings(config.voting)
   with study.clock("tune"):
-    voter, k, chosen_by = _choose(config, study, settings, ks)
+    voter, k, chosen_by = _choose(config, study, ks)
   with study.clock("vote"):
     predictions = predict(
       study.near,
@@ -66,16 +65,14 @@ def main(config, workdir, mesh) -> None:
   _announce(found)
 
 
-def _choose(config, study, settings, ks):
+def _choose(config, study, ks):
   """The voter and k to quote, and what chose them."""
   voting = config.voting
   if voting.voter:
     return voting.voter, voting.k or max(ks), "config"
   if study.tune is None:
     return "rank", max(ks), "default: too few rows to tune on"
-  choice = selection.choose(
-    study.tuning, settings=settings, ks=ks, num_classes=study.num_classes
-  )
+  choice = stages.chosen(config, study)
   return (
     choice.name,
     choice.k,

@@ -13,22 +13,40 @@ from ml_collections import config_flags
 
 from experiments import (
   aggregation,
+  attribution,
+  composition,
   evaluate,
+  human_study,
+  label_noise,
+  latency,
+  ood_distances,
   pretrain,
   privacy,
   pruning,
   quickstart,
+  reliability,
+  scaling,
+  unlearning,
 )
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
 
 EXPERIMENTS = {
   "aggregation": aggregation.main,
+  "attribution": attribution.main,
+  "composition": composition.main,
   "evaluate": evaluate.main,
+  "human_study": human_study.main,
+  "label_noise": label_noise.main,
+  "latency": latency.main,
+  "ood_distances": ood_distances.main,
   "pretrain": pretrain.main,
   "privacy": privacy.main,
   "pruning": pruning.main,
   "quickstart": quickstart.main,
+  "reliability": reliability.main,
+  "scaling": scaling.main,
+  "unlearning": unlearning.main,
 }
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from visual_memory import distributed
+from visual_memory.analysis import selection as honest
 from visual_memory.data import selection, sources
 from visual_memory.encoders import embed as embed_lib
 from visual_memory.encoders import encoder as encoder_lib
@@ -148,6 +149,31 @@ def among(ids, chosen):
   """Mask of the ids that are among the chosen ones."""
   chosen = set(chosen)
   return np.array([row_id in chosen for row_id in ids], bool)
+
+
+def chosen(config, study):
+  """The voter and k that the tuning rows prefer, among the config's."""
+  return honest.choose(
+    study.tuning,
+    settings=voter_settings(config.voting),
+    ks=[k for k in config.voting.ks if k <= study.near.k],
+    num_classes=study.num_classes,
+  )
+
+
+def bytes_below(path) -> int:
+  """The size of a file, or of all files below a directory."""
+  path = pathlib.Path(path)
+  files = [path] if path.is_file() else path.rglob("*")
+  return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def image_of(source):
+  """A function from an id to its image; to None where there are no images."""
+  if source is None:
+    return lambda _: None
+  place = {row_id: row for row, row_id in enumerate(source.ids)}
+  return lambda row_id: source[place[row_id]].image
 
 
 def explain(

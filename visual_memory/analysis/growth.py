@@ -11,14 +11,18 @@ Reference: Geirhos et al., ICML 2025, figure 3 (independent draws, one each).
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int, Int64
 
+from visual_memory.analysis import selection
 from visual_memory.data.selection import id_hash
 from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, Neighbors
+from visual_memory.voting import metrics
+from visual_memory.voting.queries import HeldOutQueries, TuningQueries
+from visual_memory.voting.weighting import Setting
 
 
 def nested_rows(
@@ -105,3 +109,45 @@ def _with_positions(near, embedded, rows) -> Neighbors:
   """The neighbors with positions in embedded for slots of a part of it."""
   places = rows_of(near, embedded.ids[rows])
   return dataclasses.replace(near, indices=rows[places].astype(np.int32))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GrowthPoint:
+  """A voter on a memory of one size.
+
+  Attributes:
+    num_rows: rows of the memory.
+    k: chosen on tuning queries.
+    accuracy: of held-out queries at this k.
+    published: the best over k on the held-out queries themselves.
+  """
+
+  num_rows: int
+  k: int
+  accuracy: float
+  published: float
+
+
+def growth_points(
+  held_out: HeldOutQueries,
+  tuning: TuningQueries,
+  *,
+  num_rows: int,
+  settings: Mapping[str, Setting],
+  num_classes: int,
+) -> dict[str, GrowthPoint]:
+  """Every voter on a memory of this size, at any k that its queries have."""
+  ks = range(1, held_out.near.k + 1)
+  common = {"settings": settings, "ks": ks, "num_classes": num_classes}
+  choices = selection.choose_each(tuning, **common)
+  table = metrics.accuracy_table(held_out.near, held_out.labels, **common)
+  accuracy = table.accuracy()
+  return {
+    name: GrowthPoint(
+      num_rows=num_rows,
+      k=choices[name].k,
+      accuracy=values[choices[name].k],
+      published=max(values.values()),
+    )
+    for name, values in accuracy.items()
+  }

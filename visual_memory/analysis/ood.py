@@ -13,9 +13,10 @@ with deep nearest neighbors", ICML 2022 (the k-th distance).
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from visual_memory.types import Neighbors
 
@@ -80,6 +81,36 @@ def detect(
     aupr_inside=_average_precision(*_cumulative(-both, ~positive)),
     fpr95=float(false[flagged] / len(inside)),
   )
+
+
+def detect_each(
+  inside: Neighbors, outside: Neighbors, *, ks: Sequence[int]
+) -> dict[str, dict[int, Detection]]:
+  """Every distance score at every k: {score: {k: Detection}}."""
+  found = {}
+  for k in ks:
+    ours, theirs = (distance_scores(near, k=k) for near in (inside, outside))
+    for name in ours:
+      found.setdefault(name, {})[k] = detect(ours[name], theirs[name])
+  return found
+
+
+def auroc_by_class(
+  inside: Neighbors,
+  outside: Neighbors,
+  labels: Int[np.ndarray, "O"],
+  *,
+  k: int,
+  class_names: Sequence[str],
+) -> dict[str, float]:
+  """The AUROC of the mean distance for each class of outside queries."""
+  ours, theirs = (
+    distance_scores(near, k=k)["mean"] for near in (inside, outside)
+  )
+  return {
+    class_names[label]: _auroc_of(ours, theirs[labels == label])
+    for label in np.unique(labels[labels >= 0])
+  }
 
 
 def auroc_by_k(inside: Neighbors, outside: Neighbors) -> Float[np.ndarray, "k"]:

@@ -31,6 +31,7 @@ def curves(
   y_log: bool = False,
   bands: Mapping[str, Mapping[Number, tuple[Number, Number]]] | None = None,
   fits: Mapping[str, Mapping[Number, Number]] | None = None,
+  fit_bands: Mapping[str, Mapping[Number, tuple[Number, Number]]] | None = None,
   diagonal: bool = False,
   size: tuple[float, float] = (4.8, 3.4),
 ) -> str:
@@ -46,6 +47,7 @@ def curves(
     bands: {name of a line: {x: (low, high)}}, drawn in the line's color.
     fits: {name: {x: y}}, dashed; one called as a line has its color, and no
       entry of its own in the legend.
+    fit_bands: as bands, of the fits.
     diagonal: whether y = x is drawn, for reliability diagrams.
     size: width and height in inches.
   """
@@ -68,7 +70,7 @@ def curves(
         markersize=4.5 if len(xs) <= _MOST_MARKED else 0,
       )
       _band(axes, (bands or {}).get(label, {}), color)
-    _fits(axes, fits or {}, tuple(lines))
+    _fits(axes, fits or {}, fit_bands or {}, tuple(lines))
     _scales(axes, x_log, y_log)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -187,15 +189,16 @@ def _band(axes, band, color) -> None:
     axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def _fits(axes, fits, names: Sequence[str]) -> None:
+def _fits(axes, fits, bands, names: Sequence[str]) -> None:
   """Dashed lines in the colors of the lines that they belong to."""
   for i, (label, values) in enumerate(fits.items()):
     place = names.index(label) if label in names else len(names) + i
-    xs = sorted(values)
+    xs, color = sorted(values), drawing.COLORS[place % len(drawing.COLORS)]
+    _band(axes, bands.get(label, {}), color)
     axes.plot(
       xs,
       [values[x] for x in xs],
-      color=drawing.COLORS[place % len(drawing.COLORS)],
+      color=color,
       label=None if label in names else label,
       linestyle="--",
       linewidth=1.3,

@@ -1,0 +1,64 @@
+"""How votes bear wrong labels in the memory."""
+
+from experiments import stages
+from experiments.study import finish_study, open_study
+from visual_memory.analysis import label_noise, noise_curve
+from visual_memory.reports.sections import robustness
+from visual_memory.retrieval.rows import rows_of
+from visual_memory.voting import metrics
+from visual_memory.voting.vote import predict
+
+
+def main(config, workdir, mesh) -> None:
+  """Corrupts the labels in three ways, and asks every voter each time."""
+  study = open_study(config, workdir, mesh)
+  settings = stages.voter_settings(config.voting)
+  tuning, ids = study.tuning, study.embedded.ids
+  num_classes = study.embedded.num_classes
+  rows = noise_curve.Rows(
+    embedded=study.embedded,
+    held_out=rows_of(study.near, ids),
+    tuning=rows_of(study.tune_near, ids),
+    tuning_own=stages.among(ids, study.tune.ids).nonzero()[0],
+  )
+  confused = metrics.confusion_matrix(
+    predict(
+      tuning.near,
+      [settings["plurality"]],
+      ks=(min(10, tuning.near.k),),
+      num_classes=num_classes,
+    )[0, 0],
+    tuning.labels,
+    num_classes=num_classes,
+  )
+  kinds = {
+    "symmetric": label_noise.symmetric_noise(
+      num_classes, keep_possible=config.noise.keep_possible
+    ),
+    "pairwise": label_noise.pairwise_noise(num_classes),
+    "class-dependent": label_noise.confusion_noise(confused),
+  }
+  found = {}
+  for kind, noise in kinds.items():
+    with study.clock(kind):
+      found[kind] = noise_curve.noise_curve(
+        study.held_out,
+        tuning,
+        rows,
+        noise=noise,
+        fractions=config.noise.fractions,
+        seeds=config.noise.seeds,
+        settings=settings,
+        ks=[k for k in config.voting.ks if k <= study.near.k],
+      )
+  finish_study(
+    workdir,
+    config,
+    study,
+    sections=[robustness.noise(kind, curve) for kind, curve in found.items()],
+    values={
+      "noise": {
+        kind: robustness.noise_values(curve) for kind, curve in found.items()
+      }
+    },
+  )

@@ -1,0 +1,220 @@
+"""Calibration (figure 15) and abstention."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from visual_memory.analysis.calibration import Bins
+from visual_memory.analysis.confidence import Calibration, ConfidentVote
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+_COVERAGES = (0.1, 0.2, 0.5, 0.8, 1.0)
+
+
+def calibration(found: Mapping[str, ConfidentVote]) -> Section:
+  """Every voter: does a confidence of 80 % mean right in 80 %?"""
+  return Section(
+    title="Calibration of every voter",
+    prose=(
+      "Raw: a class's share of the vote, with one more vote spread over all"
+      " classes. Fitted: temperature and smoothing from the tuning rows, by"
+      " likelihood. ECE: mean gap between confidence and accuracy over bins;"
+      " Brier and NLL (nats) judge all classes' probabilities; smaller is"
+      " better throughout.",
+    ),
+    figures=tuple(
+      Figure(
+        name=f"calibration_{kind}",
+        svg=plots.curves(
+          {name: _points(getattr(v, kind).bins) for name, v in found.items()},
+          name=f"calibration {kind}",
+          x_label=f"confidence (%), {kind}",
+          y_label="accuracy (%)",
+          diagonal=True,
+        ),
+        caption=f"Reliability diagram, {kind}; on the diagonal, confidence is"
+        " accuracy.",
+      )
+      for kind in ("raw", "fitted")
+    ),
+    tables=(
+      Table(
+        header=(
+          "voter", "k", "probabilities", "temperature", "smoothing",
+          "ECE (%)", "adaptive ECE (%)", "Brier", "NLL",
+        ),
+        rows=tuple(
+          row for name, vote in found.items() for row in _rows(name, vote)
+        ),
+        name="calibration",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
+  """Accuracy by unanimity and by entropy, as figure 15."""
+  return Section(
+    title="Counts and entropy",
+    prose=(
+      "Accuracy of the plurality class, by how many of the neighbors have it,"
+      " and by one minus the entropy of their labels. The published analysis"
+      " drops unanimous queries and divides by the largest entropy seen; both"
+      " are undone here, and shown beside.",
+    ),
+    figures=(
+      Figure(
+        name="counts",
+        svg=plots.curves(
+          {"accuracy": _points(counts)},
+          name="counts",
+          x_label="neighbors with the plurality class (%)",
+          y_label="accuracy (%)",
+          diagonal=True,
+        ),
+      ),
+      Figure(
+        name="entropy",
+        svg=plots.curves(
+          {
+            "relative to log2(C)": _points(entropies),
+            "relative to the largest (as published)": _points(published),
+          },
+          name="entropy",
+          x_label="1 - entropy / largest entropy (%)",
+          y_label="accuracy (%)",
+          diagonal=True,
+        ),
+      ),
+    ),
+  )
+
+
+def abstention(found: Mapping[str, ConfidentVote]) -> Section:
+  """How accurate the answered queries are if the unsure are declined."""
+  return Section(
+    title="Abstention",
+    prose=(
+      "Accuracy of the most confident queries. The thresholds of the last"
+      " table were set on tuning rows to reach an accuracy there; beside them,"
+      " how many test queries are answered then, and how well.",
+    ),
+    figures=(
+      Figure(
+        name="abstention",
+        svg=plots.curves(
+          {name: _selective(v.fitted) for name, v in found.items()},
+          name="abstention",
+          x_label="queries answered (%)",
+          y_label="accuracy of those (%)",
+        ),
+      ),
+    ),
+    tables=(
+      Table(
+        header=(
+          "voter",
+          *(f"accuracy at {100 * c:.0f} %" for c in _COVERAGES),
+          "mean error (AURC)",
+        ),
+        rows=tuple(
+          (
+            name,
+            *(
+              f"{100 * vote.fitted.selective.accuracy_at(c):.1f}"
+              for c in _COVERAGES
+            ),
+            f"{vote.fitted.selective.area():.4f}",
+          )
+          for name, vote in found.items()
+        ),
+        name="abstention",
+      ),
+      Table(
+        header=("voter", "promised (%)", "answered (%)", "reached (%)"),
+        rows=tuple(
+          (
+            name,
+            f"{100 * promise:.0f}",
+            f"{100 * coverage:.1f}",
+            "none answered" if reached is None else f"{100 * reached:.1f}",
+          )
+          for name, vote in found.items()
+          for promise, (_, coverage, reached) in vote.promised.items()
+        ),
+        name="promises",
+      ),
+    ),
+  )
+
+
+def values(found: Mapping[str, ConfidentVote]) -> dict[str, Any]:
+  """All of it for report.json."""
+  return {
+    name: {
+      "k": vote.choice.k,
+      "raw": _calibration_values(vote.raw),
+      "fitted": _calibration_values(vote.fitted),
+      "promised": {
+        promise: dict(
+          zip(("threshold", "coverage", "accuracy"), reached, strict=True)
+        )
+        for promise, reached in vote.promised.items()
+      },
+    }
+    for name, vote in found.items()
+  }
+
+
+def bins_values(bins: Bins) -> dict[str, Any]:
+  """Bins for report.json."""
+  return vars(bins) | {"ece": bins.ece()}
+
+
+def _calibration_values(found: Calibration) -> dict[str, Any]:
+  return {
+    "temperature": found.model.temperature,
+    "smoothing": found.model.smoothing,
+    "ece": found.bins.ece(),
+    "adaptive_ece": found.adaptive_bins.ece(),
+    "brier": found.brier,
+    "nll": found.nll,
+    "aurc": found.selective.area(),
+    "accuracy_at_coverage": {
+      c: found.selective.accuracy_at(c) for c in _COVERAGES
+    },
+  }
+
+
+def _rows(name, vote):
+  """A row for each kind of probabilities."""
+  for kind in ("raw", "fitted"):
+    found = getattr(vote, kind)
+    yield (
+      name,
+      str(vote.choice.k),
+      kind,
+      f"{found.model.temperature:.3f}",
+      f"{found.model.smoothing:.4f}",
+      f"{100 * found.bins.ece():.2f}",
+      f"{100 * found.adaptive_bins.ece():.2f}",
+      f"{found.brier:.4f}",
+      f"{found.nll:.4f}",
+    )
+
+
+def _points(bins: Bins):
+  """Confidence and accuracy in percent; bins of few queries left out."""
+  enough = bins.counts >= min(20, bins.counts.max())
+  return dict(
+    zip(100 * bins.confidence[enough], 100 * bins.accuracy[enough], strict=True)
+  )
+
+
+def _selective(found):
+  """The curve at every percent of coverage, from 2 % on."""
+  return {
+    percent: 100 * found.selective.accuracy_at(percent / 100)
+    for percent in range(2, 101)
+  }

@@ -1,0 +1,218 @@
+"""Wrong labels (figure 10) and growing memories (figure 3)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.analysis.growth import GrowthPoint
+from visual_memory.analysis.noise_curve import NoiseCurve
+from visual_memory.analysis.scaling_law import ScalingLaw
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+_TITLES = {
+  "log": "power law in log N (as published)",
+  "power": "power law in N",
+}
+
+
+def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
+  """One kind of noise: every voter against the corrupted fraction."""
+  some = next(iter(found.values()))
+  shown = [i for i, f in enumerate(some.fractions) if round(10 * f) % 2 == 0]
+  return Section(
+    title=f"{kind.capitalize()} label noise",
+    figures=(
+      Figure(
+        name=f"noise_{kind}",
+        svg=plots.curves(
+          {name: _over_seeds(curve) for name, curve in found.items()},
+          bands={name: _spread(curve) for name, curve in found.items()},
+          name=f"noise {kind}",
+          x_label="labels drawn anew (%)",
+          y_label="test accuracy (%)",
+        ),
+        caption=f"Mean and range over {len(some.accuracy)} seeds; k chosen on"
+        " tuning rows, whose labels are as wrong.",
+      ),
+    ),
+    tables=(
+      Table(
+        header=(
+          "voter", *(f"{100 * some.fractions[i]:.0f} %" for i in shown)
+        ),
+        rows=tuple(
+          (name, *(_mean_std(curve.accuracy[:, i]) for i in shown))
+          for name, curve in found.items()
+        ),
+        caption="Test accuracy in percent, mean ± standard deviation over"
+        " seeds, by the fraction of labels drawn anew.",
+        name=f"noise_{kind}",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def noise_values(found: Mapping[str, NoiseCurve]) -> dict[str, Any]:
+  """One kind of noise for report.json."""
+  return {name: vars(curve) for name, curve in found.items()}
+
+
+def growth(
+  points: Mapping[str, Sequence[GrowthPoint]],
+  laws: Mapping[str, Mapping[str, ScalingLaw]],
+  misses: Mapping[str, Mapping[str, float]],
+  *,
+  far: Sequence[float],
+) -> Section:
+  """Error against memory size, with laws and where they lead.
+
+  Args:
+    points: by voter, of all seeds.
+    laws: by voter, then by form.
+    misses: by voter and form: relative error at the largest memory of a fit
+      to those of up to a tenth of it.
+    far: sizes to extrapolate to.
+  """
+  return Section(
+    title="Error against the size of the memory",
+    prose=(
+      "Nested subsets of the memory, as many rows of each class. Each point is"
+      " the mean over seeds; k is chosen on tuning rows that are in no memory."
+      " The published fit is a power law in log N.",
+    ),
+    figures=tuple(
+      _growth_figure(name, points[name], laws[name]) for name in points
+    ),
+    tables=(
+      Table(
+        header=("rows", *points),
+        rows=tuple(
+          (
+            f"{size:,}",
+            *(
+              _mean_std(
+                np.array([1 - p.accuracy for p in ps if p.num_rows == size])
+              )
+              for ps in points.values()
+            ),
+          )
+          for size in sorted({p.num_rows for ps in points.values() for p in ps})
+        ),
+        caption="Test error in percent, mean ± standard deviation over seeds.",
+        name="growth",
+      ),
+      Table(
+        header=(
+          "voter", "form", "exponent", "log10 factor", "R²",
+          "miss from a tenth (%)",
+          *(f"error at {size:,.0f} rows (%), 95 %" for size in far),
+        ),
+        rows=tuple(
+          (
+            name,
+            _TITLES[form],
+            f"{law.line.slope:.3f} ± {law.line.slope_error:.3f}",
+            f"{law.line.intercept:.3f} ± {law.line.intercept_error:.3f}",
+            f"{law.line.r_squared:.4f}",
+            f"{100 * misses[name][form]:+.1f}",
+            *(_far(law, size) for size in far),
+          )
+          for name, forms in laws.items()
+          for form, law in forms.items()
+        ),
+        caption="Miss: a law fitted to memories of up to a tenth of the"
+        " largest, against what the largest really does, relative.",
+        name="laws",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def growth_values(points, laws, misses) -> dict[str, Any]:
+  """Growth for report.json."""
+  return {
+    name: {
+      "points": [vars(point) for point in points[name]],
+      "laws": {
+        form: {
+          "exponent": law.line.slope,
+          "exponent_error": law.line.slope_error,
+          "log10_factor": law.line.intercept,
+          "log10_factor_error": law.line.intercept_error,
+          "r_squared": law.line.r_squared,
+          "relative_miss_from_a_tenth": misses[name][form],
+        }
+        for form, law in laws[name].items()
+      },
+    }
+    for name in points
+  }
+
+
+def _growth_figure(name, points, laws):
+  """One voter's points, with its laws up to ten times the largest memory."""
+  sizes = np.array(sorted({point.num_rows for point in points}))
+  means = {
+    size: 100 * np.mean([1 - p.accuracy for p in points if p.num_rows == size])
+    for size in sizes
+  }
+  reach = np.geomspace(sizes[0], 10 * sizes[-1], 40)
+  lines = {
+    _TITLES[form]: dict(zip(reach, 100 * law.error_at(reach), strict=True))
+    for form, law in laws.items()
+  }
+  low, high = laws["log"].interval_at(reach, coverage=0.95)
+  return Figure(
+    name=f"growth_{name}",
+    svg=plots.curves(
+      {f"{name} vote": means},
+      fits=lines,
+      fit_bands={
+        _TITLES["log"]: {
+          size: (100 * a, 100 * b)
+          for size, a, b in zip(reach, low, high, strict=True)
+        }
+      },
+      name=f"growth {name}",
+      x_label="rows of the memory, N",
+      y_label="test error (%)",
+      x_log=True,
+      y_log=True,
+    ),
+    caption="Shaded: 95 % interval of one more measurement, if the power law"
+    " in log N is right.",
+  )
+
+
+def _far(law, size) -> str:
+  """An extrapolated error with its interval."""
+  low, high = law.interval_at(size, coverage=0.95)
+  return f"{100 * law.error_at(size):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _over_seeds(curve):
+  """The mean over seeds in percent."""
+  return {
+    100 * f: 100 * value
+    for f, value in zip(
+      curve.fractions, curve.accuracy.mean(axis=0), strict=True
+    )
+  }
+
+
+def _spread(curve):
+  """The range over seeds in percent."""
+  low, high = curve.accuracy.min(axis=0), curve.accuracy.max(axis=0)
+  return {
+    100 * f: (100 * a, 100 * b)
+    for f, a, b in zip(curve.fractions, low, high, strict=True)
+  }
+
+
+def _mean_std(values) -> str:
+  """Fractions in percent: mean, and standard deviation if there are several."""
+  mean = f"{100 * np.mean(values):.1f}"
+  return mean if len(values) < 2 else f"{mean} ± {100 * np.std(values):.1f}"
