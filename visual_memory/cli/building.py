@@ -125,9 +125,14 @@ def _report(arguments, store, done: ingest.Ingested, verb: str) -> None:
   output.show(
     arguments,
     result,
-    f"{verb} {arguments.store}: {output.counted(done.num_added, 'new image')} new{there}. It"
-    f" holds {len(store):,} of {len(store.class_names):,} classes.",
+    f"{verb} {arguments.store}: {output.counted(done.num_added, 'new image')}"
+    f"{there}. It holds {output.holding(store)}.",
   )
+  if len(store.class_names) == 1 and arguments.class_name is None:
+    output.say(
+      f"Note: there is only one class, {store.class_names[0]!r}. Classes are"
+      " directories: photos/CLASS/NAME.jpg."
+    )
 
 
 def _rebuild(arguments: argparse.Namespace) -> None:

@@ -88,8 +88,9 @@ def _remove(arguments: argparse.Namespace) -> int:
   output.show(
     arguments,
     result,
-    f"Removed {output.counted(len(chosen), 'image')} for good; {len(store):,} are left."
-    f" Receipt {receipt.digest[:16]}, generation {receipt.generation}.",
+    f"Removed {output.counted(len(chosen), 'image')} for good;"
+    f" {len(store):,} are left. Receipt {receipt.digest[:16]}, generation"
+    f" {receipt.generation:,}.",
   )
   return 0
 
@@ -105,8 +106,7 @@ def _relabel(arguments: argparse.Namespace) -> int:
   output.show(
     arguments,
     {"relabelled": chosen, "class": arguments.to, "new_class": new},
-    f"{what[0].upper()}{what[1:]} of class {arguments.to!r} now"
-    f"{', which is new' if new else ''}.",
+    f"{what}: class {arguments.to!r} now{', which is new' if new else ''}.",
   )
   return 0
 

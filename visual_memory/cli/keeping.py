@@ -112,8 +112,8 @@ def _as_text(found: dict[str, Any]) -> str:
   size = f", {found['bytes'] / 1e6:,.1f} MB" if found["bytes"] else ""
   lines = [
     found["store"],
-    f"  {output.counted(found['rows'], 'image')} of {len(found['classes']):,} classes"
-    + size,
+    f"  {output.counted(found['rows'], 'image')} of"
+    f" {output.counted(len(found['classes']), 'class')}{size}",
     f"  encoder {encoder}, {found['dimension']} dimensions",
   ]
   for origin in found["origins"]:
@@ -122,7 +122,8 @@ def _as_text(found: dict[str, Any]) -> str:
     prefix = f", ids begin with {origin['prefix']}" if origin["prefix"] else ""
     lines.append(f"  from {options.get('path', origin['name'])}{split}{prefix}")
   lines.append(
-    f"  {found['generation']:,} edits, {found['removals']:,} of them removals"
+    f"  {output.counted(found['generation'], 'edit')},"
+    f" {output.counted(found['removals'], 'removal')}"
   )
   largest = sorted(found["classes"].items(), key=lambda item: -item[1])
   width = max((len(name) for name, _ in largest[:_MOST_CLASSES]), default=0)
@@ -160,9 +161,10 @@ def _verify(arguments: argparse.Namespace) -> int:
   output.show(
     arguments,
     result,
-    f"Sound: {output.counted(found.num_rows, 'image')}, {found.num_bytes / 1e6:,.1f} MB"
-    f" read, {found.num_receipts:,} receipts"
-    + (f", {signed:,} signatures" if arguments.public_key else "")
+    f"Sound: {output.counted(found.num_rows, 'image')},"
+    f" {found.num_bytes / 1e6:,.1f} MB read,"
+    f" {output.counted(found.num_receipts, 'receipt')}"
+    + (f", {signed:,} signed by this key" if arguments.public_key else "")
     + f", generation {found.generation:,}.",
   )
   return 0
@@ -209,6 +211,5 @@ def _import(arguments: argparse.Namespace) -> None:
   output.show(
     arguments,
     {"store": arguments.store, "rows": len(store)},
-    f"Made {arguments.store}: {output.counted(len(store), 'image')} of"
-    f" {len(store.class_names):,} classes.",
+    f"Made {arguments.store}: it holds {output.holding(store)}.",
   )

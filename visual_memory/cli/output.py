@@ -116,3 +116,9 @@ def counted(count: int, what: str) -> str:
   """So many of something: "1 image", "2,000 images", "3 classes"."""
   plural = what + ("es" if what.endswith("s") else "s")
   return f"{count:,} {what if count == 1 else plural}"
+
+
+def holding(store: Store) -> str:
+  """How many images of how many classes a memory holds."""
+  classes = counted(len(store.class_names), "class")
+  return f"{counted(len(store), 'image')} of {classes}"
