@@ -92,9 +92,7 @@ def predict_without_each(
   unsure = np.empty((len(labels), k), bool)
   arrays = (labels, similarities, factors)
   with jax.enable_x64(True):
-    pending = [
-      (queries, tile(*padded)) for queries, padded in _tiles(arrays)
-    ]
+    pending = [(queries, tile(*padded)) for queries, padded in _tiles(arrays)]
   for queries, found in pending:
     count = queries.stop - queries.start
     predictions[queries] = np.asarray(found[0]).T[:count]
@@ -103,9 +101,7 @@ def predict_without_each(
   return predictions
 
 
-@functools.partial(
-  jax.jit, static_argnames=("voter", "num_classes", "counted")
-)
+@functools.partial(jax.jit, static_argnames=("voter", "num_classes", "counted"))
 def _tile_without_each(
   labels, similarities, factors, *, hyper, voter, num_classes, counted
 ):
