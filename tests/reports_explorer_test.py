@@ -14,7 +14,7 @@ from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import weighting
 
 CLASSES = ("ant", "<bee> & </script>", "cat", "dog")
-RETRIEVED, MOST_K = 14, 8
+RETRIEVED, MOST_K = 24, 8
 HYPER = {"distance": "exponent", "softmax": "temperature", "rank": "offset"}
 
 
@@ -38,11 +38,12 @@ def case(tmp_path_factory):
   rng = np.random.default_rng(0)
   near = random_near(rng, 30)
   picture = lambda i: rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-  wrong = rng.integers(0, 6, 40)
+  wrong = rng.integers(0, 9, 40)
   reliability = explorer.Reliability(
+    row_ids=np.array([f"row/{i}" for i in range(40)], object),
     wrong_counts=wrong,
     factors=np.where(wrong, 1.75 / (1 + wrong), 1.0),
-    threshold=5,
+    threshold=7,
   )
   suspect = near.take(range(2))
   sets = [
@@ -57,7 +58,7 @@ def case(tmp_path_factory):
       name="label errors",
       near=suspect,
       labels=np.array([0, 1]),
-      ids=np.array([near.ids[5, 0], "row/unseen"], object),
+      ids=near.ids[5, :2],
       image=lambda i: None,
       suggested=np.array([2, 3]),
       margin=np.array([0.5, 0.25]),
@@ -234,7 +235,7 @@ def test_bad_input(case):
   assert "no image" in explorer.render_explorer([queries], **given)
   for sets, change, problem in (
     ([], {}, "no query"),
-    ([queries], {"k": RETRIEVED + 1}, "k = 15"),
+    ([queries], {"k": RETRIEVED + 1}, "k = 25"),
     ([queries], {"voter": "best"}, "'best' is none of"),
     ([queries], {"class_names": CLASSES[:2]}, "label"),
     (

@@ -14,6 +14,7 @@ without neighbors, 83 % with) and N (39.3 +- 1.25 % prefer the model's label:
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -185,3 +186,13 @@ def _differing_trials(
   return int((both & (difference > 0)).sum()), int(
     (both & (difference < 0)).sum()
   )
+
+
+def as_values(found: Comparison | Preference) -> dict[str, Any]:
+  """The result as nested plain values, every proportion with its fraction."""
+  return {
+    name: dataclasses.asdict(value) | {"fraction": value.fraction}
+    if isinstance(value, Proportion)
+    else value
+    for name, value in vars(found).items()
+  }

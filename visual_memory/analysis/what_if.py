@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from jaxtyping import Bool
 
+from visual_memory.analysis import pruning
 from visual_memory.types import UNLABELED, Neighbors
 
 
@@ -46,36 +47,18 @@ def edited(
   labels = np.array(near.labels)
   for row_id, label in relabeled.items():
     labels[near.ids == row_id] = label
-  changed = dataclasses.replace(near, labels=labels)
-  return without(changed, _member(near.ids, frozenset(removed)), k=k)
-
-
-def without(
-  near: Neighbors, excluded: Bool[np.ndarray, "Q k"], *, k: int
-) -> Neighbors:
-  """The first k neighbors that are not excluded, refilled from those behind.
-
-  Raises:
-    ValueError: k out of range, or a query that has fewer than k left.
-  """
-  if not 1 <= k <= near.k:
-    raise ValueError(f"k = {k}, but each query has {near.k} neighbors.")
-  left = near.k - excluded.sum(axis=1)
-  if (left < k).any():
-    query = int(np.argmax(left < k))
-    raise ValueError(
-      f"Query {query} has {left[query]} of its {near.k} neighbors left, but"
-      f" k = {k}: retrieve more neighbors, or vote with fewer."
-    )
-  places = np.argsort(excluded, axis=1, kind="stable")[:, :k]
-  take = lambda values: np.take_along_axis(np.asarray(values), places, axis=1)
-  return dataclasses.replace(
-    near,
-    ids=take(near.ids),
-    indices=take(near.indices),
-    labels=take(near.labels),
-    similarities=take(near.similarities),
+  refilled = pruning.refill(
+    dataclasses.replace(near, labels=labels),
+    _member(near.ids, frozenset(removed)),
+    k=k,
   )
+  if refilled.short.any():
+    query = int(np.argmax(refilled.short))
+    raise ValueError(
+      f"Query {query} has fewer than k = {k} of its {near.k} neighbors left:"
+      " retrieve more neighbors, or vote with fewer."
+    )
+  return refilled.near
 
 
 def _member(ids: np.ndarray, wanted: frozenset) -> Bool[np.ndarray, "Q k"]:

@@ -39,7 +39,8 @@ class QuerySet:
     near: their neighbors, [Q, k + margin]; what lies beyond k refills.
     labels: true classes, UNLABELED where unknown, [Q].
     ids: [Q].
-    image: from a query's position in this set to its uint8 [H, W, 3] or None.
+    image: from a query's position in this set to its uint8 [H, W, 3] or None;
+      rows of the memory with a suggestion have their picture already.
     suggested: for rows of the memory that may be mislabeled, the class their
       neighbors vote for, [Q]; see `analysis.label_errors`.
     margin: by how much, [Q].
@@ -59,15 +60,26 @@ class Reliability:
   """What pruning knows of every row of the memory; see `analysis.pruning`.
 
   Attributes:
+    row_ids: the memory's ids, [N].
     wrong_counts: how often a row was retrieved for a query of another class,
-      [N] in the order of the memory's rows.
+      in the order of row_ids, [N].
     factors: multiply the row's weight under soft pruning, [N].
     threshold: rows with at least this count are dropped by hard pruning.
   """
 
+  row_ids: np.ndarray
   wrong_counts: Int[Array, "N"]
   factors: Float[Array, "N"]
   threshold: int
+
+
+def threshold_dropping(
+  wrong_counts: Int[Array, "N"], fraction: float
+) -> int:
+  """The lowest count, from 1, that at most this fraction of rows reaches."""
+  counts = np.sort(np.asarray(wrong_counts))[::-1]
+  kept = counts[int(fraction * len(counts)) :]
+  return int(kept[0]) + 1 if len(kept) else 1
 
 
 def render_explorer(
@@ -144,6 +156,8 @@ class _Table:
     self._places = {}
     self._memory_image = memory_image
     self._reliability = reliability
+    row_ids = () if reliability is None else reliability.row_ids
+    self._row_of = {row_id: row for row, row_id in enumerate(row_ids)}
 
   def picture(self, image) -> int:
     """The place of a new picture; -1 for None."""
@@ -152,21 +166,18 @@ class _Table:
     self.pictures.append(gallery.data_uri(image))
     return len(self.pictures) - 1
 
-  def row(self, row_id, index, label) -> int:
+  def row(self, row_id, label) -> int:
     """The place of a row of the memory, added when first seen."""
     if row_id not in self._places:
       wrong = factor = None
       if self._reliability is not None:
-        wrong = int(self._reliability.wrong_counts[index])
-        factor = float(self._reliability.factors[index])
+        row = self._row_of[row_id]
+        wrong = int(self._reliability.wrong_counts[row])
+        factor = float(self._reliability.factors[row])
       image = self.picture(self._memory_image(row_id))
       self._places[row_id] = len(self.rows)
       self.rows.append([row_id, int(label), image, wrong, factor])
     return self._places[row_id]
-
-  def find(self, row_id) -> int | None:
-    """The place of a row that was seen, or None."""
-    return self._places.get(row_id)
 
 
 def _queries(found: QuerySet, table: _Table, num_classes: int):
@@ -176,10 +187,8 @@ def _queries(found: QuerySet, table: _Table, num_classes: int):
   similarities = checks.finite(near.similarities, "similarities")
   for i in range(len(near)):
     rows = [
-      table.row(str(row_id), index, label)
-      for row_id, index, label in zip(
-        near.ids[i], near.indices[i], labels[i], strict=True
-      )
+      table.row(str(row_id), label)
+      for row_id, label in zip(near.ids[i], labels[i], strict=True)
     ]
     query = {
       "id": str(found.ids[i]),
@@ -200,16 +209,8 @@ def _queries(found: QuerySet, table: _Table, num_classes: int):
 
 def _suspect(found: QuerySet, i: int, table: _Table) -> dict[str, Any]:
   """What the page says of a row that may be mislabeled."""
-  row_id = str(found.ids[i])
-  place = table.find(row_id)
-  if place is None:
-    place = len(table.rows)
-    table.rows.append(
-      [row_id, int(found.labels[i]), table.picture(found.image(i)), 0, 1.0]
-    )
-    table._places[row_id] = place
   return {
-    "row": place,
+    "row": table.row(str(found.ids[i]), found.labels[i]),
     "suggested": int(found.suggested[i]),
     "margin": float(found.margin[i]),
   }

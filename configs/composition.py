@@ -1,0 +1,31 @@
+"""Two objects in one image, found one after the other by residual queries.
+
+  python -m experiments.launch --config=configs/composition.py \\
+      --config.cache_dir=work/cache --workdir=work/composition
+
+Appendix O of the visual-memory paper, made measurable: pairs of test images
+side by side. By default CIFAR-10 by its pixels; a minute on two CPU cores. The
+paper shows examples only; there is no number to expect.
+"""
+
+import ml_collections
+
+from configs import cifar10
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The config; `smoke` composes a few of the bundled digits."""
+  config = cifar10.get_config(arg)
+  config.experiment = "composition"
+  config.title = "Compositionality"
+  config.voting.ks = (1, 10)
+
+  config.composition = ml_collections.ConfigDict()
+  config.composition.pairs = 1000
+  config.composition.retrieved = 10
+  config.composition.shown = 8
+
+  if arg == "smoke":
+    config.composition.pairs = 20
+    config.composition.shown = 1
+  return config

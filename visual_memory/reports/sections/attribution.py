@@ -1,0 +1,172 @@
+"""Attribution: label-error candidates, residuals, and what people chose."""
+
+from collections.abc import Mapping, Sequence
+
+from visual_memory.analysis.composition import Found
+from visual_memory.analysis.human_study import (
+  Comparison,
+  Preference,
+  Proportion,
+)
+from visual_memory.analysis.label_errors import LabelErrors
+from visual_memory.analysis.planted_errors import Planted
+from visual_memory.reports.gallery import GalleryItem
+from visual_memory.reports.page import Section
+from visual_memory.reports.tables import Table
+
+_LISTED = 50
+
+
+def suspects(
+  found: LabelErrors,
+  *,
+  labels: Sequence[int],
+  ids: Sequence[str],
+  class_names: Sequence[str],
+  rule: str,
+) -> Section:
+  """The rows whose label their neighbors vote against.
+
+  Args:
+    found: the ranking of all rows.
+    labels: of all rows.
+    ids: of all rows.
+    class_names: of the memory.
+    rule: how the neighbors voted, such as "rank vote, k = 10".
+  """
+  name = lambda label: class_names[label] if label >= 0 else "none"
+  return Section(
+    title="Label errors, perhaps",
+    prose=(
+      f"Each row's own neighbors, itself left out, vote on its class ({rule})."
+      " The margin is the share of the vote that the best other class has,"
+      f" less that of the row's label. {found.num_suspects:,} of {len(found):,}"
+      " rows lose this vote; a weak encoder loses many votes that the label"
+      " should win, so these are candidates to look at, not errors.",
+    ),
+    tables=(
+      Table(
+        header=("row", "label", "neighbors say", "margin"),
+        rows=tuple(
+          (str(ids[row]), name(labels[row]), name(other), f"{margin:.3f}")
+          for row, other, margin in zip(
+            found.rows[:_LISTED],
+            found.suggested[:_LISTED],
+            found.margin[:_LISTED],
+            strict=True,
+          )
+        ),
+        caption=f"The first {min(_LISTED, len(found))}.",
+        name="label_errors",
+        text=True,
+      ),
+    ),
+  )
+
+
+def planted(found: Planted) -> Section:
+  """How well labels that were made wrong on purpose are found."""
+  chance = 100 * found.num_wrong / found.num_rows
+  return Section(
+    title="Planted label errors",
+    prose=(
+      f"{found.num_wrong:,} of {found.num_rows:,} labels were replaced by"
+      " another class at random, and the rows ranked again. Looking at rows in"
+      f" random order would find {chance:.1f} % wrong.",
+    ),
+    tables=(
+      Table(
+        header=("first rows looked at", "planted errors among them (%)"),
+        rows=tuple(
+          (f"{count:,}", f"{100 * value:.1f}")
+          for count, value in found.precision.items()
+        ),
+        name="planted_errors",
+      ),
+    ),
+  )
+
+
+def compositions(
+  found: Mapping[str, Found], items: tuple[GalleryItem, ...]
+) -> Section:
+  """What residual queries find in images of two objects."""
+  return Section(
+    title="Two objects in one image",
+    prose=(
+      "Two test images of different classes stand side by side in one image."
+      " Its nearest rows are searched, the nearest one is taken out of the"
+      " query, and what is left is searched again. Plain search: the first row"
+      " among the same number that is of another class than the nearest.",
+    ),
+    tables=(
+      Table(
+        header=("", "nearest is one of the two (%)", "both found (%)"),
+        rows=tuple(
+          (how, f"{100 * value.first:.1f}", f"{100 * value.both:.1f}")
+          for how, value in found.items()
+        ),
+        name="compositions",
+      ),
+    ),
+    gallery=items,
+  )
+
+
+def predicted(found: Comparison, *, num_responses: int) -> Section:
+  """Whether people guess the model's answer better with its neighbors."""
+  return Section(
+    title="Guessing what the model says",
+    prose=(
+      f"{num_responses:,} responses. With neighbors against without: Fisher's"
+      f" exact test p = {found.fisher_p:.3g}; by image, {found.more} are"
+      f" guessed better and {found.fewer} worse, exact sign test"
+      f" p = {found.paired_p:.3g}.",
+    ),
+    tables=(
+      _proportions(
+        {
+          "A: the image alone": found.without,
+          "B: with neighbors": found.with_neighbors,
+        },
+        against="p, against chance",
+      ),
+    ),
+  )
+
+
+def preferred(found: Preference, *, accuracy: float) -> Section:
+  """How often people prefer the model's label where it differs."""
+  return Section(
+    title="Whose label people prefer",
+    prose=(
+      f"Mean over participants {100 * found.observer_mean:.1f} %, standard"
+      f" error {100 * found.observer_error:.2f}. Counted as right, the"
+      f" preferred ones raise accuracy from {100 * accuracy:.1f} to"
+      f" {100 * found.corrected_accuracy:.1f} %.",
+    ),
+    tables=(
+      _proportions(
+        {"the model's label": found.chosen}, against="p, against one half"
+      ),
+    ),
+  )
+
+
+def _proportions(rows: Mapping[str, Proportion], *, against: str) -> Table:
+  """Proportions with their exact intervals."""
+  return Table(
+    header=("", "chosen", "of", "%", "95 % interval", against),
+    rows=tuple(
+      (
+        name,
+        str(value.successes),
+        str(value.total),
+        f"{100 * value.fraction:.1f}",
+        f"{100 * value.low:.1f} to {100 * value.high:.1f}",
+        f"{value.p_value:.3g}",
+      )
+      for name, value in rows.items()
+    ),
+    name="responses",
+  )
