@@ -135,13 +135,16 @@ class FailingDisk:
   def is_empty(self):
     return not self.contents
 
-  def create(self, key, data):
+  def create(self, key, data, *, wait=True):
     data = bytes(data)
+    old = self.contents.get(key, b"")
     with self._operation(space=len(data)) as fails:
       if fails:
         data = data[: self._random.randint(0, len(data))]
       self.contents[key] = data
-      self._unsynced.pop(key, None)
+      versions = self._unsynced.pop(key, [old])
+      if not wait:
+        self._unsynced[key] = [*versions, data]
 
   def patch(self, patch):
     old = self.contents.get(patch.key, b"")

@@ -78,7 +78,9 @@ def _remove(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
   chosen = _chosen(store, arguments, where=_fields(arguments.where))
   what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
-  if not _go_on(arguments, chosen, f"Remove {what} for good?"):
+  if arguments.dry_run:
+    return _say_which(arguments, chosen)
+  if not _go_on(arguments, f"Remove {what} for good?"):
     return 1
   receipt = store.remove(chosen, key_file=arguments.key)
   if arguments.receipt:
@@ -99,7 +101,9 @@ def _relabel(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
   chosen = _chosen(store, arguments, where=None)
   what = output.counted(len(chosen), "image")
-  if not _go_on(arguments, chosen, f"Give {what} the class {arguments.to!r}?"):
+  if arguments.dry_run:
+    return _say_which(arguments, chosen)
+  if not _go_on(arguments, f"Give {what} the class {arguments.to!r}?"):
     return 1
   new = arguments.to not in store.class_names
   store.relabel(chosen, [arguments.to] * len(chosen))
@@ -111,13 +115,15 @@ def _relabel(arguments: argparse.Namespace) -> int:
   return 0
 
 
-def _go_on(arguments, chosen: list[str], question: str) -> bool:
-  """Whether to change the chosen ones; says them on a dry run."""
-  if arguments.dry_run:
-    output.show(arguments, {"chosen": chosen}, "\n".join(chosen))
-    raise SystemExit(0)
-  by_name = bool(arguments.ids)
-  return by_name or output.confirm(arguments, question)
+def _say_which(arguments, chosen: list[str]) -> int:
+  """What a dry run does."""
+  output.show(arguments, {"chosen": chosen}, "\n".join(chosen))
+  return 0
+
+
+def _go_on(arguments, question: str) -> bool:
+  """Whether to change what was chosen; asks unless it was named by id."""
+  return bool(arguments.ids) or output.confirm(arguments, question)
 
 
 def _chosen(store: Store, arguments, *, where) -> list[str]:

@@ -101,8 +101,13 @@ class Files(Protocol):
   def is_empty(self) -> bool:
     """Whether there is nothing at all in this place."""
 
-  def create(self, key: str, data: bytes | memoryview) -> None:
-    """Writes a whole file, durably; whatever was there is gone."""
+  def create(
+    self, key: str, data: bytes | memoryview, *, wait: bool = True
+  ) -> None:
+    """Writes a whole file; whatever was there is gone.
+
+    It is durable when this returns, or, with wait=False, once `sync` says so.
+    """
 
   def patch(self, patch: Patch) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""

@@ -19,6 +19,8 @@ _LOCK = "lock"
 _GATE = "gate"
 _OWNER_BYTES = 512
 _POLL_S = 0.005
+_FLUSHED = 1 << 20
+"""Files of this size go to the disk while the next ones are made."""
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -28,6 +30,7 @@ class LocalFiles:
   def __init__(self, root: str):
     """The files of `root`, which need not exist yet."""
     self.root = os.path.abspath(root)
+    self._unsynced_folders: set[str] = set()
 
   def __repr__(self) -> str:
     """The directory."""
@@ -83,14 +86,21 @@ class LocalFiles:
     """Whether there is nothing at all in this place."""
     return not os.path.exists(self.root) or not os.listdir(self.root)
 
-  def create(self, key: str, data: bytes | memoryview) -> None:
-    """Writes a whole file, durably; whatever was there is gone."""
+  def create(
+    self, key: str, data: bytes | memoryview, *, wait: bool = True
+  ) -> None:
+    """Writes a whole file; durable now, or (wait=False) after `sync`."""
     path = self._path(key)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
       _write(file, data, 0)
-      os.fsync(file)
-    _sync_folder(os.path.dirname(path))
+      if wait or len(data) >= _FLUSHED:
+        os.fsync(file)
+    if wait:
+      _sync_folder(folder)
+    else:
+      self._unsynced_folders.add(folder)
 
   def patch(self, patch: Patch) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""
@@ -108,6 +118,9 @@ class LocalFiles:
     Many are synced at once, which costs a disk little more than one.
     """
     parallel.run(self._sync_file, keys)
+    folders = {folder for key in keys if (folder := self._new_in(key))}
+    self._unsynced_folders -= folders
+    parallel.run(_sync_folder, folders)
 
   def reserve(self, key: str, size: int) -> None:
     """Grows a file to a size with zero bytes, so that patches find space."""
@@ -203,6 +216,11 @@ class LocalFiles:
       yield
     finally:
       os.close(file)
+
+  def _new_in(self, key: str) -> str | None:
+    """The folder of a file, if it has entries that may not be durable."""
+    folder = os.path.dirname(self._path(key))
+    return folder if folder in self._unsynced_folders else None
 
   def _sync_file(self, key: str) -> None:
     with _opened(self._path(key), os.O_WRONLY) as file:

@@ -70,8 +70,11 @@ class RemoteFiles:
     """Whether there is nothing at all in this place."""
     return not self._objects.list().result()
 
-  def create(self, key: str, data: bytes | memoryview) -> None:
+  def create(
+    self, key: str, data: bytes | memoryview, *, wait: bool = True
+  ) -> None:
     """Writes a whole object, durably; whatever was there is gone."""
+    del wait
     self._objects.write(key, bytes(data)).result()
 
   def patch(self, patch: Patch) -> None:

@@ -160,10 +160,13 @@ class State:
 
   def read_ids(self, slots: np.ndarray) -> list[str]:
     """The ids of rows, from the text."""
-    id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
+    spans, records = self.columns["spans"][slots], self.records(slots)
+    if not spans[:, arrays.METADATA_BYTES].any():
+      return list(map(bytes.decode, records))
+    id_bytes = spans[:, arrays.ID_BYTES].tolist()
     return [
       record[:length].decode()
-      for record, length in zip(self.records(slots), id_bytes, strict=True)
+      for record, length in zip(records, id_bytes, strict=True)
     ]
 
   def metadata(self, slots: np.ndarray) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ class Transaction:
     self._columns: dict[tuple[str, int], np.ndarray] = {}
     self._touched: dict[tuple[str, int], list[np.ndarray]] = {}
     self._embeddings: list[tuple[np.ndarray, np.ndarray | None]] = []
+    self._unchecked: list[tuple[np.ndarray, np.ndarray]] = []
     self._text: list[tuple[int, bytes]] = []
     self._erased_text: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -108,8 +109,7 @@ class Transaction:
     self.put("serials", slots, serials)
     self.put("mask", slots, np.ones(len(slots), bool))
     self.put("added", slots, added)
-    checksums = row_checksums(embeddings)
-    self.put("checksums", slots, checksums, arrays.EMBEDDING_CRC)
+    self._unchecked.append((slots, embeddings))
 
   def clear_rows(self, slots: np.ndarray, *, keep_text: bool = False) -> None:
     """Empties slots: zeros over the embedding and, unless kept, the text."""
@@ -149,11 +149,17 @@ class Transaction:
   def write_fresh(self, share: slice = slice(None)) -> None:
     """Writes the chunks that no manifest knows yet, or a share of them."""
     old, new = self.state.manifest, self.manifest
-    rows = range(len(old.chunks), len(new.chunks))
-    texts = range(old.num_text_chunks, new.num_text_chunks)
-    calls = [(self._write_row_chunk, chunk) for chunk in rows]
-    calls += [(self._write_text_chunk, chunk) for chunk in texts]
-    parallel.run(lambda call: call[0](call[1]), calls[share])
+    rows = range(len(old.chunks), len(new.chunks))[share]
+    texts = range(old.num_text_chunks, new.num_text_chunks)[share]
+    writing = parallel.started(self._write_embeddings_chunk, rows)
+    keys = []
+    try:
+      self._put_checksums()  # While the disk is busy.
+      keys += sum(parallel.run(self._write_column_chunks, rows), [])
+      keys += parallel.run(self._write_text_chunk, texts)
+    finally:
+      keys += list(writing)
+    self.state.files.sync(keys)
 
   def commit(
     self,
@@ -172,10 +178,10 @@ class Transaction:
       OSError: the disk is full or broken; if it is full, nothing has changed.
     """
     files, old = self.state.files, self.state.manifest
-    new = self._with_checksums()
     try:
       if not fresh_written:
         self.write_fresh()
+      new = self._with_checksums()
       changes = [*self._row_patches(), *self._text_patches()]
       changes += self._metadata_patches()
       if receipt is not None:
@@ -205,6 +211,13 @@ class Transaction:
       self._columns[name, chunk] = new
       self._touched[name, chunk] = []
     return self._columns[name, chunk]
+
+  def _put_checksums(self) -> None:
+    """The checksums of new embeddings, which take a while."""
+    for slots, embeddings in self._unchecked:
+      checksums = row_checksums(embeddings)
+      self.put("checksums", slots, checksums, arrays.EMBEDDING_CRC)
+    self._unchecked = []
 
   def _with_checksums(self) -> manifest.Manifest:
     """The manifest, with the checksums of every chunk that changed."""
@@ -283,23 +296,28 @@ class Transaction:
       + self.state.files.keys(DERIVED)
     )
 
-  def _write_row_chunk(self, chunk: int) -> None:
-    """Writes every array's file of a new row chunk."""
+  def _write_column_chunks(self, chunk: int) -> list[str]:
+    """Writes the columns' files of a new row chunk; their keys."""
+    keys = [arrays.chunk_key(name, chunk) for name in COLUMNS]
+    for name, key in zip(COLUMNS, keys, strict=True):
+      data = self._columns[name, chunk].tobytes()
+      self.state.files.create(key, data, wait=False)
+    return keys
+
+  def _write_embeddings_chunk(self, chunk: int) -> str:
+    """Writes the embeddings' file of a new row chunk; its key."""
     size, dim = self.manifest.rows_per_chunk, self.manifest.dim
-    files = self.state.files
-    for name in COLUMNS:
-      key = arrays.chunk_key(name, chunk)
-      files.create(key, self._columns[name, chunk].tobytes())
     rows = np.zeros((size, dim), np.float32)
     for slots, embeddings in self._embeddings:
       first, last = np.searchsorted(slots, [chunk * size, (chunk + 1) * size])
       if embeddings is not None:
         rows[slots[first:last] - chunk * size] = embeddings[first:last]
     key = arrays.chunk_key(EMBEDDINGS, chunk)
-    files.create(key, memoryview(rows).cast("B"))
+    self.state.files.create(key, memoryview(rows).cast("B"), wait=False)
+    return key
 
-  def _write_text_chunk(self, chunk: int) -> None:
-    """Writes the file of a new text chunk."""
+  def _write_text_chunk(self, chunk: int) -> str:
+    """Writes the file of a new text chunk; its key."""
     size = self.manifest.text_per_chunk
     content = bytearray(size)
     for start, data in self._text:
@@ -308,7 +326,9 @@ class Transaction:
       if first < last:
         piece = data[first - start : last - start]
         content[first - chunk * size : last - chunk * size] = piece
-    self.state.files.create(arrays.chunk_key(TEXT, chunk), bytes(content))
+    key = arrays.chunk_key(TEXT, chunk)
+    self.state.files.create(key, bytes(content), wait=False)
+    return key
 
 
 def _rounded(size: int) -> int:
