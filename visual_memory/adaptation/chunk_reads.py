@@ -196,7 +196,8 @@ def _merge(old, new, labels, queries, offsets, sharpness):
   """The cosines of the slots and the chunk's own items together, [B, C]."""
   old_like, old_onto, old_values, old_mask = old
   new_like, new_onto, new_values, new_mask = new
-  old_onto = old_like if old_onto is None else old_onto
+  projected = old_onto is not None
+  old_onto = old_onto if projected else old_like
   new_onto = new_like if new_onto is None else new_onto
   num_classes = old_like.shape[0]
   total = functools.partial(
@@ -215,8 +216,16 @@ def _merge(old, new, labels, queries, offsets, sharpness):
   onto = jnp.sum(old_weights * old_onto, axis=1)
   onto += total(new_weights * new_onto)
   squares = jnp.sum(old_weights * _mixed(old_values, old_weights), axis=1)
+  # Unprojected, the items of the chunk are its queries: compared already.
+  with_old = (
+    jnp.einsum(
+      "jpd,jd->jp", old_values[labels], new_values, precision="highest"
+    )
+    if projected
+    else old_onto[labels, :, jnp.arange(len(labels))]
+  )
   squares += total(
-    new_weights * _mixed_new(old_values, old_weights, new_values, new_weights,
+    new_weights * _mixed_new(with_old, old_weights, new_values, new_weights,
                              labels)
   )  # fmt: skip
   along = None
@@ -235,11 +244,8 @@ def _mixed(values, weights):
   return jnp.einsum("cpq,cqb->cpb", gram, weights, precision="highest")
 
 
-def _mixed_new(old_values, old_weights, new_values, new_weights, labels):
+def _mixed_new(with_old, old_weights, new_values, new_weights, labels):
   """Twice with the old of its class, once with the new, [B, B]."""
-  with_old = jnp.einsum(
-    "jpd,jd->jp", old_values[labels], new_values, precision="highest"
-  )
   cross = jnp.einsum(
     "jp,jpb->jb", with_old, old_weights[labels], precision="highest"
   )

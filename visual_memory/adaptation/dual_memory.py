@@ -102,40 +102,84 @@ def answer(
       of another shape; names the first offender.
   """
   check_unit_rows(queries, dynamic_memory.names_of(len(queries), ids))
-  static = dynamic = None
-  if fixed.rows.shape[1]:
-    static = _scores(
-      static_read(
-        queries, fixed, projection=projection, settings=settings, mesh=mesh
-      ),
-      settings,
-    )
-  if settings.dynamic:
-    num_classes, _, dim = fixed.rows.shape
-    memory = memory or dynamic_memory.empty_memory(
-      num_classes=num_classes,
-      num_slots=settings.num_slots,
-      dim=dim,
-      keep_log=settings.keep_log,
-    )
-    memory, cosines = streams.stream(
-      memory,
-      queries,
-      guess.labels,
-      guess.entropies,
-      ids=ids,
-      fixed=fixed,
-      projection=projection,
-      sharpness=settings.sharpness,
-      order=settings.order,
-      form=settings.form,
-      mesh=mesh,
-    )
-    dynamic = _scores(cosines, settings)
+  static, dynamic, memory = cosines(
+    queries,
+    guess,
+    fixed=fixed,
+    settings=settings,
+    mesh=mesh,
+    projection=projection,
+    memory=memory,
+    ids=ids,
+  )
   return Answers(
-    branches=Branches(base=guess.scores, dynamic=dynamic, static=static),
+    branches=branches(
+      guess,
+      static,
+      dynamic,
+      inverse_temperature=settings.inverse_temperature,
+    ),
     memory=memory,
   )
+
+
+def cosines(
+  queries: Float32[np.ndarray, "N D"],
+  guess: PseudoLabels,
+  *,
+  fixed: ClassRows,
+  settings: Settings,
+  mesh: Mesh,
+  projection: Projection = IDENTITY,
+  memory: DynamicMemory | None = None,
+  ids: Ids | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None, DynamicMemory | None]:
+  """What both memories answer with, before any temperature; see `answer`.
+
+  Returns:
+    Cosines of the static and of the dynamic memory, [N, C] (None without), and
+    the dynamic memory afterwards.
+  """
+  static = dynamic = None
+  if fixed.rows.shape[1]:
+    static = static_read(
+      queries, fixed, projection=projection, settings=settings, mesh=mesh
+    )
+  if not settings.dynamic:
+    return static, None, None
+  num_classes, _, dim = fixed.rows.shape
+  memory = memory or dynamic_memory.empty_memory(
+    num_classes=num_classes,
+    num_slots=settings.num_slots,
+    dim=dim,
+    keep_log=settings.keep_log,
+  )
+  memory, dynamic = streams.stream(
+    memory,
+    queries,
+    guess.labels,
+    guess.entropies,
+    ids=ids,
+    fixed=fixed,
+    projection=projection,
+    sharpness=settings.sharpness,
+    order=settings.order,
+    form=settings.form,
+    mesh=mesh,
+  )
+  return static, dynamic, memory
+
+
+def branches(
+  guess: PseudoLabels,
+  static: np.ndarray | None,
+  dynamic: np.ndarray | None,
+  *,
+  inverse_temperature: float,
+) -> Branches:
+  """Probabilities of all parts, from the cosines of the memories."""
+  of = lambda part: None if part is None else _scores(part, inverse_temperature)
+  return Branches(base=guess.scores, dynamic=of(dynamic), static=of(static))
 
 
 def static_read(
@@ -162,9 +206,8 @@ def _static(shared, queries):
   )
 
 
-def _scores(cosines, settings):
+def _scores(cosines, tau):
   """Probabilities from cosines, on the host, a block at a time."""
-  tau = settings.inverse_temperature
   out = np.empty_like(cosines)
   for start in range(0, len(cosines), 4096):
     part = slice(start, start + 4096)

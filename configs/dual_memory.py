@@ -1,0 +1,213 @@
+"""Dual memory networks on the data sets that they were published on.
+
+  python -m experiments.launch --config=configs/dual_memory.py:dtd \\
+      --workdir=work/dmn_dtd --config.root=/data \\
+      --config.adaptation.descriptions=CuPL_prompts_texture.json
+
+The forms are the 11 data sets of the paper and the 4 that ImageNet's classes
+are tested on elsewhere; without one, ImageNet. `root` is the folder in which
+the data sets lie as CoOp's DATASETS.md lays them out. Any of them can also be
+read as folders or from TFDS (--config.data.source=tfds ...). With ViT-B/16, 32
+views and one GPU: minutes, hours for ImageNet.
+
+Published numbers below are percent, top-1, ViT-B/16, fused by weights that were
+searched on the test labels (the released logs of Zhang et al., CVPR 2024): text
+alone (CuPL and templates), DMN-ZS, DMN-TF and DMN at 1, 2, 4, 8, 16 shots. They
+are shown beside ours by the same protocol; the number to quote is the one whose
+weights were chosen on held-out shots. Learning rates and epochs are those of
+the released code at 16 shots. The released code draws ImageNet's shots twice,
+so that its few-shot numbers there saw up to 2 S images of each class.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+from configs import evaluate
+
+_NAMES = ("text", "zero_shot", *(f"{kind}_{shots}" for kind in (
+  "training_free", "few_shot") for shots in (1, 2, 4, 8, 16)))  # fmt: skip
+
+
+def _set(templates, folder, split, rate, epochs, published, **more):
+  return dict(
+    templates=templates, folder=folder, split=split, learning_rate=rate,
+    epochs=epochs, published=dict(zip(_NAMES, published, strict=False)),
+    **{"augmix": True, **more},
+  )  # fmt: skip
+
+
+SETS = {
+  "imagenet": _set(
+    "imagenet_7", "imagenet", "", 1e-5, 100,
+    (69.932, 72.242, 72.352, 72.416, 72.554, 72.880, 73.282, 72.872, 73.278,
+     74.024, 74.664, 75.738), augmix=False),
+  "flowers102": _set(
+    "flowers102", "oxford_flowers/jpg", "split_zhou_OxfordFlowers.json",
+    1e-3, 100,
+    (73.041, 74.787, 84.531, 91.108, 94.397, 96.427, 96.793, 89.241, 92.245,
+     96.224, 97.361, 98.214)),
+  "dtd": _set(
+    "dtd", "dtd/images", "split_zhou_DescribableTextures.json", 1e-4, 100,
+    (53.191, 54.610, 57.092, 59.929, 62.884, 67.139, 69.385, 62.057, 65.071,
+     68.381, 71.277, 75.236)),
+  "pets": _set(
+    "pets", "oxford_pets/images", "split_zhou_OxfordPets.json", 1e-4, 20,
+    (90.324, 91.878, 91.932, 91.960, 91.905, 92.069, 92.641, 92.150, 92.832,
+     92.832, 93.350, 93.922)),
+  "cars": _set(
+    "cars", "stanford_cars", "split_zhou_StanfordCars.json", 1e-4, 100,
+    (66.173, 67.765, 68.797, 70.688, 73.374, 76.732, 78.398, 72.590, 74.705,
+     78.970, 82.179, 85.586)),
+  "ucf101": _set(
+    "ucf101", "ucf101/UCF-101-midframes", "split_zhou_UCF101.json", 1e-4, 100,
+    (70.473, 72.429, 73.645, 76.527, 78.430, 81.813, 82.765, 79.170, 81.919,
+     84.774, 85.937, 87.840)),
+  "caltech101": _set(
+    "caltech101", "caltech-101/101_ObjectCategories",
+    "split_zhou_Caltech101.json", 1e-4, 20,
+    (94.077, 95.091, 95.132, 95.497, 95.862, 95.984, 96.146, 95.335, 95.700,
+     96.430, 96.917, 97.079)),
+  "food101": _set(
+    "food101", "food-101/images", "split_zhou_Food101.json", 1e-4, 100,
+    (84.436, 85.059, 85.059, 85.099, 85.201, 85.340, 85.690, 84.983, 84.997,
+     85.366, 86.129, 87.050)),
+  "sun397": _set(
+    "sun397", "sun397/SUN397", "split_zhou_SUN397.json", 1e-4, 20,
+    (68.111, 69.995, 70.257, 70.882, 71.738, 73.557, 75.350, 72.035, 73.078,
+     74.710, 76.443, 78.297)),
+  "aircraft": _set(
+    "aircraft", "fgvc_aircraft", "", 1e-4, 100,
+    (27.213, 29.853, 30.723, 32.343, 36.964, 41.074, 44.614, 33.393, 35.434,
+     39.094, 44.374, 51.185)),
+  "eurosat": _set(
+    "eurosat", "eurosat/2750", "split_zhou_EuroSAT.json", 1e-3, 100,
+    (55.728, 57.370, 61.173, 67.778, 76.716, 80.543, 81.704, 73.469, 75.716,
+     78.988, 83.136, 87.642)),
+  # Zero-shot, with ImageNet's texts and class names.
+  "imagenet_a": _set("imagenet_7", "imagenet-adversarial/imagenet-a", "", 0, 0,
+                     (50.853, 58.280), augmix=False),
+  "imagenet_v2": _set("imagenet_7", "imagenetv2-matched-frequency-format-val",
+                      "", 0, 0, (63.640, 65.270), augmix=False),
+  "imagenet_r": _set("imagenet_7", "imagenet-rendition/imagenet-r", "", 0, 0,
+                     (77.363, 78.547), augmix=False),
+  "imagenet_sketch": _set("imagenet_7", "ImageNet-Sketch/images", "", 0, 0,
+                          (49.341, 52.980), augmix=False),
+}  # fmt: skip
+"""By name: templates, folder below `root`, CoOp's split file, how to train."""
+
+_TEST_ONLY = ("imagenet_a", "imagenet_v2", "imagenet_r", "imagenet_sketch")
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """A data set's config; `smoke` is the bundled digits, without text."""
+  name = arg or "imagenet"
+  if name not in SETS and name != "smoke":
+    raise ValueError(
+      f"There is no form {arg!r}; there are smoke, {', '.join(SETS)}."
+    )
+  config = evaluate.get_config("smoke" if name == "smoke" else "")
+  config.experiment = "dual_memory"
+  config.root = "../data"
+  config.num_shots = (0, 1, 2, 4, 8, 16)
+  config.seeds = (0, 1, 2)  # Of the shots, the order of the stream, the views.
+  config.shots_as_published = False  # Python's sample, the same for all seeds.
+  config.text = _text()
+  config.adaptation = _adaptation()
+  config.published = ml_collections.ConfigDict()
+  if name == "smoke":
+    return _smoke(config)
+  found = SETS[name]
+  config.title = f"Dual memory network, {name}"
+  config.encoder.name = "clip_vitb16"
+  config.text.templates = found["templates"]
+  config.adaptation.augmix = found["augmix"]
+  config.adaptation.learning_rate = found["learning_rate"]
+  config.adaptation.epochs = found["epochs"]
+  config.published = ml_collections.ConfigDict(found["published"])
+  _place(config, name, found)
+  return config
+
+
+def _text() -> ml_collections.ConfigDict:
+  """The text tower; without a name the base is a visual memory."""
+  text = ml_collections.ConfigDict()
+  text.name = "clip_vitb16"
+  text.weights = config_dict.placeholder(str)  # As the encoder's by default.
+  text.vocabulary = config_dict.placeholder(str)
+  text.templates = ""
+  text.descriptions = ""  # A JSON file, {class name: [sentence, ...]}.
+  text.spoken_names = ""  # A JSON file, {name of the folder: name to speak}.
+  return text
+
+
+def _adaptation() -> ml_collections.ConfigDict:
+  """How the memories are kept, read, trained and weighed."""
+  adaptation = ml_collections.ConfigDict()
+  adaptation.base = "text"  # Or "shots", "memory": a vote of these rows.
+  adaptation.max_k = 100  # Neighbors of that vote.
+  adaptation.temperature = 0.07  # Of that vote.
+  adaptation.num_slots = 50
+  adaptation.order = "write_first"
+  # The first of each is used where no held-out shots can choose.
+  adaptation.sharpness = (5.5,)
+  adaptation.inverse_temperature = (100.0,)
+  adaptation.variants = ("training_free", "few_shot")
+  adaptation.projection = "bias"  # Or "linear", as in the paper's figure.
+  adaptation.num_views = 32
+  adaptation.kept_views = 0.1
+  adaptation.augmix = True
+  adaptation.canvas = 512  # Larger images are shrunk before they are cropped.
+  adaptation.learning_rate = 1e-4
+  adaptation.epochs = 20
+  return adaptation
+
+
+def _place(config, name, found):
+  """Where the images and their splits are."""
+  root = config.get_ref("root")
+  folder = found["folder"]
+  if name == "aircraft":
+    for section, split in ((config.memory, "train"), (config.data, "test")):
+      section.source = "aircraft"
+      section.options.split = split
+      section.options.path = _below(root, folder, "data")
+  elif found["split"]:
+    for section, split in ((config.memory, "train"), (config.data, "test")):
+      section.source = "split_file"
+      section.options.split = split
+      section.options.path = _below(root, folder)
+      section.options.list_file = _below(
+        root, folder.partition("/")[0], found["split"]
+      )
+  else:
+    test_only = name in _TEST_ONLY
+    config.memory.source = "" if test_only else "folder"
+    config.data.source = "folder"
+    config.data.options.path = _below(root, folder, *() if test_only else (
+      "images", "val"))  # fmt: skip
+    if not test_only:
+      config.memory.options.path = _below(root, folder, "images", "train")
+  if name in _TEST_ONLY:
+    config.num_shots = (0,)
+
+
+def _below(root, *parts):
+  """A path that follows the root when that is overridden."""
+  return root + "".join(f"/{part}" for part in parts)
+
+
+def _smoke(config):
+  """The digits, with a vote of the shots in place of text."""
+  config.title = "Dual memory network, digits"
+  config.text.name = ""
+  config.num_shots = (1,)
+  config.seeds = (0,)
+  config.adaptation.base = "shots"
+  config.adaptation.num_slots = 4
+  config.adaptation.sharpness = (20.0,)
+  config.adaptation.num_views = 3
+  config.adaptation.augmix = False
+  config.adaptation.canvas = 8
+  config.adaptation.learning_rate = 1e-3
+  config.adaptation.epochs = 2
+  return config

@@ -1,0 +1,95 @@
+"""Dual memory networks: text or a visual memory, and what two memories add."""
+
+from experiments import dual_memory_stages as parts
+from experiments import stages
+from visual_memory import distributed
+from visual_memory.adaptation import trials as trials_lib
+from visual_memory.reports import page
+from visual_memory.reports.sections import dual_memory as sections
+
+
+def main(config, workdir, mesh) -> None:
+  """Every variant at every number of shots, for every seed."""
+  clock = stages.Clock(workdir)
+  env = workdir.write_env(mesh=mesh)
+  with clock("encoder"):
+    encoder = stages.load_encoder(config.encoder)
+  data = parts.Data(config, encoder, mesh, clock, workdir)
+  with clock("text"):
+    text = parts.text_rows(config, data.class_names, data.cache_dir)
+  found = {}
+  for variant in config.adaptation.variants:
+    table = found.setdefault(variant, {})
+    for shots in config.num_shots:
+      if variant == "few_shot" and not shots:
+        continue
+      with clock(f"{variant}, {shots} shots"):
+        table[shots] = [
+          _trial(config, data, text, variant, shots, seed, mesh)
+          for seed in config.seeds
+        ]
+      workdir.log(variant=variant, **sections.values({shots: table[shots]}))
+  if workdir.lead:
+    _report(config, workdir, data, found, clock, env)
+
+
+def _trial(config, data, text, variant, num_shots, seed, mesh):
+  """One set of shots, one order of the stream."""
+  asked = data.asked(seed)
+  shots = data.shots(seed, num_shots) if num_shots else None
+  return trials_lib.trial(
+    data.head(text),
+    shots,
+    asked,
+    text=text,
+    num_classes=len(data.class_names),
+    settings=parts.settings(config.adaptation),
+    candidates=parts.candidates(config.adaptation),
+    held_out=data.held_out(seed),
+    fit=parts.fit(config, data, text, seed, mesh)
+    if variant == "few_shot"
+    else None,
+    mesh=mesh,
+  )
+
+
+def _report(config, workdir, data, found, clock, env):
+  """Writes report.json and the page."""
+  base = parts.BASES[config.adaptation.base]
+  shown = [
+    sections.section(variant.replace("_", " ").capitalize(), table, base=base)
+    for variant, table in found.items()
+    if table
+  ]
+  if config.published:
+    for variant, table in found.items():
+      expected = {
+        name: value
+        for name, value in config.published.to_dict().items()
+        if name.startswith((variant, "text", "zero_shot"))
+      }
+      shown.append(sections.published(expected, table))
+  page.write_page(
+    workdir.path,
+    page.Page(
+      title=config.title,
+      sections=tuple(shown),
+      config=config.to_dict(),
+      timings=clock.seconds,
+      counts=data.counts,
+      skipped=data.skipped,
+      fingerprint=data.fingerprint,
+      env=env,
+    ),
+    {
+      "accuracy": sections.accuracy(found),
+      "variants": {name: sections.values(table) for name, table in
+                   found.items()},
+      "class_names": data.class_names,
+    },
+  )  # fmt: skip
+  if distributed.is_lead():
+    for variant, table in found.items():
+      for shots, row in sections.values(table).items():
+        means = ", ".join(f"{k} {v:.1%}" for k, v in row["mean"].items())
+        print(f"{variant:>14} {shots:>3} shots  {means}")

@@ -1,0 +1,263 @@
+"""The stages of the dual-memory experiment: data, heads, training."""
+
+import functools
+import pathlib
+
+import jax
+import numpy as np
+
+from experiments import stages
+from visual_memory.adaptation import (
+  class_texts,
+  embed_views,
+  few_shot,
+  heads,
+  projections,
+  shot_training,
+)
+from visual_memory.adaptation.dual_memory import Settings, class_rows
+from visual_memory.data import selection
+from visual_memory.encoders import templates as templates_lib
+from visual_memory.encoders import text as text_lib
+from visual_memory.memory.memory import match_classes
+from visual_memory.reports import results
+
+BASES = {
+  "text": "the text classifier",
+  "shots": "the vote of a visual memory of the shots",
+  "memory": "the vote of a visual memory of all training rows",
+}
+"""What a config's adaptation.base may be, in words."""
+
+
+class Data:
+  """Images and their embeddings: the test, the shots, the tuning rows."""
+
+  def __init__(self, config, encoder, mesh, clock, workdir):
+    """Draws the shots of every seed and embeds what is needed."""
+    self._config, self._encoder, self._mesh = config, encoder, mesh
+    self._workdir = workdir
+    self.cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
+    section = config.adaptation
+    if section.base not in BASES:
+      raise ValueError(
+        f"adaptation.base is {section.base!r}; it can be {', '.join(BASES)}."
+      )
+    if (section.base == "text") != bool(config.text.name):
+      raise ValueError(
+        "adaptation.base is 'text' with text.name, and 'shots' or 'memory'"
+        " without: class names alone say nothing about images."
+      )
+    self._test = stages.open_source(config.data)
+    self._train = stages.open_source(config.memory)
+    self._drawn = self._draw()
+    embed = functools.partial(
+      stages.embed, encoder, mesh=mesh, cache_dir=self.cache_dir,
+      section=config.embed,
+    )  # fmt: skip
+    reports = []
+    with clock("embed"):
+      self._queries, report = embed(self._test)
+      reports.append(report)
+      self._rows = None
+      if self._drawn or section.base == "memory":
+        self._rows, report = embed(self._needed())
+        reports.append(report)
+    self.skipped = stages.skipped(*reports)
+    names = (self._rows or self._queries).class_names
+    self.class_names, self._labels = match_classes(names, self._queries)
+    self.counts = {
+      "queries": len(self._queries),
+      "memory_rows": 0 if self._rows is None else len(self._rows),
+    }
+    self.fingerprint, self._guess, self._tune = "", None, None
+    if section.base == "memory":
+      with clock("search"):
+        self._search()
+    with clock("views"):
+      self._views = {
+        seed: self._random_views(self._test, self._queries.ids, seed,
+                                 section.num_views - 1, section.augmix)
+        for seed in (config.seeds if section.base == "text" else ())
+      }  # fmt: skip
+
+  def asked(self, seed):
+    """The test queries in the order of this seed's stream."""
+    order = np.argsort(
+      selection.id_hash(self._queries.ids, salt=f"stream/{seed}"),
+      kind="stable",
+    )
+    centers = self._queries.embeddings
+    views = centers[:, None]
+    if seed in self._views:
+      views = embed_views.with_centers(centers, self._views[seed])
+    return heads.Asked(
+      views=views, labels=self._labels, guess=self._guess
+    ).take(order)
+
+  def held_out(self, seed):
+    """The memory's tuning rows, if it is the base; else None: the shots."""
+    if self._tune is None:
+      return None
+    order = np.argsort(np.asarray(selection.id_hash(
+      self._tune_ids, salt=f"stream/{seed}")), kind="stable")  # fmt: skip
+    return self._tune.take(order)
+
+  def shots(self, seed, num_shots):
+    """Embeddings of the first shots of each class, [C, S, D]."""
+    rows = self._drawn[seed].first(num_shots).rows_in(self._rows.ids)
+    return self._rows.embeddings[rows]
+
+  def shot_crops(self, seed, num_crops):
+    """Random crops of every drawn shot, [C, S, E, D]."""
+    drawn = self._drawn[seed]
+    crops = self._random_views(
+      self._train, drawn.ids.ravel(), seed, num_crops, False
+    )
+    return crops.reshape(*drawn.ids.shape, num_crops, -1)
+
+  def head(self, text):
+    """The base, as a function of queries."""
+    section = self._config.adaptation
+    if section.base == "memory":
+      return heads.given_head
+    if section.base == "shots":
+      return heads.vote_head(
+        max_k=section.max_k, temperature=section.temperature, mesh=self._mesh
+      )
+    return heads.text_head(
+      text,
+      inverse_temperature=section.inverse_temperature[0],
+      fraction=section.kept_views,
+      mesh=self._mesh,
+    )
+
+  def _draw(self):
+    """The shots of each seed, saved; none if none are asked for."""
+    most = max(self._config.num_shots)
+    if not most:
+      return {}
+    train = self._train
+    if train is None:
+      raise ValueError("Shots need `memory`, the source of training images.")
+    free = ~self._is_tuning(train.ids)
+    labels, ids, names = train.labels[free], train.ids[free], train.class_names
+    drawn = {
+      seed: few_shot.published_shots(labels, ids, names, num_shots=most)
+      if self._config.shots_as_published
+      else few_shot.draw_shots(labels, ids, names, num_shots=most, seed=seed)
+      for seed in self._config.seeds
+    }
+    if self._workdir.lead:
+      for seed, shots in drawn.items():
+        few_shot.save_shots(shots, self._workdir.path / f"shots_{seed}.json")
+    return drawn
+
+  def _is_tuning(self, ids):
+    """The rows that choose, which are never shots; none without that base."""
+    if self._config.adaptation.base != "memory":
+      return np.zeros(len(ids), bool)
+    return selection.tune_mask(
+      ids, fraction=self._config.voting.tune_fraction, seed=self._config.seed
+    )
+
+  def _needed(self):
+    """All training images for a memory of them; else the shots alone."""
+    if self._config.adaptation.base == "memory":
+      return self._train
+    drawn = {i for shots in self._drawn.values() for i in shots.ids.ravel()}
+    return selection.subset(
+      self._train, np.array([i in drawn for i in self._train.ids])
+    )
+
+  def _search(self):
+    """The votes of all rows for the test and for the tuning rows."""
+    section, rows = self._config.adaptation, self._rows
+    search = stages.Search(
+      rows, self._mesh, self.cache_dir, self._config.retrieval
+    )
+    near = search(self._queries, section.max_k, leave_one_out=False)
+    tune = rows.take(self._is_tuning(rows.ids))
+    tune_near = search(tune, section.max_k, leave_one_out=True)
+    vote = functools.partial(
+      heads.voted, num_classes=len(self.class_names),
+      temperature=section.temperature,
+    )  # fmt: skip
+    self._guess, self._tune_ids = vote(near), tune.ids
+    self._tune = heads.Asked(
+      views=tune.embeddings[:, None], labels=tune.labels, guess=vote(tune_near)
+    )
+    self.fingerprint = results.neighbors_fingerprint(near)
+
+  def _random_views(self, source, ids, seed, num_views, augmix):
+    row_of = {value: row for row, value in enumerate(source.ids)}
+    return embed_views.embed_views(
+      self._encoder, source, np.array([row_of[value] for value in ids]),
+      num_views=num_views, augmix=augmix, seed=seed, mesh=self._mesh,
+      canvas=self._config.adaptation.canvas,
+    )  # fmt: skip
+
+
+def settings(section):
+  """The memories' settings."""
+  return Settings(num_slots=section.num_slots, order=section.order)
+
+
+def candidates(section):
+  """Pairs of sharpness and inverse temperature, the default first."""
+  return [
+    (float(beta), float(tau))
+    for beta in section.sharpness
+    for tau in section.inverse_temperature
+  ]
+
+
+def text_rows(config, class_names, cache_dir):
+  """The text classifier of these classes; None without a text tower."""
+  text = config.text
+  if not text.name:
+    return None
+  encoder = text_lib.load_text_encoder(
+    text.name, text.weights or config.encoder.weights,
+    vocabulary=text.vocabulary,
+  )  # fmt: skip
+  texts = class_texts.class_texts(
+    class_texts.spoken_names(class_names, text.spoken_names),
+    templates_lib.templates(text.templates) if text.templates else (),
+    descriptions=class_texts.read_descriptions(text.descriptions)
+    if text.descriptions
+    else None,
+  )
+  return class_texts.cached_classifier(
+    encoder, texts, cache_dir=cache_dir / "texts"
+  )
+
+
+def fit(config, data, text, seed, mesh):
+  """Trains a projection on some of the shots of this seed."""
+  section = config.adaptation
+  crops = data.shot_crops(seed, section.epochs)
+
+  def train(shots, places):
+    num_classes, num_shots, dim = shots.shape
+    init = projections.INITS[section.projection]
+    sharpness, tau = candidates(section)[0]
+    trained, _ = shot_training.train(
+      init(num_classes=num_classes, dim=dim),
+      crops[:, places].reshape(num_classes * num_shots, -1, dim),
+      np.repeat(np.arange(num_classes), num_shots),
+      static=class_rows(
+        text=text, shots=shots, num_classes=num_classes, dim=dim
+      ),
+      text=text,
+      settings=shot_training.TrainSettings(
+        learning_rate=section.learning_rate,
+        epochs=section.epochs,
+        sharpness=sharpness,
+        inverse_temperature=tau,
+      ),
+      key=jax.random.key(seed),
+    )
+    return trained
+
+  return train

@@ -1,0 +1,170 @@
+"""Dual memory networks: accuracy by shots, honest and as published."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.adaptation.trials import PARTS, Trial
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+_WHAT = {
+  "base": "base alone",
+  "static": "base + static",
+  "dynamic": "base + dynamic",
+  "all": "base + static + dynamic",
+}
+
+
+def section(
+  title: str, trials: Mapping[int, Sequence[Trial]], *, base: str
+) -> Section:
+  """One method: mean and deviation over seeds, for each number of shots.
+
+  Args:
+    title: one line.
+    trials: by number of shots, one trial for each seed.
+    base: what the base is, in words.
+  """
+  lines = {
+    what: {
+      shots: 100 * _mean(found, part) for shots, found in trials.items()
+    }
+    for part, what in _WHAT.items()
+  }  # fmt: skip
+  bands = {
+    what: {
+      shots: tuple(
+        100 * (_mean(found, part) + sign * _deviation(found, part))
+        for sign in (-1, 1)
+      )
+      for shots, found in trials.items()
+    }
+    for part, what in _WHAT.items()
+  }
+  name = "".join(c if c.isalnum() else "_" for c in title.lower())
+  figures = ()
+  if len(trials) > 1:
+    figure = plots.curves(
+      lines, name=name, x_label="shots of each class",
+      y_label="accuracy (%)", x_log=min(trials) > 0, bands=bands,
+    )  # fmt: skip
+    caption = "Mean and standard deviation over seeds."
+    figures = (Figure(name=name, svg=figure, caption=caption),)
+  return Section(
+    title=title,
+    prose=(
+      f"The base is {base}. Weights, sharpness and temperature were chosen on"
+      " held-out shots; where there is one shot or none, they are fixed."
+      " The last column searches the weights on the test labels, as published:"
+      " it is not a result.",
+    ),
+    figures=figures,
+    tables=(
+      Table(
+        header=(
+          "shots",
+          *(f"{what} (%)" for what in _WHAT.values()),
+          "weights of one (%)",
+          "weights from the test (%)",
+        ),
+        rows=tuple(
+          (
+            str(shots),
+            *(_cell([t.accuracy[part] for t in found]) for part in PARTS),
+            _cell([t.fixed["all"] for t in found]),
+            _cell([t.as_published for t in found]),
+          )
+          for shots, found in trials.items()
+        ),
+        name=name,
+      ),
+    ),
+  )
+
+
+def values(trials: Mapping[int, Sequence[Trial]]) -> dict[str, Any]:
+  """The same as plain values: every trial, and means and deviations."""
+  return {
+    str(shots): {
+      "mean": {part: _mean(found, part) for part in PARTS},
+      "deviation": {part: _deviation(found, part) for part in PARTS},
+      "gain": {
+        part: _spread(
+          [t.accuracy[part] - t.accuracy["base"] for t in found]
+        )
+        for part in PARTS
+        if part != "base"
+      },
+      "as_published_mean": float(np.mean([t.as_published for t in found])),
+      "fixed_mean": float(np.mean([t.fixed["all"] for t in found])),
+      "alone_mean": {
+        name: float(np.mean([t.alone[name] for t in found]))
+        for name in found[0].alone
+      },
+      "trials": [dataclasses.asdict(t) for t in found],
+    }
+    for shots, found in trials.items()
+  }  # fmt: skip
+
+
+def accuracy(
+  found: Mapping[str, Mapping[int, Sequence[Trial]]],
+) -> dict[str, dict[str, float]]:
+  """Mean accuracy by variant and sum, and by number of shots."""
+  return {
+    f"{variant}, {_WHAT[part]}": {
+      str(shots): _mean(trials, part) for shots, trials in table.items()
+    }
+    for variant, table in found.items()
+    for part in PARTS
+  }
+
+
+def published(
+  expected: Mapping[str, float], found: Mapping[int, Sequence[Trial]]
+) -> Section:
+  """Published numbers (percent) beside those that their protocol gives here."""
+  ours = {
+    "text": lambda t: t.accuracy["base"],
+    "zero_shot": lambda t: t.as_published,
+  }
+  rows = []
+  for name, value in expected.items():
+    shots = 0 if name in ours else int(name.rsplit("_", 1)[1])
+    measure = ours.get(name, lambda t: t.as_published)
+    here = found.get(shots)
+    own = _cell([measure(t) for t in here]) if here else ""
+    rows.append((name.replace("_", " "), f"{value:.1f}", own))
+  return Section(
+    title="As published",
+    prose=(
+      "Weights chosen on the test labels, as in the released code; ViT-B/16.",
+    ),
+    tables=(Table(header=("", "published (%)", "here (%)"), rows=tuple(rows)),),
+  )
+
+
+def _mean(trials, part):
+  return float(np.mean([t.accuracy[part] for t in trials]))
+
+
+def _deviation(trials, part):
+  values = [t.accuracy[part] for t in trials]
+  return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _spread(values):
+  """Mean and standard error of a paired difference."""
+  error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
+  return {"mean": float(np.mean(values)), "standard_error": float(error)}
+
+
+def _cell(values):
+  text = f"{100 * np.mean(values):.1f}"
+  if len(values) > 1:
+    text += f" ± {100 * np.std(values, ddof=1):.1f}"
+  return text
