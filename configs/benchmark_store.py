@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.dim = 16 if smoke else 384
   config.num_classes = 10 if smoke else 1_000
   config.peers = ("visual_memory", "npz", "lancedb")
-  config.num_loads = 2 if smoke else 3
+  config.num_rounds = 2 if smoke else 3
   # Single edits that are timed; the slower peers get fewer.
   config.num_edits = dict(
     visual_memory=10 if smoke else 300,

@@ -4,24 +4,26 @@
       --config=configs/benchmark_store.py[:smoke] --workdir=DIR
 
 Every peer creates a store of the same rows, reads it with the operating
-system's cache dropped and again with it, adds and removes single rows, and
-removes a class. Afterwards the files are searched for a removed vector. Running
-again with other --config.peers adds them to the report that is in the workdir.
+system's cache of its files dropped ("cold") and again with it ("warm"), adds
+and removes single rows, and removes a class. Writing and reading the same bytes
+bare is timed just before each creation and each read, since a disk's speed
+varies. Afterwards the files are searched for a removed vector. Running again
+with other --config.peers adds them to the report that is in the workdir.
 """
 
-import contextlib
 import dataclasses
+import gc
 import importlib.util
 import os
 import pathlib
 import time
-from collections.abc import Callable
 
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import store_peers
+from experiments import disk_floor, store_peers
+from experiments.disk_floor import quantiles, timed
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import files, workdir
@@ -30,11 +32,16 @@ from visual_memory.types import EmbeddedSet
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 _RESULTS = "benchmark_store.json"
-_BLOCK = 4 << 20
+_CACHE = (
+  "cold: the system was asked to forget the files (fsync, then"
+  " POSIX_FADV_DONTNEED on each); warm: read just before. The cache of"
+  " whatever is under the file system, as in a virtual machine, is not"
+  " controlled."
+)
 
 
 def main(argv: list[str]) -> None:
-  """Times the disk, then every peer, and writes JSON."""
+  """Times every peer beside the disk, and writes JSON."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
   config = _CONFIG.value.lock()
@@ -46,98 +53,98 @@ def main(argv: list[str]) -> None:
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
+    "cpu": _cpu(),
+    "page_cache": _CACHE,
+    "num_bytes": rows.embeddings.nbytes,
     "peers": {},
   }
   if (path / _RESULTS).exists():  # Other peers of the same machine and sizes.
     report["peers"] = files.read_json(path / _RESULTS)["peers"]
-  report["disk"] = _time_disk(path / "raw", rows.embeddings)
   for name in config.peers:
     if name == "lancedb" and not importlib.util.find_spec("lancedb"):
       logging.warning("LanceDB is not installed: pip install lancedb.")
       continue
     logging.info("Timing %s", name)
-    report["peers"][name] = _time_peer(name, path / name, rows, more, config)
+    report["peers"][name] = _time_peer(name, path, rows, more, config)
     files.write_json(path / _RESULTS, report)
+    gc.collect()
   report["on_device"] = _time_on_device(rows, more, config)
-  report["ratios"] = _ratios(report)
+  report["ratios"] = _ratios(report["peers"])
   files.write_json(path / _RESULTS, report)
   print(_table(report))
 
 
-def _time_disk(path: pathlib.Path, rows: np.ndarray) -> dict:
-  """The floor: the same bytes written and read in order, one row synced."""
-  data = memoryview(rows).cast("B")
-  target = np.empty_like(rows)
-  target.fill(0)  # So that no page of it is touched for the first time below.
-  writes = [_timed(lambda: _write_raw(path, data)) for _ in range(3)]
-  cold, warm, fresh = [], [], []
-  for _ in range(3):
-    _drop_cache(path)
-    cold.append(_timed(lambda: _read_raw(path, target)))
-    warm.append(_timed(lambda: _read_raw(path, target)))
-    _drop_cache(path)
-    fresh.append(_timed(lambda: np.fromfile(path, np.float32)))
-  with open(path, "r+b", buffering=0) as file:
-
-    def sync_row(number: int) -> None:
-      os.pwrite(file.fileno(), data[: rows[0].nbytes], number * 4096)
-      os.fdatasync(file.fileno())
-
-    synced = [
-      _timed(lambda n=n: sync_row(n)) for n in range(min(200, len(rows)))
-    ]
-  path.unlink()
-  return {
-    "num_bytes": rows.nbytes,
-    "write_s": writes,
-    "read_cold_s": cold,
-    "read_warm_s": warm,
-    "read_cold_into_new_array_s": fresh,
-    "sync_one_row_s": _quantiles(synced),
-  }
-
-
-def _time_peer(name, path, rows, more, config) -> dict:
+def _time_peer(name, folder, rows, more, config) -> dict:
   """Everything that is timed of one peer."""
-  store_peers.discard(path)
-  start = time.perf_counter()
-  peer = store_peers.PEERS[name](path, rows)
-  result = {"create_s": time.perf_counter() - start}
+  path, raw = folder / name, folder / "raw"
+  data = memoryview(rows.embeddings).cast("B")
+  result = {"create_s": [], "raw_write_s": []}
+  peer = None
+  for _ in range(config.num_rounds):
+    del peer
+    store_peers.discard(path)
+    result["raw_write_s"].append(timed(lambda: disk_floor.write(raw, data)))
+    start = time.perf_counter()
+    peer = store_peers.PEERS[name](path, rows)
+    result["create_s"].append(time.perf_counter() - start)
   result["num_bytes"] = store_peers.num_bytes(path)
-  result["read_cold_s"], result["read_warm_s"] = [], []
-  for _ in range(config.num_loads):
-    for file in path.rglob("*"):
-      _drop_cache(file)
-    result["read_cold_s"].append(_timed(peer.read))
-    result["read_warm_s"].append(_timed(peer.read))
-  peer.warm_up()
-  count = config.num_edits[name]
-  chosen = np.random.default_rng(0).permutation(len(rows))[: count + 1]
-  singles = [more.take([n]) for n in range(count + 1)]
-  peer.add(singles[-1])  # Whatever is done once only is not timed.
-  peer.remove([rows.ids[chosen[-1]]])
-  adds = [_timed(lambda one=one: peer.add(one)) for one in singles[:-1]]
-  ids = rows.ids[chosen[:-1]].tolist()
-  removals = [_timed(lambda i=i: peer.remove([i])) for i in ids]
-  result["add_one_s"], result["remove_one_s"] = map(
-    _quantiles, (adds, removals)
+  result |= _time_reads(peer, path, raw, config.num_rounds)
+  synced = disk_floor.sync_rows(
+    raw, bytes(data[: rows.embeddings[0].nbytes]), min(200, len(rows))
   )
-  label = int(rows.labels[chosen[0]])
-  result["class_rows"] = int(np.sum(rows.labels == label))
-  result["remove_class_s"] = _timed(lambda: peer.remove_class(label))
-  removed = rows.embeddings[chosen[0]].tobytes()[:16]
-  result["removed_bytes_left"] = store_peers.holds(path, removed)
+  result["raw_sync_one_row_s"] = quantiles(synced)
+  raw.unlink()
+  result |= _time_edits(peer, rows, more, config.num_edits[name])
+  needle = rows.embeddings[result.pop("removed_row")].tobytes()[:16]
+  result["removed_bytes_left"] = store_peers.holds(path, needle)
   del peer
   store_peers.discard(path)
   return result
 
 
+def _time_reads(peer, path, raw, num_rounds: int) -> dict:
+  """Whole reads, beside those of the bare file."""
+  cold, warm, raw_cold, raw_warm = [], [], [], []
+  for _ in range(num_rounds):
+    disk_floor.drop_cache(raw)
+    raw_cold.append(timed(lambda: disk_floor.read(raw)))
+    raw_warm.append(timed(lambda: disk_floor.read(raw)))
+    disk_floor.drop_cache(path)
+    cold.append(timed(peer.read))
+    warm.append(timed(peer.read))
+  return {
+    "read_cold_s": cold,
+    "read_warm_s": warm,
+    "raw_read_cold_s": raw_cold,
+    "raw_read_warm_s": raw_warm,
+  }
+
+
+def _time_edits(peer, rows, more, count: int) -> dict:
+  """Single rows in turns, then a class."""
+  peer.warm_up()
+  chosen = np.random.default_rng(0).permutation(len(rows))[: count + 1]
+  singles = [more.take([n]) for n in range(count + 1)]
+  peer.add(singles[-1])  # Whatever is done once only is not timed.
+  peer.remove([rows.ids[chosen[-1]]])
+  adds = [timed(lambda one=one: peer.add(one)) for one in singles[:-1]]
+  ids = rows.ids[chosen[:-1]].tolist()
+  removals = [timed(lambda i=i: peer.remove([i])) for i in ids]
+  label = int(rows.labels[chosen[0]])
+  return {
+    "add_one_s": quantiles(adds),
+    "remove_one_s": quantiles(removals),
+    "class_rows": int(np.sum(rows.labels == label)),
+    "remove_class_s": timed(lambda: peer.remove_class(label)),
+    "removed_row": int(chosen[0]),
+  }
+
+
 def _time_on_device(rows, more, config) -> dict:
   """Single edits of a memory on the devices, which keep its buffers."""
   memory = VisualMemory.from_embedded(rows)
-  count = min(100, config.num_edits.visual_memory)
   adds, removals = [], []
-  for number in range(count):
+  for number in range(min(100, config.num_edits.visual_memory)):
     start = time.perf_counter()
     memory = memory.add(more.take([number]), donate=True)
     memory.rows.embeddings.block_until_ready()
@@ -147,23 +154,31 @@ def _time_on_device(rows, more, config) -> dict:
     memory.rows.embeddings.block_until_ready()
     removals.append(time.perf_counter() - start)
   return {
-    "add_one_s": _quantiles(adds[1:]),  # The first ones compile.
-    "remove_one_s": _quantiles(removals[1:]),
+    "add_one_s": quantiles(adds[1:]),  # The first ones compile.
+    "remove_one_s": quantiles(removals[1:]),
   }
 
 
-def _ratios(report) -> dict:
+def _ratios(peers) -> dict:
   """Ours against the disk, and the peers against ours."""
-  if "visual_memory" not in report["peers"]:
+  if "visual_memory" not in peers:
     return {}
-  ours, disk = report["peers"]["visual_memory"], report["disk"]
+  ours, median = peers["visual_memory"], np.median
   ratios = {
-    "create_of_raw_write_speed": min(disk["write_s"]) / ours["create_s"],
+    "create_of_raw_write_speed": (
+      median(ours["raw_write_s"]) / median(ours["create_s"])
+    ),
     "cold_load_of_raw_read_speed": (
-      min(disk["read_cold_s"]) / min(ours["read_cold_s"])
+      median(ours["raw_read_cold_s"]) / median(ours["read_cold_s"])
+    ),
+    "best_create_of_best_raw_write": (
+      min(ours["raw_write_s"]) / min(ours["create_s"])
+    ),
+    "best_cold_load_of_best_raw_read": (
+      min(ours["raw_read_cold_s"]) / min(ours["read_cold_s"])
     ),
   }
-  for name, peer in report["peers"].items():
+  for name, peer in peers.items():
     for edit in ("add_one_s", "remove_one_s"):
       ratios[f"{name}_{edit}_over_ours"] = peer[edit]["p50"] / ours[edit]["p50"]
     ratios[f"{name}_remove_class_s_over_ours"] = (
@@ -178,68 +193,44 @@ def _renamed(rows: EmbeddedSet) -> EmbeddedSet:
   return dataclasses.replace(rows, ids=ids)
 
 
-def _write_raw(path: pathlib.Path, data: memoryview) -> None:
-  """Writes bytes in order, durably."""
-  with contextlib.suppress(FileNotFoundError):
-    path.unlink()
-  with open(path, "wb", buffering=0) as file:
-    for start in range(0, len(data), _BLOCK):
-      file.write(data[start : start + _BLOCK])
-    os.fsync(file.fileno())
-
-
-def _read_raw(path: pathlib.Path, target: np.ndarray) -> None:
-  """Reads bytes in order."""
-  view = memoryview(target).cast("B")
-  with open(path, "rb", buffering=0) as file:
-    for start in range(0, len(view), _BLOCK):
-      file.readinto(view[start : start + _BLOCK])
-
-
-def _drop_cache(path: pathlib.Path) -> None:
-  """Asks the system to forget what it has cached of a file."""
-  if path.is_file():
-    with open(path, "rb") as file:
-      os.fsync(file.fileno())
-      os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _timed(call: Callable) -> float:
-  """Seconds that a call takes."""
-  start = time.perf_counter()
-  call()
-  return time.perf_counter() - start
-
-
-def _quantiles(seconds: list[float]) -> dict[str, float]:
-  """The median, the 99th percentile and the slowest of some times."""
-  p50, p99 = np.quantile(seconds, [0.5, 0.99])
-  return {"p50": p50, "p99": p99, "max": max(seconds), "count": len(seconds)}
-
-
 def _table(report) -> str:
-  """The report as lines of text."""
+  """The report as lines of text; medians of whole writes and reads."""
   lines = [
-    f"{'':16}{'create s':>10}{'cold read s':>12}{'add ms':>10}"
-    f"{'remove ms':>11}{'p99 ms':>9}{'class s':>9}  removed bytes"
+    f"{'':14}{'create s':>9}{'(raw)':>7}{'cold s':>8}{'(raw)':>7}"
+    f"{'add ms':>9}{'p99':>8}{'remove ms':>11}{'p99':>8}{'class s':>9}  removed"
   ]
   for name, peer in report["peers"].items():
     left = "still there" if peer["removed_bytes_left"] else "gone"
+    add, remove = peer["add_one_s"], peer["remove_one_s"]
     lines.append(
-      f"{name:16}{peer['create_s']:10.2f}{min(peer['read_cold_s']):12.2f}"
-      f"{peer['add_one_s']['p50'] * 1e3:10.2f}"
-      f"{peer['remove_one_s']['p50'] * 1e3:11.2f}"
-      f"{peer['remove_one_s']['p99'] * 1e3:9.2f}"
+      f"{name:14}{np.median(peer['create_s']):9.2f}"
+      f"{np.median(peer['raw_write_s']):7.2f}"
+      f"{np.median(peer['read_cold_s']):8.2f}"
+      f"{np.median(peer['raw_read_cold_s']):7.2f}"
+      f"{add['p50'] * 1e3:9.2f}{add['p99'] * 1e3:8.2f}"
+      f"{remove['p50'] * 1e3:11.2f}{remove['p99'] * 1e3:8.2f}"
       f"{peer['remove_class_s']:9.2f}  {left}"
     )
-  disk = report["disk"]
+    sync = peer["raw_sync_one_row_s"]
+    lines.append(f"  a bare synced row: {sync['p50'] * 1e3:.2f} ms")
+  device = report["on_device"]
   lines.append(
-    f"{'bare disk':16}{min(disk['write_s']):10.2f}"
-    f"{min(disk['read_cold_s']):12.2f}"
-    f"{disk['sync_one_row_s']['p50'] * 1e3:10.2f}"
+    f"on the device: add {device['add_one_s']['p50'] * 1e3:.2f} ms, remove"
+    f" {device['remove_one_s']['p50'] * 1e3:.2f} ms"
   )
   return "\n".join(lines)
 
 
+def _cpu() -> str:
+  """The CPU's name and how many cores this process may use."""
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    lines = []
+  model = next((x.split(":")[1] for x in lines if x.startswith("model na")), "")
+  return f"{model.strip() or 'unknown'}, {os.cpu_count()} cores"
+
+
 if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
   app.run(main)

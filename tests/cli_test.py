@@ -121,6 +121,25 @@ def test_images_are_added_by_folder_and_one_by_one(user, capsys):
   assert store.metadata(["new.png"])[0]["license"] == "CC0"
   answer = run_json(capsys, "classify", "new.png", "-k", "1")[0]
   assert answer["prediction"] == "eel"
+  text, _ = run(capsys, "info", "--ids")
+  assert "new.png\teel" in text
+
+
+def test_removing_leaves_a_receipt_and_nothing_else(user, capsys):
+  _, says = run(capsys, "remove", "3.png", code=1)
+  assert "Did you mean 'ant/3.png'" in says
+  listed, _ = run(capsys, "remove", "--class", "bee", "--dry-run")
+  assert listed.split() == [f"bee/{i}.png" for i in range(6)]
+  run(capsys, "remove", "ant/3.png", "--receipt", "receipt.json")
+  receipt = json.load(open("receipt.json"))
+  store = Store.open("memory")
+  assert len(store) == 11
+  assert receipt["generation"] == store.contents.generation
+  held = b"".join(
+    open(os.path.join(folder, name), "rb").read()
+    for folder, _, names in os.walk("memory")
+    for name in names
+  )
   assert b"ant/3.png" not in held and b"ant/4.png" in held
   assert run_json(capsys, "remove", "--class", "bee")["rows"] == 5
   assert run_json(capsys, "verify")["num_receipts"] == 2
