@@ -82,14 +82,14 @@ def _add_vote(parser: argparse.ArgumentParser) -> None:
 def _classify(arguments: argparse.Namespace) -> int:
   pictures, failed = _read(images.image_files(arguments.images))
   answers = _answers(arguments, pictures) if pictures else []
-  for answer in answers:
-    if not arguments.json:
-      near = answer["neighbors"][0]
-      print(
-        f"{answer['image']}  {answer['prediction']}"
-        f"  {100 * answer['share']:.0f} %"
-        f"  nearest {near['id']} {near['similarity']:.3f}"
-      )
+  width = max((len(answer["image"]) for answer in answers), default=0)
+  for answer in answers if not arguments.json else ():
+    near = answer["neighbors"][0]
+    print(
+      f"{answer['image']:<{width}}  {answer['prediction'] or '(no class)'}"
+      f"  {100 * answer['share']:.0f} %"
+      f"  nearest {near['id']} {near['similarity']:.3f}"
+    )
   if arguments.json:
     print(json.dumps(answers + failed, indent=2, ensure_ascii=False))
   for problem in failed:
