@@ -28,6 +28,7 @@ from experiments import (
   quickstart,
   reliability,
   scaling,
+  segmentation,
   unlearning,
 )
 from visual_memory import distributed
@@ -50,6 +51,7 @@ EXPERIMENTS = {
   "quickstart": quickstart.main,
   "reliability": reliability.main,
   "scaling": scaling.main,
+  "segmentation": segmentation.main,
   "unlearning": unlearning.main,
 }
 

@@ -3,7 +3,7 @@
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis.privacy import privacy_curve
-from visual_memory.reports import privacy_sections
+from visual_memory.reports.sections import privacy as privacy_sections
 
 
 def main(config, workdir, mesh) -> None:

@@ -8,7 +8,7 @@ test queries are scored once. The published protocol stands beside it.
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import influence, pruned_votes, pruning, selection
-from visual_memory.reports import pruning_sections
+from visual_memory.reports.sections import pruning as pruning_sections
 from visual_memory.voting.weighting import published_settings
 
 

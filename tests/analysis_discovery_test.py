@@ -4,7 +4,7 @@ import memory_cases
 import numpy as np
 import pytest
 
-from visual_memory.analysis.discovery import discovery_curve
+from visual_memory.analysis.discovery import discovery_curve, first_per_class
 from visual_memory.data import taxonomy
 from visual_memory.retrieval import reference
 
@@ -70,3 +70,10 @@ def test_bad_input_is_named():
     call((0,), np.full(len(labels), 6))
   with pytest.raises(ValueError, match="two classes"):
     call((0,), np.zeros(len(labels), int))
+
+
+def test_the_first_rows_of_each_class_are_kept():
+  labels = np.array([1, 0, 1, 1, 0, 2])
+  mask = first_per_class(labels, 2)
+  assert mask.tolist() == [True, True, True, False, True, True]
+  assert first_per_class(labels, 0).all()

@@ -115,6 +115,20 @@ def discovery_curve(
   )
 
 
+def first_per_class(
+  labels: Int[Array, "N"], most: int
+) -> Bool[np.ndarray, "N"]:
+  """Mask of the first rows of each class, at most this many; 0 is all."""
+  labels = np.asarray(labels)
+  if not most:
+    return np.ones(len(labels), bool)
+  order = np.argsort(labels, kind="stable")
+  start = np.searchsorted(labels[order], labels[order])
+  mask = np.empty(len(labels), bool)
+  mask[order] = np.arange(len(labels)) - start < most
+  return mask
+
+
 def _checked(labels, row_labels, taxonomy, exemplars):
   """The rows of each class in order, padded with -1: int32 [C, most]."""
   for name, values in (("Query", labels), ("Row", row_labels)):
