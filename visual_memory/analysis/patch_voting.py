@@ -10,6 +10,7 @@ softmax of q.k / sqrt(D) over all rows of a memory of 512 pictures. This is the
 vote of the k nearest.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,14 +19,46 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
-from visual_memory.analysis.segment_scores import confusion
+from visual_memory.analysis.segment_scores import confusion, segment_scores
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.masks import has_masks
 from visual_memory.encoders.embed_patches import patch_places
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
-from visual_memory.types import UNLABELED, EmbeddedSet
+from visual_memory.types import UNLABELED, EmbeddedSet, Neighbors
 from visual_memory.voting import vote, weighting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatchChoice:
+  """The voter and k with the largest mean IoU on held-out pictures.
+
+  Attributes:
+    voter: its name.
+    k: how many neighbors vote.
+    mean_iou: of all candidates there, {voter: {k: fraction}}.
+  """
+
+  voter: str
+  k: int
+  mean_iou: dict[str, dict[int, float]]
+
+
+def choose(
+  counts: Mapping[str, Mapping[int, Int[np.ndarray, "C D"]]],
+) -> PatchChoice:
+  """What is best by `patch_confusions` of tuning pictures; ties: the first.
+
+  Their patches must not be in the memory that was asked: leaving a patch out
+  of its own neighbors would leave the patches beside it.
+  """
+  mean_iou = {
+    voter: {k: segment_scores(c).mean_iou for k, c in by_k.items()}
+    for voter, by_k in counts.items()
+  }
+  candidates = [(voter, k) for voter in mean_iou for k in mean_iou[voter]]
+  voter, k = max(candidates, key=lambda c: mean_iou[c[0]][c[1]])
+  return PatchChoice(voter=voter, k=k, mean_iou=mean_iou)
 
 
 def patch_confusions(
@@ -62,18 +95,58 @@ def patch_confusions(
     near = exact.search(embeddings, memory, k=max(ks))
     masks = [source.mask(row_of[image_id]) for image_id in ids]
     for name, setting in settings.items():
-      scores = vote.class_scores(
-        near.labels,
-        weighting.weights(near.similarities, setting),
-        ks=ks,
-        num_classes=num_classes,
-      )
-      scores = scores.reshape(len(ks), len(ids), *grid, num_classes)
+      scores = _picture_scores(near, setting, ks, grid, num_classes)
       for k, pictures in zip(ks, scores, strict=True):
         for picture, mask in zip(pictures, masks, strict=True):
           found = pixel_classes(picture, shape=mask.shape)
           counts[name][k] += confusion(found, mask, num_classes=num_classes)
   return counts
+
+
+def segmented(
+  patches: EmbeddedSet,
+  memory: VisualMemory,
+  *,
+  setting: weighting.Setting,
+  k: int,
+  image_ids: Sequence[str],
+  shape: tuple[int, int],
+) -> list[Int32[np.ndarray, "H W"]]:
+  """The class at each pixel of some pictures, as they are.
+
+  Args:
+    patches: all patches of those pictures, and perhaps of others.
+    memory: patches of other pictures.
+    setting: the voter.
+    k: how many neighbors vote.
+    image_ids: of the pictures that are wanted.
+    shape: (height, width) of the result.
+  """
+  found = {}
+  num_classes = len(memory.class_names)
+  for (image_id,), grid, embeddings in picture_groups(patches, 1):
+    if image_id in image_ids:
+      near = exact.search(embeddings, memory, k=k)
+      scores = _picture_scores(near, setting, (k,), grid, num_classes)
+      found[image_id] = pixel_classes(scores[0, 0], shape=shape)
+  return [found[image_id] for image_id in image_ids]
+
+
+def _picture_scores(
+  near: Neighbors,
+  setting: weighting.Setting,
+  ks: Sequence[int],
+  grid: tuple[int, int],
+  num_classes: int,
+) -> Float32[np.ndarray, "K B h w C"]:
+  """The say of each class in each patch of some pictures."""
+  scores = vote.class_scores(
+    near.labels,
+    weighting.weights(near.similarities, setting),
+    ks=ks,
+    num_classes=num_classes,
+  )
+  return scores.reshape(len(ks), -1, *grid, num_classes)
 
 
 def picture_groups(

@@ -10,12 +10,15 @@ least as large where the clusters are the same.
 """
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from PIL import Image
 
+from visual_memory.data.image_source import ImageSource
 from visual_memory.types import UNLABELED, Array
 
 
@@ -49,6 +52,27 @@ def _pca_map(features: jax.Array, size: int) -> jax.Array:
   high = jnp.max(maps, axis=0, keepdims=True)
   maps = (maps - low) / jnp.where(high > low, high - low, 1)
   return maps.reshape(size, size, -1)
+
+
+def rgb_maps(
+  source: ImageSource, *, size: int
+) -> Iterator[tuple[Float32[np.ndarray, "h w 3"], Int[np.ndarray, "h w"]]]:
+  """Each picture's own colors in [0, 1] and its mask: the baseline."""
+  for row in range(len(source)):
+    image = Image.fromarray(source[row].image)
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    mask = resized_mask(source.mask(row), size=size)
+    yield np.asarray(image, np.float32) / 255, mask
+
+
+def resized_mask(
+  mask: Int[np.ndarray, "H W"], *, size: int
+) -> Int[np.ndarray, "size size"]:
+  """The mask squeezed to size x size, the nearest pixel's class."""
+  resized = Image.fromarray(mask.astype(np.int32)).resize(
+    (size, size), Image.Resampling.NEAREST
+  )
+  return np.asarray(resized)
 
 
 def explained_by_classes(

@@ -6,7 +6,7 @@ memory_side, tune_side = split_tune(source, fraction=0.1, seed=0)
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -47,6 +47,12 @@ class Subset:
     """The source's taxonomy, if it has one."""
     return getattr(self.source, "taxonomy", None)
 
+  @property
+  def mask(self) -> Callable[[SupportsIndex], np.ndarray]:
+    """The masks (`data.masks`) of a source that has them; else no attribute."""
+    read = self.source.mask
+    return lambda row: read(self.rows[row])
+
   def __len__(self) -> int:
     """The number of rows."""
     return len(self.rows)
@@ -54,6 +60,13 @@ class Subset:
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The image at this position of the subset."""
     return self.source[self.rows[row]]
+
+
+def first(source: ImageSource, count: int) -> ImageSource:
+  """The first `count` images; all of them if count is 0 or larger."""
+  if not 0 < count < len(source):
+    return source
+  return subset(source, np.arange(count))
 
 
 def subset(source: ImageSource, rows: Sequence[int] | np.ndarray) -> Subset:

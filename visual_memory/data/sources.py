@@ -11,6 +11,7 @@ from visual_memory.data import (
   coco,
   folder,
   mask_sources,
+  shapes,
   split_files,
   synthetic,
   tfds_source,
@@ -55,6 +56,7 @@ SOURCES = {
   "synthetic": synthetic.synthetic,
   "procedural": _procedural,
   # With a class for every pixel.
+  "shapes": shapes.shapes,
   "camvid": mask_sources.camvid,
   "voc": mask_sources.voc,
   "ade20k": mask_sources.ade20k,

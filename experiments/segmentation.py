@@ -1,0 +1,105 @@
+"""Pictures segmented by a memory of patches, and by features alone."""
+
+import pathlib
+
+from experiments import stages
+from visual_memory.analysis import patch_voting, segmentation
+from visual_memory.data import selection
+from visual_memory.encoders import embed as embed_lib
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.reports import page
+from visual_memory.reports.sections import segmentation as sections
+
+
+def main(config, workdir, mesh) -> None:
+  """Runs every task for every encoder and writes one report."""
+  clock = stages.Clock(workdir)
+  env = workdir.write_env(mesh=mesh)
+  rows, queries = (
+    selection.first(stages.open_source(section), config.first_images)
+    for section in (config.memory, config.data)
+  )
+  rgb = segmentation.explained_variance(
+    None, queries, size=config.pca_size, **_features(config)
+  )
+  cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
+  found = {}
+  for name, section in config.encoders.items():
+    if section.name:
+      with clock(name):
+        encoder = stages.load_encoder(section)
+        found[name] = _segment(config, encoder, rows, queries, mesh, cache_dir)
+  if workdir.lead:
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=config.title,
+        sections=sections.sections(found, rgb, rows.class_names),
+        config=config.to_dict(),
+        tiles=sections.tiles(found),
+        timings=clock.seconds,
+        counts={"memory_images": len(rows), "test_images": len(queries)},
+        env=env,
+      ),
+      sections.values(found, rgb),
+    )
+
+
+def _segment(config, encoder, rows, queries, mesh, cache_dir):
+  """Every task for one encoder."""
+  others, held_out = selection.split_tune(
+    rows, fraction=config.voting.tune_fraction, seed=config.seed
+  )
+
+  def embed(source, per_image=None):
+    return embed_lib.embed(
+      encoder, source, tokens="patches", per_image=per_image, mesh=mesh,
+      seed=config.seed, cache_dir=cache_dir / "embeddings",
+    )  # fmt: skip
+
+  settings = stages.voter_settings(config.voting)
+  at_once = {"images_at_once": config.images_at_once}
+  memory = VisualMemory.from_embedded(
+    embed(others, config.per_image), mesh=mesh
+  )
+  choice = patch_voting.choose(
+    patch_voting.patch_confusions(
+      embed(held_out), held_out, memory, settings=settings,
+      ks=tuple(config.voting.ks), **at_once,
+    )
+  )  # fmt: skip
+  memory = memory.add(embed(held_out, config.per_image))
+  asked = embed(queries)
+  setting = settings[choice.voter]
+  counts = patch_voting.patch_confusions(
+    asked, queries, memory, settings={choice.voter: setting}, ks=(choice.k,),
+    **at_once,
+  )  # fmt: skip
+  options = _features(config)
+  looked_at = selection.first(queries, config.shown)
+  of_clusters = {"num_clusters": config.num_clusters, "seed": config.seed}
+  return sections.Found(
+    choice=choice,
+    counts=counts[choice.voter][choice.k],
+    background=None if config.background < 0 else config.background,
+    explained=segmentation.explained_variance(
+      encoder, queries, size=config.pca_size, **options
+    ),
+    prompted=segmentation.prompted_iou(
+      encoder, rows, queries, seed=config.seed,
+      least_share=config.least_share, **options,
+    ),
+    clustered=segmentation.clustered_iou(
+      encoder, queries, **of_clusters, **options
+    ),
+    pictures=segmentation.pictures(encoder, looked_at, **of_clusters),
+    segmented=patch_voting.segmented(
+      asked, memory, setting=setting, k=choice.k,
+      shape=(encoder.preprocess.size,) * 2, image_ids=looked_at.ids,
+    ),
+  )  # fmt: skip
+
+
+def _features(config):
+  """Options of all that looks at whole pictures."""
+  return {"batch_size": config.images_at_once}
