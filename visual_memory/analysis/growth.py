@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Int
 
 from visual_memory.analysis import selection
 from visual_memory.data.selection import id_hash
@@ -31,7 +31,7 @@ def nested_rows(
   *,
   per_class: Sequence[int],
   seed: int,
-) -> list[Int64[np.ndarray, "rows"]]:
+) -> list[np.ndarray]:
   """The rows that come at each size, in order of row; unlabelled ones never.
 
   A class smaller than a size gives all it has. Which rows come first depends
@@ -63,7 +63,7 @@ def nested_rows(
 def growing_neighbors(
   search: Callable[[EmbeddedSet, int], Neighbors],
   embedded: EmbeddedSet,
-  steps: Sequence[Int[np.ndarray, "rows"]],
+  steps: Sequence[np.ndarray],
   *,
   k: int,
 ) -> Iterator[Neighbors]:

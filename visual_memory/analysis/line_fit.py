@@ -1,9 +1,10 @@
 """Straight lines by least squares, with their uncertainty."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,11 @@ class Line:
   mean_x: float
   spread_x: float
 
-  def at(self, x: Shaped[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+  def at(self, x: Shaped[np.ndarray, "*n"] | float) -> Any:
     """The line's y."""
     return self.slope * np.asarray(x) + self.intercept
 
-  def predict_error(
-    self, x: Shaped[np.ndarray, "*n"]
-  ) -> Float[np.ndarray, "*n"]:
+  def predict_error(self, x: Shaped[np.ndarray, "*n"] | float) -> Any:
     """Standard error of one more observation at x."""
     leverage = (np.asarray(x) - self.mean_x) ** 2 / self.spread_x
     return self.residual_std * np.sqrt(1 + 1 / self.num_points + leverage)

@@ -9,6 +9,7 @@ as 10^b * (log10 N)^a, a power law in log N, not in N.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -34,16 +35,17 @@ class ScalingLaw:
   form: str
   line: Line
 
-  def error_at(
-    self, sizes: Shaped[np.ndarray, "*n"]
-  ) -> Float[np.ndarray, "*n"]:
-    """The fitted error, a fraction."""
+  def error_at(self, sizes: Shaped[np.ndarray, "*n"] | float) -> Any:
+    """The fitted error, a fraction, shaped as the sizes."""
     return 10 ** self.line.at(FORMS[self.form](np.asarray(sizes))) / 100
 
   def interval_at(
-    self, sizes: Shaped[np.ndarray, "*n"], *, coverage: float
-  ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+    self, sizes: Shaped[np.ndarray, "*n"] | float, *, coverage: float
+  ) -> tuple[Any, Any]:
     """Where one more measurement would fall, if the form is right.
+
+    Returns:
+      The lower and upper ends, fractions, shaped as the sizes.
 
     Raises:
       ValueError: fewer than three points were fitted.

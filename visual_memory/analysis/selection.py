@@ -138,8 +138,12 @@ def score(
 ) -> Scored:
   """The held-out queries at what was chosen; seed is the bootstrap's."""
   check_held_out(held_out)
+  # With the last k asked for too, every choice of a voter is one program.
   predictions = predict(
-    held_out.near, [choice.setting], ks=(choice.k,), num_classes=num_classes
+    held_out.near,
+    [choice.setting],
+    ks=(choice.k, held_out.near.k),
+    num_classes=num_classes,
   )[0, 0]
   return score_answer(held_out, predictions, seed=seed)
 

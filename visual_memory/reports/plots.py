@@ -75,8 +75,7 @@ def curves(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid()
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-      axes.legend(fontsize=8.5)
+    _legend(figure, axes)
     return drawing.svg(figure)
 
 
@@ -116,8 +115,7 @@ def bars(
     if y_range is not None:
       axes.set_ylim(*y_range)
     axes.grid(axis="y")
-    if len(groups) > 1:
-      axes.legend(fontsize=8.5)
+    _legend(figure, axes)
     return drawing.svg(figure)
 
 
@@ -176,8 +174,7 @@ def histograms(
     axes.set_xlabel(x_label)
     axes.set_ylabel("share (%)")
     axes.grid()
-    if len(groups) > 1:
-      axes.legend(fontsize=8.5)
+    _legend(figure, axes)
     return drawing.svg(figure)
 
 
@@ -203,6 +200,24 @@ def _fits(axes, fits, bands, names: Sequence[str]) -> None:
       linestyle="--",
       linewidth=1.3,
     )
+
+
+def _legend(figure, axes) -> None:
+  """Above the axes, where it hides nothing; none for a single entry."""
+  handles, labels = axes.get_legend_handles_labels()
+  if len(labels) < 2:
+    return
+  room = 62 * figure.get_figwidth() / 4.8  # Characters in a line.
+  columns = max(1, min(len(labels), int(room / (max(map(len, labels)) + 6))))
+  figure.legend(
+    handles,
+    labels,
+    loc="outside upper left",
+    ncols=columns,
+    fontsize=8.5,
+    columnspacing=1.2,
+    handlelength=1.6,
+  )
 
 
 def _scales(axes, x_log, y_log) -> None:

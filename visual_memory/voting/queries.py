@@ -102,7 +102,7 @@ def tuning_queries(
   return TuningQueries(near=near, labels=labels, ids=ids)
 
 
-def check_tuning(queries: TuningQueries) -> None:
+def check_tuning(queries: object) -> None:
   """Raises TypeError for anything but tuning queries."""
   if not isinstance(queries, TuningQueries):
     raise TypeError(
@@ -110,7 +110,7 @@ def check_tuning(queries: TuningQueries) -> None:
     )
 
 
-def check_held_out(queries: HeldOutQueries) -> None:
+def check_held_out(queries: object) -> None:
   """Raises TypeError for anything but held-out queries."""
   if not isinstance(queries, HeldOutQueries):
     raise TypeError(

@@ -206,7 +206,8 @@ def _rows(name, vote):
 
 def _points(bins: Bins):
   """Confidence and accuracy in percent; bins of few queries left out."""
-  enough = bins.counts >= min(20, bins.counts.max())
+  few = max(20, bins.counts.sum() / 200)
+  enough = bins.counts >= min(few, bins.counts.max())
   return dict(
     zip(100 * bins.confidence[enough], 100 * bins.accuracy[enough], strict=True)
   )
