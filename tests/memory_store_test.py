@@ -13,7 +13,7 @@ import tensorstore
 from store_cases import contents, numbered, rows_of, small_store
 
 from visual_memory import types
-from visual_memory.memory import receipts
+from visual_memory.memory import derived, receipts
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.storage import crc
 from visual_memory.memory.storage import state as state_lib
@@ -342,6 +342,32 @@ def test_derived_files_of_an_older_generation_are_refused(store):
   assert store.derived("counts") is None
   with pytest.raises(StoreError, match="compute it again"):
     store.put_derived("counts", b"123", generation=generation)
+
+
+def test_derived_files_are_whole_or_absent(store, tmp_path):
+  generation = store.contents.generation
+  (tmp_path / "index/part").mkdir(parents=True)
+  (tmp_path / "index/part/a.bin").write_bytes(bytes(range(256)))
+  data = derived.pack(tmp_path / "index")
+  store.put_derived("index", data, generation=generation)
+  derived.unpack(reopened(store).derived("index"), tmp_path / "copy")
+  assert (tmp_path / "copy/part/a.bin").read_bytes() == bytes(range(256))
+  path = os.path.join(store.files.root, "derived/index")
+  with open(path, "r+b") as file:
+    file.seek(600)
+    file.write(b"\xff\xff")
+  assert store.derived("index") is None  # As after a crash while it was put.
+  for name in ("../ids", "a/b", "", ".hidden"):
+    with pytest.raises(ValueError, match="no file name"):
+      store.put_derived(name, b"", generation=generation)
+
+
+def test_the_description_of_a_store_changes(store):
+  store.describe({"encoder": "other", "n": [1]})
+  assert reopened(store).contents.attributes == {"encoder": "other", "n": [1]}
+  assert store.verify().num_rows == 40
+  with pytest.raises(ValueError, match="JSON"):
+    store.describe({"encoder": object()})
 
 
 # Damage
