@@ -21,6 +21,7 @@ from experiments import (
   human_study,
   label_noise,
   latency,
+  linear_probe,
   ood_distances,
   pretrain,
   privacy,
@@ -29,6 +30,7 @@ from experiments import (
   reliability,
   scaling,
   segmentation,
+  similarity,
   unlearning,
 )
 from visual_memory import distributed
@@ -44,6 +46,7 @@ EXPERIMENTS = {
   "human_study": human_study.main,
   "label_noise": label_noise.main,
   "latency": latency.main,
+  "linear_probe": linear_probe.main,
   "ood_distances": ood_distances.main,
   "pretrain": pretrain.main,
   "privacy": privacy.main,
@@ -52,6 +55,7 @@ EXPERIMENTS = {
   "reliability": reliability.main,
   "scaling": scaling.main,
   "segmentation": segmentation.main,
+  "similarity": similarity.main,
   "unlearning": unlearning.main,
 }
 
