@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import pretrained, vit
-from visual_memory.encoders.pooling import POOLINGS
+from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
+from visual_memory.encoders.patch_dictionary import PatchDictionary
 from visual_memory.encoders.patches import patch_grid, patchify
+from visual_memory.encoders.pooling import POOLINGS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,6 +204,60 @@ def published(
   )
 
 
+def from_files(
+  name: str,
+  *,
+  weights: str | os.PathLike | None = None,
+  precision: str = "float32",
+  preprocess: Preprocess | str | None = None,
+) -> Parts:
+  """An encoder from a file of weights and its card.
+
+  Args:
+    name: one that comes with the package, or "procedural" for a file of one's
+      own (see `pretraining.export`).
+    weights: that file.
+    precision: "float32" or "bfloat16" (vision transformers alone).
+    preprocess: in place of the card's.
+  """
+  if weights is None:
+    if name == "procedural":
+      raise ValueError(
+        "The encoder 'procedural' is a file of your own: pass weights=PATH."
+        f" These come with the package: {', '.join(shipped_names())}."
+      )
+    weights = SHIPPED / f"{name}.npz"
+  params, card = read(weights)
+  preprocess = _chosen(preprocess) or Preprocess(
+    **{
+      key: tuple(value) if isinstance(value, list) else value
+      for key, value in card["preprocess"].items()
+    }
+  )
+  if card["kind"] == "vit":
+    return vit_parts(
+      params,
+      vit.config_from(card["config"]),
+      preprocess=preprocess,
+      precision=precision,
+      pooling=card["pooling"],
+    )
+  if card["kind"] != "patches":
+    raise ValueError(
+      f"{weights} is an encoder of kind {card['kind']!r}, which this version"
+      " does not know; it knows vit and patches."
+    )
+  if precision != "float32":
+    raise ValueError(f"The encoder {name!r} has precision float32 alone.")
+  settings = sorted(card["config"].items())
+  return Parts(
+    params=jax.tree.map(jnp.asarray, params),
+    apply=PatchDictionary(**card["config"]),
+    preprocess=preprocess,
+    weights_fingerprint=f"{pretrained.fingerprint(params)} {settings}",
+  )
+
+
 def vit_parts(
   params: Any,
   config: vit.ViTConfig,
@@ -263,6 +320,8 @@ def _chosen(preprocess: Preprocess | str | None) -> Preprocess | None:
 BUILDERS = {
   "pixels": pixels,
   "vit_random": vit_random,
+  "procedural": from_files,
+  **{name: from_files for name in shipped_names()},
   **{name: published for name in vit.CONFIGS},
 }
 """For each encoder, a function of its name and options that gives its Parts."""

@@ -12,6 +12,8 @@ References: DINOv2 (Oquab et al., 2024), registers (Darcet et al., 2024), DINO
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,24 @@ def vit(name: str, *, image_size: int, patch_size: int, **changes) -> ViTConfig:
     "grid": image_size // patch_size,
   }
   return ViTConfig(**(fields | changes))
+
+
+def config_from(values: Mapping[str, Any]) -> ViTConfig:
+  """The config of plain values, as JSON brings them back.
+
+  Raises:
+    ValueError: a value that this version does not know.
+  """
+  known = {field.name for field in dataclasses.fields(ViTConfig)}
+  unknown = sorted(set(values) - known)
+  if unknown:
+    raise ValueError(
+      f"A vision transformer has no setting {', '.join(unknown)}: the file is"
+      " of another version."
+    )
+  return ViTConfig(
+    **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+  )
 
 
 def _dinov2(width: str, *, registers: bool) -> ViTConfig:

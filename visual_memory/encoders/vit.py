@@ -24,7 +24,12 @@ from jaxtyping import Float
 
 from visual_memory.encoders import position
 from visual_memory.encoders.patches import patch_grid, patchify
-from visual_memory.encoders.settings import CONFIGS, ViTConfig, vit
+from visual_memory.encoders.settings import (
+  CONFIGS,
+  ViTConfig,
+  config_from,
+  vit,
+)
 from visual_memory.encoders.stem import ConvStem
 from visual_memory.encoders.transformer import (
   PRECISIONS,
@@ -41,6 +46,7 @@ __all__ = [
   "ViT",
   "ViTConfig",
   "ViTOutputs",
+  "config_from",
   "forward",
   "images_at_once",
   "init",

@@ -120,9 +120,11 @@ def blur(
   for axis in (0, 1):
     side = image.shape[axis]
     places = jnp.arange(side)[:, None] + jnp.arange(-reach, reach + 1)[None]
-    matrix = jnp.zeros((side, side)).at[
-      jnp.arange(side)[:, None], jnp.clip(places, 0, side - 1)
-    ].add(jnp.broadcast_to(kernel, places.shape))
+    matrix = (
+      jnp.zeros((side, side))
+      .at[jnp.arange(side)[:, None], jnp.clip(places, 0, side - 1)]
+      .add(jnp.broadcast_to(kernel, places.shape))
+    )
     image = jnp.moveaxis(
       jnp.tensordot(
         matrix,

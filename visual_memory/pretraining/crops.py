@@ -47,9 +47,7 @@ def random_boxes(
   area = share * side * side
   widths = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
   heights = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
-  fits = (
-    (widths > 0) & (widths <= side) & (heights > 0) & (heights <= side)
-  )
+  fits = (widths > 0) & (widths <= side) & (heights > 0) & (heights <= side)
   first = jnp.argmax(fits)
   height = jnp.where(fits.any(), heights[first], side)
   width = jnp.where(fits.any(), widths[first], side)

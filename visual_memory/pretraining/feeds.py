@@ -162,9 +162,7 @@ class SourceFeed:
     shuffled = random.permutation(len(self.source))
     if self.group == 1:
       return shuffled
-    by_class = shuffled[
-      np.argsort(self.source.labels[shuffled], kind="stable")
-    ]
+    by_class = shuffled[np.argsort(self.source.labels[shuffled], kind="stable")]
     labels = self.source.labels[by_class]
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
     within = np.arange(len(labels)) - np.repeat(

@@ -1,7 +1,7 @@
 """Scores a backbone by its nearest neighbors among labelled images.
 
   evaluate = knn_evaluation(recipe, source, ks=(10, 20))
-  evaluate(params)                  # {"knn_10": 0.41, "knn_20": 0.42, "score": 0.42}
+  evaluate(params)           # {"knn_10": 0.41, "knn_20": 0.42, "score": 0.42}
 
 Each image is classified by the others (leave-one-out), with the rank voter.
 Give it tuning rows: the best checkpoint is chosen by its score.

@@ -1,4 +1,4 @@
-"""What is minimized: DINO's cross-entropy between views, and a contrastive loss.
+"""What is minimized: DINO's cross-entropy, or a contrastive loss.
 
 References: Caron et al. 2021, equation 1 to 4 and algorithm 1 (DINO, with its
 multi-crop form and centering); Khosla et al., "Supervised contrastive

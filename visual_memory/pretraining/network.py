@@ -1,7 +1,7 @@
 """Backbone and head as one module, and as pure functions of its params.
 
-  params = init(recipe)
-  logits = project(recipe, params, images, key=None)   # [V * B, K]
+params = init(recipe)
+logits = project(recipe, params, images, key=None)   # [V * B, K]
 """
 
 import functools
@@ -122,9 +122,7 @@ def branch_scales(
   return kept / keep
 
 
-def moved_average(
-  average: Any, params: Any, momentum: Float[Array, ""]
-) -> Any:
+def moved_average(average: Any, params: Any, momentum: Float[Array, ""]) -> Any:
   """momentum * average + (1 - momentum) * params, leaf by leaf."""
   return jax.tree.map(
     lambda old, new: old * momentum + new * (1 - momentum), average, params

@@ -24,6 +24,8 @@ import optax
 from visual_memory.pretraining import schedules
 
 _CLIP_EPS = 1e-6
+_PLAIN = ("bias", "scale", "scale1", "scale2")
+"""Leaves without weight decay."""
 _POSITIONS = ("class_position", "patch_position")
 """Two leaves here, one tensor in the published model: clipped as one."""
 
@@ -113,7 +115,7 @@ def group_names(params: Any) -> Any:
       return "prototypes"
     # Class token and positions are decayed: in the published model they are
     # tensors of more than one axis.
-    return "plain" if last in ("bias", "scale", "scale1", "scale2") else "decayed"
+    return "plain" if last in _PLAIN else "decayed"
 
   return jax.tree_util.tree_map_with_path(name, params)
 
@@ -128,10 +130,11 @@ def clip_each(limit: float) -> optax.GradientTransformation:
     for path, leaf in leaves:
       tensor = _tensor(path)
       squares[tensor] = squares.get(tensor, 0.0) + jnp.sum(jnp.square(leaf))
-    clipped = [
-      leaf * jnp.minimum(1.0, limit / (jnp.sqrt(squares[_tensor(path)]) + _CLIP_EPS))
-      for path, leaf in leaves
-    ]
+    factors = {
+      tensor: jnp.minimum(1.0, limit / (jnp.sqrt(square) + _CLIP_EPS))
+      for tensor, square in squares.items()
+    }
+    clipped = [leaf * factors[_tensor(path)] for path, leaf in leaves]
     return jax.tree.unflatten(structure, clipped), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

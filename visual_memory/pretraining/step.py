@@ -197,9 +197,7 @@ def _updated(
     "learning_rate": optimizer_lib.learning_rate_schedule(recipe.optimizer)(
       step
     ),
-    "weight_decay": optimizer_lib.weight_decay_schedule(recipe.optimizer)(
-      step
-    ),
+    "weight_decay": optimizer_lib.weight_decay_schedule(recipe.optimizer)(step),
     "momentum": momentum,
   }
   return new, metrics

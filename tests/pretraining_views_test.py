@@ -1,0 +1,158 @@
+"""Crops, colors and views against Pillow, colorsys, SciPy and themselves."""
+
+import colorsys
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from visual_memory.pretraining import colors, crops, views
+
+SETTINGS = views.ViewSettings(
+  global_size=16, local_size=8, num_local=2, global_scale=(0.4, 1.0),
+  local_scale=(0.05, 0.4), flip=0.5, jitter=0.8, strengths=(0.4, 0.4, 0.2, 0.1),
+  gray=0.2, blur=(1.0, 0.1, 0.5), blur_radius=(0.1, 2.0), solarize=0.2,
+)  # fmt: skip
+# Pillow rounds to 8 bits once in each direction of a resize, and we do not.
+ONE_LEVEL = 1.01 / 255
+
+
+@pytest.fixture(scope="module")
+def image():
+  random = np.random.default_rng(0)
+  return random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def images():
+  random = np.random.default_rng(1)
+  return random.integers(0, 256, (8, 24, 24, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 24, 24), (3, 5, 20, 13), (9, 2, 5, 7)])
+def test_a_crop_is_pillows(image, box):
+  top, left, height, width = box
+  crop = Image.fromarray(image[top : top + height, left : left + width])
+  expected = np.asarray(crop.resize((16, 16), Image.Resampling.BICUBIC)) / 255
+  got = crops.resized_crop(image / np.float32(255), jnp.array(box), size=16)
+  np.testing.assert_allclose(np.clip(got, 0, 1), expected, atol=2 * ONE_LEVEL)
+
+
+def test_boxes_lie_inside_and_have_the_wanted_areas():
+  keys = jax.random.split(jax.random.key(0), 4000)
+  draw = jax.vmap(lambda k: crops.random_boxes(k, side=64, scale=(0.2, 0.9)))
+  top, left, height, width = np.asarray(draw(keys)).T
+  assert (top >= 0).all() and (top + height <= 64).all()
+  assert (left >= 0).all() and (left + width <= 64).all()
+  area, aspect = height * width / 64**2, width / height
+  assert 0.18 < area.min() < 0.22 and 0.8 < area.max() < 0.92
+  assert aspect.min() > 0.7 and aspect.max() < 1.43
+  # Every place is reached: corners too.
+  assert (top == 0).any() and (top + height == 64).any()
+
+
+def as_float(image):
+  return jnp.asarray(image, jnp.float32) / 255
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.4])
+def test_color_changes_are_pillows(image, factor):
+  # The mean gray of Pillow's contrast is rounded to a whole level, its gray
+  # values are too.
+  picture = Image.fromarray(image)
+  for ours, theirs in (
+    (colors.brightness, ImageEnhance.Brightness),
+    (colors.contrast, ImageEnhance.Contrast),
+    (colors.saturation, ImageEnhance.Color),
+  ):
+    expected = np.asarray(theirs(picture).enhance(factor)) / 255
+    got = ours(as_float(image), jnp.float32(factor))
+    np.testing.assert_allclose(got, expected, atol=ONE_LEVEL)
+
+
+def test_gray_and_solarization_are_pillows(image):
+  picture = Image.fromarray(image)
+  expected = np.asarray(ImageOps.grayscale(picture)) / 255
+  np.testing.assert_allclose(
+    colors.gray(as_float(image))[..., 0], expected, atol=ONE_LEVEL
+  )
+  expected = np.asarray(ImageOps.solarize(picture, threshold=128)) / 255
+  np.testing.assert_allclose(
+    colors.solarize(as_float(image)), expected, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("turn", [-0.1, 0.0, 0.3])
+def test_hue_is_that_of_colorsys(image, turn):
+  pixels = [*(image.reshape(-1, 3) / 255), (0.5, 0.5, 0.5), (0, 0, 0)]
+  expected = []
+  for pixel in pixels:
+    h, s, v = colorsys.rgb_to_hsv(*pixel)
+    expected.append(colorsys.hsv_to_rgb((h + turn) % 1, s, v))
+  got = colors.hue(
+    jnp.asarray(np.array(pixels, np.float32))[None], jnp.float32(turn)
+  )
+  np.testing.assert_allclose(got[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("deviation", [0.4, 2.0])
+def test_blur_is_scipys(image, deviation):
+  ndimage = pytest.importorskip("scipy.ndimage")
+  expected = ndimage.gaussian_filter(
+    image / 255.0, (deviation, deviation, 0), mode="nearest", radius=6
+  )
+  got = colors.blur(as_float(image), jnp.float32(deviation), most=2.0)
+  np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_jitter_uses_every_order_and_stays_in_range(image):
+  keys = jax.random.split(jax.random.key(0), 16)
+  got = jax.vmap(
+    lambda key: colors.jitter(
+      key, as_float(image), strengths=(0.4, 0.4, 0.2, 0.1)
+    )
+  )(keys)
+  assert got.min() >= 0 and got.max() <= 1
+  assert len({x.tobytes() for x in np.asarray(got)}) == 16
+  same = colors.jitter(keys[0], as_float(image), strengths=(0.0, 0.0, 0.0, 0.0))
+  np.testing.assert_allclose(same, as_float(image), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def make():
+  return jax.jit(views.make_views, static_argnames="settings")
+
+
+def test_views_have_their_shapes_and_differ(make, images):
+  made = make(jax.random.split(jax.random.key(0), 8), images, settings=SETTINGS)
+  assert made.globals.shape == (2, 8, 16, 16, 3)
+  assert made.locals.shape == (2, 8, 8, 8, 3)
+  assert made.globals.dtype == jnp.float32
+  assert not np.allclose(made.globals[0], made.globals[1])
+  assert not np.allclose(made.locals[0], made.locals[1])
+  assert np.isfinite(made.globals).all()
+
+
+def test_a_view_depends_on_its_own_key_alone(make, images):
+  keys = jax.random.split(jax.random.key(0), 8)
+  whole = make(keys, images, settings=SETTINGS)
+  swapped = make(keys[::-1], images[::-1], settings=SETTINGS)
+  np.testing.assert_array_equal(whole.globals, swapped.globals[:, ::-1])
+  np.testing.assert_array_equal(whole.locals, swapped.locals[:, ::-1])
+
+
+def test_without_changes_a_view_is_the_normalized_image(images):
+  plain = dataclasses.replace(
+    SETTINGS, global_size=24, num_local=0, global_scale=(1.0, 1.0), flip=0.0,
+    jitter=0.0, gray=0.0, blur=(0.0, 0.0, 0.0), solarize=0.0,
+  )  # fmt: skip
+  keys = jax.random.split(jax.random.key(0), 8)
+  made = views.make_views(keys, images, plain)
+  assert made.locals is None
+  mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+  expected = (images / 255 - np.array(mean)) / np.array(std)
+  # An aspect other than 1 would not fit: the whole image is taken.
+  np.testing.assert_allclose(made.globals[0], expected, atol=1e-4)
