@@ -1,0 +1,86 @@
+"""Linear probes beside the votes of the same rows."""
+
+from collections.abc import Mapping, Sequence
+
+from visual_memory.adaptation.linear_probe import Probe
+from visual_memory.adaptation.logistic_regression import Fitted
+from visual_memory.analysis.bootstrap import Interval
+from visual_memory.analysis.selection import Scored
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+
+def name(probe: Probe) -> str:
+  """A probe in words."""
+  return f"{probe.inputs}, learning rate {probe.learning_rate:g}"
+
+
+def compared(
+  scored: Mapping[str, Scored], gain: Mapping[str, Interval]
+) -> Section:
+  """The vote and the probes on the test queries."""
+  return Section(
+    title="Trained or remembered",
+    prose=(
+      "Everything is chosen on tuning rows of the memory and scored once on the"
+      " test queries, with 95 % bootstrap intervals; differences are of the"
+      " same queries. The vote has nothing trained, and takes edits at once.",
+    ),
+    tables=(
+      Table(
+        header=("", "test accuracy (%)", "over the vote (points)"),
+        rows=tuple(
+          (method, str(value.accuracy), str(gain[method]))
+          for method, value in scored.items()
+        ),
+        name="probes",
+      ),
+    ),
+  )
+
+
+def grid(probes: Sequence[Probe], on_tune: Sequence[float]) -> Section:
+  """All probes of the grid, on the tuning rows."""
+  lines = {}
+  for probe, value in zip(probes, on_tune, strict=True):
+    lines.setdefault(probe.inputs, {})[probe.learning_rate] = 100 * value
+  return Section(
+    title=f"The grid of {len(probes)} probes",
+    figures=(
+      Figure(
+        name="probe_grid",
+        svg=plots.curves(
+          lines,
+          name="probe grid",
+          x_label="learning rate, for a batch of 256",
+          y_label="accuracy on tuning rows (%)",
+          x_log=True,
+        ),
+        caption="SGD, all probes trained at once on the same batches.",
+      ),
+    ),
+  )
+
+
+def strengths(scores: Mapping[float, float], fitted: Fitted) -> Section:
+  """The search for the strength of L-BFGS."""
+  return Section(
+    title="L-BFGS",
+    prose=(
+      f"The last fit, of all rows, took {fitted.steps} steps; the largest"
+      f" entry of its gradient is then {fitted.gradient:.1e}.",
+    ),
+    figures=(
+      Figure(
+        name="probe_strength",
+        svg=plots.curves(
+          {"accuracy": {c: 100 * value for c, value in scores.items()}},
+          name="probe strength",
+          x_label="strength of the data against the penalty",
+          y_label="accuracy on tuning rows (%)",
+          x_log=True,
+        ),
+      ),
+    ),
+  )
