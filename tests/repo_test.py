@@ -44,7 +44,7 @@ HOMES = {
   "absl": ("experiments/",),
 }
 FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
-PEERS = ("experiments/encoder_peers.py",)
+PEERS = ("experiments/dual_memory_peer.py", "experiments/encoder_peers.py")
 """Files that time other libraries, and so import them."""
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE_PATHS = re.compile(r"""["'\s=](/(?:ho""" r"""me|root|work|Users)/)""")

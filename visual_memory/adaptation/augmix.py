@@ -16,7 +16,9 @@ floats here, in Pillow by truncation after adding a half.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from visual_memory.types import Array
 
 CHAINS = 3
 LONGEST = 3
@@ -43,9 +45,10 @@ def augmix(pixels: Float[Array, "S S 3"], key: Array) -> Float[Array, "S S 3"]:
   weight_key, blend_key, chain_key = jax.random.split(key, 3)
   weights = jax.random.dirichlet(weight_key, jnp.ones(CHAINS))
   blend = jax.random.beta(blend_key, 1.0, 1.0)
-  mixed = jnp.zeros_like(pixels)
-  for chain, own in enumerate(jax.random.split(chain_key, CHAINS)):
-    mixed += weights[chain] * _chain(pixels, own)
+  chains = jax.lax.map(
+    lambda key: _chain(pixels, key), jax.random.split(chain_key, CHAINS)
+  )
+  mixed = jnp.einsum("n,nyxc->yxc", weights, chains, precision="highest")
   return blend * pixels + (1 - blend) * mixed
 
 
@@ -53,14 +56,18 @@ def _chain(pixels, key):
   """One to three alterations, one after the other."""
   depth_key, key = jax.random.split(key)
   depth = jax.random.randint(depth_key, (), 1, LONGEST + 1)
-  for place, own in enumerate(jax.random.split(key, LONGEST)):
-    which_key, level_key, sign_key = jax.random.split(own, 3)
+
+  def step(pixels, given):
+    place, key = given
+    which_key, level_key, sign_key = jax.random.split(key, 3)
     which = jax.random.randint(which_key, (), 0, len(OPERATIONS))
     level = jax.random.uniform(level_key, (), minval=0.1, maxval=_SEVERITY)
     sign = jnp.where(jax.random.bernoulli(sign_key), 1.0, -1.0)
     changed = alter(pixels, which, level, sign)
-    pixels = jnp.where(place < depth, changed, pixels)
-  return pixels
+    return jnp.where(place < depth, changed, pixels), None
+
+  keys = jax.random.split(key, LONGEST)
+  return jax.lax.scan(step, pixels, (jnp.arange(LONGEST), keys))[0]
 
 
 def alter(

@@ -22,11 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from visual_memory.adaptation.projections import Projection
 from visual_memory.adaptation.reading import read
 from visual_memory.adaptation.streams import ClassRows
+from visual_memory.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,10 +63,10 @@ def loss(
   static: ClassRows,
   text: Float[Array, "C D"] | None,
   mask: Bool[Array, "B"],
-  seen: Bool[Array, "C R B"],
+  seen: Bool[Array, "#C #R #B"],
   sharpness: float,
   inverse_temperature: float,
-) -> Float32[Array, ""]:
+) -> Float[Array, ""]:
   """The mean over real queries of the cross-entropies' sum.
 
   Args:

@@ -16,10 +16,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from visual_memory.adaptation.augmix import augmix as mix
+from visual_memory.types import Array
 
 SCALE = (0.5, 1.0)
 """Area of a crop, relative to the image's."""

@@ -1,0 +1,245 @@
+"""Re-ranking: someone looks at a query and its neighbors, and names the class.
+
+  questions = [Question(id=..., image=..., neighbor_images=..., ...)]
+  answers = reranker(questions, repeats=1)            # one list per repeat
+  found = summarize(questions, answers, labels=...)
+
+The vote stands where nobody was asked, and where an answer cannot be used; both
+are counted. No answer can be right about a class that is not among the
+neighbors unless all classes are offered: hit rate at k bounds the accuracy.
+
+Reference: Geirhos et al., "Towards flexible perception with visual memory"
+(ICML 2025), section 2.2: 50 neighbors of DINOv2 L/14, images and labels in
+context, answered by Gemini 1.5 Flash. Prompt and protocol are not published.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int32
+
+from visual_memory.types import UNLABELED, Array
+
+STATUSES = (
+  "ok",
+  "repaired",
+  "outside",
+  "empty",
+  "too_long",
+  "failed",
+  "unasked",
+)
+"""What became of an answer: usable as it is; usable after repair; a label that
+was not offered; no text; longer than allowed; no answer after all attempts; not
+asked, since the budget was spent."""
+
+USABLE = ("ok", "repaired")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+  """A query with its neighbors.
+
+  Attributes:
+    id: the query's.
+    image: uint8 [H, W, 3].
+    neighbor_images: likewise, best first, k of them.
+    neighbor_labels: their classes, [k].
+    similarities: of the neighbors to the query, [k].
+    choices: the classes that may be named.
+    vote: the class that the neighbors' vote names.
+  """
+
+  id: str
+  image: np.ndarray
+  neighbor_images: tuple[np.ndarray, ...]
+  neighbor_labels: Int[np.ndarray, "k"]
+  similarities: Float[np.ndarray, "k"]
+  choices: tuple[int, ...]
+  vote: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+  """What came back for one question.
+
+  Attributes:
+    label: the class; UNLABELED if the answer cannot be used.
+    status: one of STATUSES.
+    text: the raw answer; for a failure, what went wrong.
+    attempts: requests that were sent.
+    input_tokens: as the server counted them; likewise output_tokens.
+    output_tokens: see input_tokens.
+  """
+
+  label: int
+  status: str
+  text: str = ""
+  attempts: int = 0
+  input_tokens: int = 0
+  output_tokens: int = 0
+
+
+Reranker = Callable[..., list[list[Answer]]]
+"""From questions and `repeats` to a list of answers for each repeat."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+  """Accuracy with and without re-ranking; fractions of all Q queries.
+
+  Attributes:
+    without: of the vote.
+    with_reranking: the first repeat's answers in the place of votes.
+    bound: the vote where nobody was asked, else whether the right class was
+      among the choices: what perfect answers would reach.
+    hit_rate: the right class is among the neighbors' labels, of all queries.
+    asked: queries that were asked about.
+    fixed: asked queries that re-ranking put right; likewise broken.
+    broken: see fixed.
+    statuses: how many answers of all repeats were of each status.
+    agreement: of queries answered usably in every repeat, the fraction that
+      all repeats answer alike; None for one repeat.
+    attempts: requests sent, over all repeats; likewise the tokens.
+    input_tokens: see attempts.
+    output_tokens: see attempts.
+    cost: of the tokens, in the currency of the prices.
+  """
+
+  without: float
+  with_reranking: float
+  bound: float
+  hit_rate: float
+  asked: int
+  fixed: int
+  broken: int
+  statuses: dict[str, int]
+  agreement: float | None
+  attempts: int
+  input_tokens: int
+  output_tokens: int
+  cost: float
+
+  def values(self) -> dict[str, Any]:
+    """Plain values for report.json."""
+    return dataclasses.asdict(self)
+
+
+def margins(class_shares: Float[Array, "Q C"]) -> Float[np.ndarray, "Q"]:
+  """How far the first class is ahead of the second, in shares of the vote."""
+  top = np.sort(np.asarray(class_shares), axis=1)[:, -2:]
+  return top[:, 1] - top[:, 0]
+
+
+def choose_margin(
+  margin: Float[np.ndarray, "Q"],
+  right: Bool[np.ndarray, "Q"],
+  *,
+  promise: float,
+) -> float:
+  """The margin below which a vote counts as split, from tuning queries.
+
+  It is the smallest at which the votes that are this far ahead or farther are
+  right at least as often as promised; infinity (ask about all) if none is.
+
+  Args:
+    margin: of tuning queries.
+    right: whether their votes are right.
+    promise: a fraction.
+  """
+  order = np.argsort(-margin, kind="stable")
+  accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+  ordered = margin[order]
+  last = np.append(ordered[1:] != ordered[:-1], True)  # Of equal margins.
+  good = np.flatnonzero((accuracy >= promise) & last)
+  return float(ordered[good[-1]]) if len(good) else float("inf")
+
+
+def reranked(
+  votes: Int[np.ndarray, "Q"],
+  asked: Int[np.ndarray, "A"],
+  answers: Sequence[Answer],
+) -> Int32[np.ndarray, "Q"]:
+  """The votes, with usable answers in their places.
+
+  Args:
+    votes: of all queries.
+    asked: the positions of the queries that were asked about.
+    answers: in that order.
+  """
+  out = np.array(votes, np.int32)
+  for place, answer in zip(asked, answers, strict=True):
+    if answer.status in USABLE:
+      out[place] = answer.label
+  return out
+
+
+def summarize(
+  questions: Sequence[Question],
+  answers: Sequence[Sequence[Answer]],
+  *,
+  asked: Int[np.ndarray, "A"],
+  votes: Int[np.ndarray, "Q"],
+  labels: Int[np.ndarray, "Q"],
+  neighbor_labels: Int[np.ndarray, "Q k"],
+  prices: tuple[float, float],
+) -> Summary:
+  """What re-ranking did to the accuracy, and what it took.
+
+  Args:
+    questions: the queries that were asked about.
+    answers: one list for each repeat; the first one counts.
+    asked: positions of these queries among all.
+    votes: of all queries.
+    labels: true classes; queries without one are left out of fractions.
+    neighbor_labels: of all queries.
+    prices: of a million input tokens and of a million output tokens.
+
+  Raises:
+    ValueError: no labelled query.
+  """
+  known = labels != UNLABELED
+  if not known.any():
+    raise ValueError("No query has a label: there is no accuracy to report.")
+  after = reranked(votes, asked, answers[0]) if answers else votes
+  possible = votes == labels
+  for place, question in zip(asked, questions, strict=True):
+    possible[place] = labels[place] in question.choices
+  every = [answer for repeat in answers for answer in repeat]
+  total = lambda name: sum(getattr(answer, name) for answer in every)
+  inputs, outputs = total("input_tokens"), total("output_tokens")
+  counts = collections.Counter(answer.status for answer in every)
+  return Summary(
+    without=float(np.mean((votes == labels)[known])),
+    with_reranking=float(np.mean((after == labels)[known])),
+    bound=float(np.mean(possible[known])),
+    hit_rate=float(
+      np.mean((neighbor_labels == labels[:, None]).any(axis=1)[known])
+    ),
+    asked=len(questions),
+    fixed=int(((votes != labels) & (after == labels) & known).sum()),
+    broken=int(((votes == labels) & (after != labels) & known).sum()),
+    statuses={name: counts[name] for name in STATUSES},
+    agreement=_agreement(answers),
+    attempts=total("attempts"),
+    input_tokens=inputs,
+    output_tokens=outputs,
+    cost=(inputs * prices[0] + outputs * prices[1]) / 1e6,
+  )
+
+
+def _agreement(answers: Sequence[Sequence[Answer]]) -> float | None:
+  """How often all repeats name the same class, where all name one."""
+  if len(answers) < 2:
+    return None
+  labels = [
+    {answer.label for answer in repeats}
+    for repeats in zip(*answers, strict=True)
+    if all(answer.status in USABLE for answer in repeats)
+  ]
+  return (
+    float(np.mean([len(named) == 1 for named in labels])) if labels else None
+  )
