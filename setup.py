@@ -12,11 +12,13 @@ BASE = [
   "numpy>=2.0",
   "orbax-checkpoint>=0.11.30",
   "pillow>=10.4",  # decoding and the reference bicubic resize
+  "scipy>=1.13",  # the Kolmogorov distribution (JAX brings it anyway)
   "tensorstore>=0.1.75",  # the durable memory store
 ]
 DATA = [
   "array-record>=0.8",
   "grain>=0.2.12",
+  "ijson>=3.3",  # streams published neighbor files of several GB
   "scikit-learn>=1.5",  # the bundled digits; probes and metrics
   "tensorflow-datasets>=4.9.8",  # read through data_source: no TensorFlow
 ]
@@ -27,6 +29,7 @@ PRETRAINED = [
   "safetensors>=0.4.5",
   "tokenizers>=0.21",  # byte-level BPE in Rust
 ]
+TRAIN = ["optax>=0.2.4", "tensorboardX>=2.6"]
 PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
 # The visual-memory command: its pages, and Parquet.
 CLI = ["jinja2>=3.1", "pyarrow>=16"]
@@ -52,7 +55,10 @@ setup(
   description="Perception with an editable memory, in JAX",
   python_requires=">=3.11",
   packages=find_packages(include=["visual_memory", "visual_memory.*"]),
-  package_data={"visual_memory.reports": ["templates/*"]},
+  package_data={
+    "visual_memory.encoders": ["shipped/*"],
+    "visual_memory.reports": ["templates/*"],
+  },
   entry_points={
     "console_scripts": ["visual-memory = visual_memory.cli.main:main"]
   },
@@ -65,7 +71,7 @@ setup(
     "scann": ["scann>=1.4"],
     # Receipts signed with a key of the user's.
     "signing": ["cryptography>=43"],
-    "train": ["optax>=0.2.4", "tensorboardX>=2.6"],
+    "train": TRAIN,
     "gl": ["moderngl>=5.12"],
     "vlm": ["google-genai>=1.0", "openai>=1.60"],
     "coco": COCO,
