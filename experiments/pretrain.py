@@ -5,6 +5,7 @@ at the end report.json. `experiments.export` makes an encoder file of it.
 """
 
 import functools
+import json
 
 from experiments import stages
 from visual_memory import distributed
@@ -122,6 +123,12 @@ def make_evaluation(config, recipe, mesh):
   return knn.knn_evaluation(
     recipe, selection.subset(source, rows), ks=tuple(section.ks), mesh=mesh
   )
+
+
+def read_log(path) -> list:
+  """Every whole line of a run's metrics.jsonl; the run may be going on."""
+  with open(f"{path}/metrics.jsonl", encoding="utf-8") as file:
+    return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def _print(**values) -> None:

@@ -1,0 +1,307 @@
+"""Training: learning, resuming, devices, feeds, signals, bad checkpoints."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pretraining_process
+import pytest
+
+from visual_memory import checkpoints, distributed
+from visual_memory.data.array_source import digits
+from visual_memory.data.decoding import UnreadableImage
+from visual_memory.pretraining import feeds, knn, meter, step
+from visual_memory.pretraining import train as train_lib
+
+ROOT = pathlib.Path(__file__).parent.parent
+COMMAND = (sys.executable, str(ROOT / "tests" / "pretraining_process.py"))
+NUM_STEPS = pretraining_process.NUM_STEPS
+EVERY = {"log_every": 1, "save_every": 2, "evaluate_every": 4}
+
+
+def run(recipe, feed, directory, *, mesh=None, log=None, evaluate=None):
+  lines = []
+  state = train_lib.train(
+    recipe, feed, directory=directory, log=log or (lambda **v: lines.append(v)),
+    mesh=mesh or distributed.make_mesh(1), evaluate=evaluate, **EVERY,
+  )  # fmt: skip
+  return jax.device_get(state), lines
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """An undisturbed run: recipe, feed, final state, lines, directory."""
+  recipe, feed = pretraining_process.make()
+  directory = tmp_path_factory.mktemp("whole")
+  state, lines = run(recipe, feed, directory)
+  return recipe, feed, state, lines, directory
+
+
+def assert_equal(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(a):
+    other = dict(jax.tree_util.tree_leaves_with_path(b))[path]
+    np.testing.assert_array_equal(leaf, other, jax.tree_util.keystr(path))
+
+
+def test_lines_say_loss_entropy_and_speed(whole):
+  recipe, _, state, lines, _ = whole
+  assert int(state["step"]) == NUM_STEPS == len(lines)
+  most = np.log(recipe.head.prototypes)
+  for line in lines:
+    assert {"loss", "images_per_s", "tflops_per_s", "momentum"} <= set(line)
+    assert 0 < line["teacher_entropy"] <= line["batch_entropy"] <= most + 1e-4
+  assert lines[0]["learning_rate"] == 0 and lines[1]["learning_rate"] == 1e-3
+
+
+def test_the_teacher_follows_the_student(whole):
+  recipe, _, state, _, _ = whole
+  first = jax.device_get(step.init_state(recipe, distributed.make_mesh(1)))
+  for name in ("student", "teacher"):
+    moved = jax.tree.map(
+      lambda a, b: np.abs(a - b).max(), first[name], state[name]
+    )
+    assert max(jax.tree.leaves(moved)) > 0
+  distance = jax.tree.map(
+    lambda s, t, f: np.abs(s - f).sum() - np.abs(t - f).sum(),
+    state["student"], state["teacher"], first["student"],
+  )  # fmt: skip
+  assert sum(jax.tree.leaves(distance)) > 0
+
+
+def test_a_killed_run_ends_with_the_same_bits(whole, tmp_path):
+  """SIGKILL after some checkpoint, then the same call again, here."""
+  recipe, feed, expected, _, _ = whole
+  env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  process = subprocess.Popen(
+    [*COMMAND, str(tmp_path), str(NUM_STEPS)], cwd=ROOT, env=env,
+    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+  )  # fmt: skip
+  last = tmp_path / "checkpoints" / "last"
+  deadline = time.monotonic() + 200
+  while checkpoints.latest(last) is None:
+    assert process.poll() is None and time.monotonic() < deadline
+    time.sleep(0.005)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  state, lines = run(recipe, feed, tmp_path)
+  assert_equal(state, expected)
+  assert len(lines) < NUM_STEPS
+
+
+def test_sigterm_saves_and_the_rest_is_the_same(whole, tmp_path):
+  recipe, feed, expected, _, _ = whole
+
+  def log(**values):
+    if values["step"] == 3:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.raises(train_lib.Preempted, match="step 3"):
+    run(recipe, feed, tmp_path, log=log)
+  assert checkpoints.latest(tmp_path / "checkpoints" / "last").name == "3"
+  state, lines = run(recipe, feed, tmp_path)
+  assert lines[0]["step"] == 4
+  assert_equal(state, expected)
+
+
+def test_a_finished_run_is_not_run_again(whole):
+  recipe, feed, expected, _, directory = whole
+  state, lines = run(recipe, feed, directory)
+  assert lines == []
+  assert_equal(state, expected)
+
+
+def test_eight_devices_and_micro_batches_agree_with_one(whole):
+  """After two steps; rounding may differ, the data and views may not."""
+  recipe, feed, _, _, _ = whole
+  # Stochastic depth is drawn by micro-batch.
+  recipe = dataclasses.replace(recipe, drop_path=0.0)
+  split = dataclasses.replace(recipe, micro_batches=2, remat=True)
+  found = {}
+  for name, used, devices in (
+    ("one", recipe, 1), ("eight", recipe, 8), ("split", split, 8),
+  ):  # fmt: skip
+    mesh = distributed.make_mesh(devices)
+    state = step.init_state(used, mesh)
+    advance = step.make_step(used, mesh)
+    batches = feed.batches(0, mesh)
+    for _ in range(2):
+      batch = next(batches)
+      state, metrics = advance(state, batch.images, batch.labels)
+    found[name] = jax.device_get((state, metrics))
+  for name in ("eight", "split"):
+    # Adam divides by the root of small squares, which magnifies rounding.
+    for a, b in zip(
+      jax.tree.leaves(found["one"][0]["student"]),
+      jax.tree.leaves(found[name][0]["student"]),
+      strict=True,
+    ):
+      np.testing.assert_allclose(a, b, atol=2e-4)
+    np.testing.assert_allclose(
+      found["one"][1]["loss"], found[name][1]["loss"], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+      found["one"][0]["center"], found[name][0]["center"], atol=1e-6
+    )
+
+
+def test_another_recipe_or_feed_is_refused_with_its_differences(whole):
+  recipe, feed, _, _, directory = whole
+  other = dataclasses.replace(recipe, temperature=0.2)
+  with pytest.raises(ValueError, match=r"recipe.temperature: 0.1 -> 0.2"):
+    run(other, feed, directory)
+  fewer = dataclasses.replace(feed, identity={**feed.identity, "size": 8})
+  with pytest.raises(ValueError, match=r"feed.size: 16 -> 8"):
+    run(recipe, fewer, directory)
+
+
+def test_a_checkpoint_of_another_architecture_is_one_clear_error(whole):
+  recipe, _, _, _, directory = whole
+  wider = dataclasses.replace(
+    recipe, backbone=dataclasses.replace(recipe.backbone, dim=48)
+  )
+  with pytest.raises(ValueError, match=r"holds another tree.*expected"):
+    train_lib.restore_state(
+      wider, directory, kind="last", mesh=distributed.make_mesh(1)
+    )
+
+
+def test_evaluation_keeps_the_best(whole, tmp_path):
+  recipe, feed, _, _, _ = whole
+  scores = iter([0.5, 0.25])
+  seen = []
+
+  def evaluate(params):
+    seen.append(jax.tree.leaves(params)[0].shape)
+    return {"score": next(scores)}
+
+  _, lines = run(recipe, feed, tmp_path, evaluate=evaluate)
+  assert [line["score"] for line in lines if "score" in line] == [0.5, 0.25]
+  assert checkpoints.latest(tmp_path / "checkpoints" / "best").name == "4"
+  best = train_lib.restore_state(
+    recipe, tmp_path, kind="best", mesh=distributed.make_mesh(1)
+  )
+  assert int(best["step"]) == 4
+  assert json.loads((tmp_path / "best.json").read_text())["score"] == 0.5
+
+
+def test_knn_evaluation_scores_tuning_rows(whole):
+  recipe, _, state, _, _ = whole
+  mesh = distributed.make_mesh(1)
+  evaluate = knn.knn_evaluation(
+    recipe, digits(split="test"), ks=(1, 10), mesh=mesh
+  )
+  scores = evaluate(state["teacher"]["backbone"])
+  # An untrained network tells many digits apart; chance is 10 %.
+  assert 0.3 < scores["knn_1"] <= scores["score"] == max(scores.values()) <= 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(whole):
+  recipe, _, _, _, _ = whole
+  counter = meter.Meter(recipe, distributed.make_mesh(1))
+  counter.add({"loss": jnp.float32(jnp.nan)})
+  with pytest.raises(FloatingPointError, match="learning rate"):
+    counter.line()
+
+
+def test_the_order_is_a_function_of_seed_and_step(whole):
+  _, feed, _, _, _ = whole
+  mesh = distributed.make_mesh(8)
+  batches = feed.batches(0, mesh)
+  first = [np.asarray(next(batches).images) for _ in range(6)]
+  again = feed.batches(5, distributed.make_mesh(1))
+  np.testing.assert_array_equal(next(again).images, first[5])
+  # Four batches of 16 are an epoch of 64: every image once.
+  epoch = np.concatenate(first[:4])
+  assert len({image.tobytes() for image in epoch}) == 64
+  assert first[4].tobytes() != first[0].tobytes()
+
+
+def test_groups_of_a_class_stay_together(whole):
+  _, feed, _, _, _ = whole
+  grouped = dataclasses.replace(feed, group=2)
+  order = grouped.order(3)
+  assert sorted(order) == list(range(64))
+  labels = feed.source.labels[order].reshape(-1, 2)
+  assert (labels[:, 0] == labels[:, 1]).all()
+  assert not np.array_equal(order, grouped.order(4))
+
+
+def test_unreadable_images_are_replaced_and_reported(whole):
+  _, feed, _, _, _ = whole
+
+  class Broken:
+    labels, ids = feed.source.labels, feed.source.ids
+
+    def __len__(self):
+      return 64
+
+    def __getitem__(self, row):
+      if row == 5:
+        raise UnreadableImage("5", "torn")
+      return feed.source[row]
+
+  batches = dataclasses.replace(feed, source=Broken()).batches(
+    0, distributed.make_mesh(1)
+  )
+  found = [next(batches) for _ in range(4)]
+  skipped = [image for batch in found for image in batch.skipped]
+  assert [image.id for image in skipped] == ["5"]
+  assert all((np.asarray(b.images).max((1, 2, 3)) > 0).all() for b in found)
+
+
+def test_procedural_feed_draws_by_step_on_any_mesh():
+  def draw(key, ids):
+    noise = jax.vmap(
+      lambda i: jax.random.bits(jax.random.fold_in(key, i), (4, 4, 3))
+    )(ids)
+    return noise.astype(jnp.uint8)
+
+  feed = feeds.procedural_feed(
+    draw, identity={}, batch_size=16, num_programs=1000, group=2, seed=0
+  )
+  one = next(feed.batches(3, distributed.make_mesh(1)))
+  eight = next(feed.batches(3, distributed.make_mesh(8)))
+  np.testing.assert_array_equal(one.images, eight.images)
+  np.testing.assert_array_equal(one.labels[:8], one.labels[8:])
+  assert not np.array_equal(one.images[:8], one.images[8:])
+  with pytest.raises(ValueError, match="groups of 3"):
+    feeds.procedural_feed(
+      draw, identity={}, batch_size=16, num_programs=9, group=3, seed=0
+    )
+
+
+@pytest.mark.slow
+def test_two_hundred_steps_learn_without_collapse_and_survive_a_kill(tmp_path):
+  recipe, feed = pretraining_process.make(200)
+  expected, lines = run(recipe, feed, tmp_path / "whole")
+  losses = [line["loss"] for line in lines]
+  assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.05
+  # No collapse: the teacher prefers something, and not always the same.
+  most = np.log(recipe.head.prototypes)
+  assert lines[-1]["teacher_entropy"] < 0.95 * most
+  assert lines[-1]["batch_entropy"] > lines[-1]["teacher_entropy"] + 0.05
+  env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  process = subprocess.Popen(
+    [*COMMAND, str(tmp_path / "cut"), "200"],
+    cwd=ROOT,
+    env=env,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  last = tmp_path / "cut" / "checkpoints" / "last"
+  while not (found := checkpoints.latest(last)) or int(found.name) < 50:
+    assert process.poll() is None
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  state, _ = run(recipe, feed, tmp_path / "cut")
+  assert_equal(state, expected)
