@@ -65,7 +65,8 @@ def reranker(server, api, path, *, offline=False, monkeypatch=None, **limits):
 def summary(questions, answers):
   count = len(questions)
   return rerank.summarize(
-    questions, answers, asked=np.arange(count), prices=LIMITS.prices,
+    [q.choices for q in questions], answers, asked=np.arange(count),
+    prices=LIMITS.prices,
     votes=np.ones(count, np.int32), labels=np.full(count, 2, np.int32),
     neighbor_labels=np.tile([1, 0, 2], (count, 1)),
   )  # fmt: skip
@@ -305,8 +306,8 @@ def test_local_reranker_finds_what_the_vote_missed():
   assert [a.label for a in answers] == [2] * 12
   assert {a.status for a in answers} == {"ok"}
   labels = np.full(12, 2)
-  chosen, accuracy = local.tune(
+  tuned, accuracy = local.tuned(
     questions, labels,
     [dataclasses.replace(local.settings, share=share) for share in (0.0, 0.5)],
   )  # fmt: skip
-  assert chosen.share == 0.5 and accuracy == 1.0
+  assert tuned.settings.share == 0.5 and accuracy == 1.0

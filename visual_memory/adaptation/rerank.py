@@ -178,7 +178,7 @@ def reranked(
 
 
 def summarize(
-  questions: Sequence[Question],
+  choices: Sequence[Sequence[int]],
   answers: Sequence[Sequence[Answer]],
   *,
   asked: Int[np.ndarray, "A"],
@@ -190,7 +190,7 @@ def summarize(
   """What re-ranking did to the accuracy, and what it took.
 
   Args:
-    questions: the queries that were asked about.
+    choices: what was offered for each query that was asked about.
     answers: one list for each repeat; the first one counts.
     asked: positions of these queries among all.
     votes: of all queries.
@@ -206,8 +206,8 @@ def summarize(
     raise ValueError("No query has a label: there is no accuracy to report.")
   after = reranked(votes, asked, answers[0]) if answers else votes
   possible = votes == labels
-  for place, question in zip(asked, questions, strict=True):
-    possible[place] = labels[place] in question.choices
+  for place, offered in zip(asked, choices, strict=True):
+    possible[place] = labels[place] in offered
   every = [answer for repeat in answers for answer in repeat]
   total = lambda name: sum(getattr(answer, name) for answer in every)
   inputs, outputs = total("input_tokens"), total("output_tokens")
@@ -219,7 +219,7 @@ def summarize(
     hit_rate=float(
       np.mean((neighbor_labels == labels[:, None]).any(axis=1)[known])
     ),
-    asked=len(questions),
+    asked=len(choices),
     fixed=int(((votes != labels) & (after == labels) & known).sum()),
     broken=int(((votes == labels) & (after != labels) & known).sum()),
     statuses={name: counts[name] for name in STATUSES},
@@ -229,6 +229,13 @@ def summarize(
     output_tokens=outputs,
     cost=(inputs * prices[0] + outputs * prices[1]) / 1e6,
   )
+
+
+def mean_right(
+  predictions: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"]
+) -> float:
+  """The fraction of predictions that are right; NaN for none."""
+  return float(np.mean(predictions == labels)) if len(labels) else float("nan")
 
 
 def _agreement(answers: Sequence[Sequence[Answer]]) -> float | None:

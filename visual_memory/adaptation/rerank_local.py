@@ -1,7 +1,7 @@
 """A re-ranker that needs no network: patches of the query look for their like.
 
   local = LocalReranker(encoder=encoder, num_classes=10, patch=4, settings=...)
-  settings, accuracy = local.tune(tune_questions, tune_labels, candidates)
+  local, accuracy = local.tuned(tune_questions, tune_labels, candidates)
   answers = local(questions, repeats=1)
 
 Every patch token of the query attends to the patch tokens of a neighbor; how
@@ -74,23 +74,28 @@ class LocalReranker:
     answers = [Answer(label=int(label), status="ok") for label in predictions]
     return [answers] * repeats
 
-  def tune(
+  def tuned(
     self,
     questions: Sequence[Question],
     labels: Int[np.ndarray, "n"],
     candidates: Sequence[LocalSettings],
-  ) -> tuple[LocalSettings, float]:
-    """The candidate of most right answers (the first of equals), and how many.
+  ) -> tuple["LocalReranker", float]:
+    """The re-ranker with the settings of most right answers, and their share.
+
+    Of equals the first is taken, as where there is no question at all.
 
     Args:
       questions: about tuning queries.
       labels: their classes.
       candidates: to choose from.
     """
+    if not len(questions):
+      return dataclasses.replace(self, settings=candidates[0]), float("nan")
     predictions = self._predict(questions, candidates)
     accuracy = [float(np.mean(found == labels)) for found in predictions]
     best = int(np.argmax(accuracy))
-    return candidates[best], accuracy[best]
+    tuned = dataclasses.replace(self, settings=candidates[best])
+    return tuned, accuracy[best]
 
   def _predict(self, questions, candidates) -> list[np.ndarray]:
     """The class that each candidate names for each question."""

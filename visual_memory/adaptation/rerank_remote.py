@@ -110,13 +110,14 @@ class RemoteReranker:
         and says what the recordings differ in.
     """
     budget = Budget(self.limits)
-    work = [(q, r) for r in range(repeats) for q in questions]
-    ask = lambda pair: self._answer(*pair, budget)
+    count = len(questions)
+    work = [(place, r) for r in range(repeats) for place in range(count)]
+    # A question may read its images on access: only those in hand are held.
+    ask = lambda pair: self._answer(questions[pair[0]], pair[1], budget)
     with concurrent.futures.ThreadPoolExecutor(
       self.limits.concurrency, thread_name_prefix="rerank"
     ) as pool:
       answers = list(pool.map(ask, work))
-    count = len(questions)
     return [answers[r * count : (r + 1) * count] for r in range(repeats)]
 
   def _answer(self, question, repeat, budget) -> Answer:

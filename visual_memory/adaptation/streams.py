@@ -153,7 +153,9 @@ def _run_scan(
     )  # fmt: skip
     mask = slots[None, :] < seen[:, None]
     if order == "exclude_self":
-      mask &= ~((jnp.arange(len(seen)) == label)[:, None] & (slots == slot)[None])
+      mask &= ~(
+        (jnp.arange(len(seen)) == label)[:, None] & (slots == slot)[None]
+      )
     rows = jnp.concatenate([seen_kept, fixed.rows], axis=1)
     mask = jnp.concatenate([mask, fixed.mask], axis=1)
     cosines = _read_one(query, rows, mask, projection, sharpness)
