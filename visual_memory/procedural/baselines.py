@@ -10,11 +10,13 @@ the attractor of a few random contractions.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from visual_memory.procedural import noise, render, shapes
+from visual_memory.types import Array
 
-NUM_LEAVES = 120
+NUM_LEAVES = 160
+LEAST_RADIUS = 0.1
 NUM_MAPS = 4
 NUM_CHAINS, NUM_JUMPS = 256, 160
 
@@ -23,7 +25,7 @@ def dead_leaves(keys: jax.Array, *, size: int) -> Float[Array, "B S S 3"]:
   """Discs, boxes and triangles over each other, one picture for each key.
 
   Reference: Lee, Mumford and Huang, "Occlusion models for natural images"
-  (2001): radii have density r^-3, here in [0.04, 1] of half the height.
+  (2001): radii have density r^-3, here in [0.1, 1] of half the height.
   """
   numbers = jax.vmap(lambda k: jax.random.uniform(k, (NUM_LEAVES + 1, 8)))(keys)
   return render.over_programs(lambda u: _leaves(u, size), numbers)
@@ -42,8 +44,8 @@ def _leaves(numbers: Float[Array, "n 8"], size: int) -> Array:
   x, y = _grid(size)
 
   def put(picture, u):
-    # The inverse of the distribution of radii between 0.04 and 1.
-    radius = jax.lax.rsqrt(1.0 + u[0] * (0.04**-2 - 1.0))
+    # The inverse of the distribution of radii between the least and 1.
+    radius = jax.lax.rsqrt(1.0 + u[0] * (LEAST_RADIUS**-2 - 1.0))
     dx, dy = x - (2.4 * u[1] - 1.2), y - (2.4 * u[2] - 1.2)
     cos, sin = noise.cosine(u[3]), noise.sine(u[3])
     tx, ty = cos * dx - sin * dy, sin * dx + cos * dy

@@ -8,10 +8,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from visual_memory.procedural import programs, render
 from visual_memory.procedural.programs import Program
+from visual_memory.types import Array
 
 PROBE_SIZE = 32
 NUM_ATTEMPTS = 6

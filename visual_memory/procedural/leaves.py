@@ -13,7 +13,10 @@ left out.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from visual_memory.procedural import render
+from visual_memory.types import Array
 
 Image = Float[Array, "S S 3"]
 Mask = Float[Array, "S S"]
@@ -41,12 +44,7 @@ def kmeans_leaves(
     mask = smooth_mask(images[0])[:, :, None]
     return images[2] + mask * (images[1] - images[2])
 
-  # One picture at a time stays in a CPU's cache.
-  batch = 1 if jax.default_backend() == "cpu" else 64
-  one = leaf if batch == 1 else None
-  if one is not None:
-    return jax.lax.map(one, (shapes, first, second))
-  return jax.lax.map(leaf, (shapes, first, second), batch_size=batch)
+  return render.over_programs(leaf, (shapes, first, second))
 
 
 def smooth_mask(shape: Image) -> Mask:

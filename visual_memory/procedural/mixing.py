@@ -6,7 +6,9 @@ mixed = weighted_mean(groups, dirichlet_weights(keys, num=6))
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from visual_memory.types import Array
 
 NUM_SHADERS_MIXED = 6
 """Pictures in one of Shaders Mixup's."""
@@ -29,16 +31,16 @@ def dirichlet_weights(keys: jax.Array, *, num: int) -> Float[Array, "B n"]:
 
 
 def weighted_mean(
-  groups: Float[Array, "B n S S 3"], weights: Float[Array, "B n"]
+  groups: Float[Array, "n B S S 3"], weights: Float[Array, "B n"]
 ) -> Float[Array, "B S S 3"]:
-  """One picture from each group: one weight for each whole picture.
+  """The mean over each group: one weight for each whole picture.
 
   Reference: Baradad et al., "Procedural Image Programs for Representation
   Learning" (NeurIPS 2022), Shaders 6-Mixup; weights from Dirichlet(1 x 6).
   """
-  num = groups.shape[1]
   # Sums in a fixed order: the same bits whatever the batch.
-  mixed = groups[:, 0] * weights[:, 0, None, None, None]
-  for i in range(1, num):
-    mixed = mixed + groups[:, i] * weights[:, i, None, None, None]
+  shares = weights.T[:, :, None, None, None]
+  mixed = groups[0] * shares[0]
+  for image, share in zip(groups[1:], shares[1:], strict=True):
+    mixed = mixed + image * share
   return mixed

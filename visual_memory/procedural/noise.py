@@ -7,7 +7,9 @@ and angles are in turns (1 is a full circle), not in radians.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Float, UInt32
+
+from visual_memory.types import Array
 
 Field = Float[Array, "..."]
 Bits = UInt32[Array, "..."]

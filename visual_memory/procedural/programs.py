@@ -15,11 +15,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Float, Int
 
 from visual_memory.procedural import operators, steps
 from visual_memory.procedural.domain import DOMAIN
 from visual_memory.procedural.fields import FIELDS
+from visual_memory.types import Array
 
 GRAMMAR_VERSION = 1
 """Changes whenever a program id would give another picture."""
@@ -33,6 +34,8 @@ NUM_FIELDS = 2
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
   """One shader program; a batch of programs has leading axes.
+
+  Codes are int32, seeds uint32, all else float32.
 
   Attributes:
     active: whether a layer is drawn, [layers].
@@ -54,23 +57,23 @@ class Program:
     finish: vignette, contrast, saturation, [3].
   """
 
-  active: Int[Array, "*B L"]
-  moves: Int[Array, "*B L M"]
-  move_constants: Float[Array, "*B L M 4"]
-  move_drift: Float[Array, "*B L M 4"]
-  fields: Int[Array, "*B L F"]
-  field_constants: Float[Array, "*B L F 4"]
-  field_drift: Float[Array, "*B L F 4"]
-  combine: Int[Array, "*B L F"]
-  combine_constant: Float[Array, "*B L F"]
-  remap: Int[Array, "*B L"]
-  remap_constant: Float[Array, "*B L"]
-  blend: Int[Array, "*B L"]
+  active: Array
+  moves: Array
+  move_constants: Array
+  move_drift: Array
+  fields: Array
+  field_constants: Array
+  field_drift: Array
+  combine: Array
+  combine_constant: Array
+  remap: Array
+  remap_constant: Array
+  blend: Array
   paint: steps.Paint
-  seeds: UInt32[Array, "*B L O"]
-  center: Float[Array, "*B L"]
-  scale: Float[Array, "*B L"]
-  finish: Float[Array, "*B 3"]
+  seeds: Array
+  center: Array
+  scale: Array
+  finish: Array
 
 
 @jax.tree_util.register_dataclass
@@ -86,19 +89,19 @@ class View:
     time: seconds.
   """
 
-  zoom: Float[Array, "*B"]
-  turns: Float[Array, "*B"]
-  x: Float[Array, "*B"]
-  y: Float[Array, "*B"]
-  time: Float[Array, "*B"]
+  zoom: Array
+  turns: Array
+  x: Array
+  y: Array
+  time: Array
 
 
 HOME = View(
-  zoom=np.float32(0.7),
-  turns=np.float32(0.0),
-  x=np.float32(0.0),
-  y=np.float32(0.0),
-  time=np.float32(5.0),
+  zoom=np.full((), 0.7, np.float32),
+  turns=np.zeros((), np.float32),
+  x=np.zeros((), np.float32),
+  y=np.zeros((), np.float32),
+  time=np.full((), 5.0, np.float32),
 )
 """The view in which programs are probed: the middle of the others."""
 

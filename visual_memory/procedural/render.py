@@ -12,12 +12,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from visual_memory.procedural import domain, steps
 from visual_memory.procedural.domain import DOMAIN, State
 from visual_memory.procedural.fields import FIELDS
 from visual_memory.procedural.programs import Program, View
+from visual_memory.types import Array
 
 
 def chunk_size() -> int:

@@ -11,7 +11,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from visual_memory import distributed
 from visual_memory.procedural import (
@@ -22,6 +22,7 @@ from visual_memory.procedural import (
   programs,
   render,
 )
+from visual_memory.types import Array
 
 
 def sample_images(
@@ -109,53 +110,52 @@ def programs_of(ids: Int[Array, "B"], *, seed) -> tuple:
   return degenerate.settle(keys_of(root, ids, "program"))
 
 
-def shaders(key, ids, seed, size: int) -> Float[Array, "B S S 3"]:
-  """A view of each program, in [0, 1]."""
-  found, _ = programs_of(ids, seed=seed)
-  views = jax.vmap(programs.draw_view)(keys_of(key, ids, "view"))
-  return render.render(found, views, size=size)
+def draw_shaders(
+  key: jax.Array, ids: Int[Array, "B"], seed, size: int, *, num: int
+) -> Float[Array, "n B S S 3"]:
+  """Views of each program, and of num - 1 others that key and id choose."""
+  partners = jax.vmap(
+    lambda k: jax.random.bits(k, (num - 1,), jnp.uint32) >> 1
+  )(keys_of(key, ids, "partners"))
+  everyone = jnp.concatenate([ids[None], partners.T.astype(jnp.int32)])
+  found, _ = programs_of(everyone.reshape(-1), seed=seed)
+  view_keys = keys_of(key, ids, "view")
+  views = jax.vmap(
+    lambda i: jax.vmap(lambda k: programs.draw_view(jax.random.fold_in(k, i)))(
+      view_keys
+    )
+  )(jnp.arange(num))
+  views = jax.tree.map(lambda leaf: leaf.reshape(-1), views)
+  images = render.render(found, views, size=size)
+  return images.reshape(num, len(ids), size, size, 3)
 
 
-def _partners(draw, key, ids, seed, size: int, *, name: str):
-  """Pictures of programs that each key and id choose, as `draw` draws them."""
-  keys = keys_of(key, ids, name)
-  others = jax.vmap(lambda k: jax.random.bits(k, (), jnp.uint32))(keys)
-  others = (others >> 1).astype(jnp.int32)
-  return draw(
-    jax.random.fold_in(key, zlib.crc32(name.encode())), others, seed, size
-  )
+def _shaders(key, ids, seed, size):
+  return draw_shaders(key, ids, seed, size, num=1)[0]
 
 
 def _mixup(key, ids, seed, size):
-  first = shaders(key, ids, seed, size)
-  return mixing.mixup(
-    first, _partners(shaders, key, ids, seed, size, name="mixup")
-  )
+  return mixing.mixup(*draw_shaders(key, ids, seed, size, num=2))
 
 
 def _shaders_mixup(key, ids, seed, size):
-  groups = [shaders(key, ids, seed, size)]
-  for i in range(1, mixing.NUM_SHADERS_MIXED):
-    groups.append(_partners(shaders, key, ids, seed, size, name=f"mixed_{i}"))
-  weights = mixing.dirichlet_weights(
-    keys_of(key, ids, "weights"), num=mixing.NUM_SHADERS_MIXED
-  )
-  return mixing.weighted_mean(jnp.stack(groups, 1), weights)
+  num = mixing.NUM_SHADERS_MIXED
+  weights = mixing.dirichlet_weights(keys_of(key, ids, "weights"), num=num)
+  images = draw_shaders(key, ids, seed, size, num=num)
+  return mixing.weighted_mean(images, weights)
 
 
 def _kml(key, ids, seed, size):
-  textures = [
-    _partners(shaders, key, ids, seed, size, name=name)
-    for name in ("first_texture", "second_texture")
-  ]
-  return leaves.kmeans_leaves(shaders(key, ids, seed, size), *textures)
+  return leaves.kmeans_leaves(*draw_shaders(key, ids, seed, size, num=3))
 
 
 def _kml_mixup(key, ids, seed, size):
-  first = _kml(key, ids, seed, size)
-  return mixing.mixup(
-    first, _partners(_kml, key, ids, seed, size, name="mixup")
-  )
+  images = draw_shaders(key, ids, seed, size, num=6)
+  both = images.reshape(2, 3, *images.shape[1:])
+  # [3, 2 B, ...]: the leaves of both pictures of each pair at once.
+  groups = both.swapaxes(0, 1).reshape(3, -1, *images.shape[2:])
+  pictures = leaves.kmeans_leaves(*groups)
+  return mixing.mixup(*pictures.reshape(2, *images.shape[1:]))
 
 
 def _baseline(function):
@@ -169,7 +169,7 @@ def _baseline(function):
 
 
 FAMILIES = {
-  "shaders": shaders,
+  "shaders": _shaders,
   "mixup": _mixup,
   "shaders_mixup": _shaders_mixup,
   "kml": _kml,
@@ -178,3 +178,4 @@ FAMILIES = {
   "fractal_noise": _baseline(baselines.fractal_noise),
   "iterated_functions": _baseline(baselines.iterated_functions),
 }
+"""Pictures in [0, 1] from a key, ids, a seed and a size, by name."""

@@ -9,9 +9,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from visual_memory.procedural import noise, shapes
+from visual_memory.types import Array
 
 Field = Float[Array, "H W"]
 Color = tuple[Field, Field, Field]
@@ -105,21 +106,21 @@ class Paint:
     inherit: 1 starts from the coordinates of the layer below, 0 from the view.
   """
 
-  level: Float[Array, "*B 3"]
-  swing: Float[Array, "*B 3"]
-  rate: Float[Array, "*B 3"]
-  phase: Float[Array, "*B 3"]
-  palette_scale: Float[Array, "*B"]
-  cell_color: Float[Array, "*B"]
-  past_color: Float[Array, "*B"]
-  relief: Float[Array, "*B"]
-  light: Float[Array, "*B"]
-  gloss: Float[Array, "*B"]
-  threshold: Float[Array, "*B"]
-  softness: Float[Array, "*B"]
-  shadow: Float[Array, "*B"]
-  opacity: Float[Array, "*B"]
-  inherit: Float[Array, "*B"]
+  level: Array
+  swing: Array
+  rate: Array
+  phase: Array
+  palette_scale: Array
+  cell_color: Array
+  past_color: Array
+  relief: Array
+  light: Array
+  gloss: Array
+  threshold: Array
+  softness: Array
+  shadow: Array
+  opacity: Array
+  inherit: Array
 
 
 def slopes(height: Field) -> tuple[Field, Field]:
