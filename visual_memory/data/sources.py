@@ -9,6 +9,7 @@ from typing import Any
 from visual_memory.data import (
   array_source,
   coco,
+  fine_grained,
   folder,
   mask_sources,
   shapes,
@@ -50,6 +51,9 @@ SOURCES = {
   "folder": folder.folder,
   "split_file": split_files.split_file,
   "aircraft": split_files.aircraft,
+  "flowers102": fine_grained.flowers102,
+  "cub200": fine_grained.cub200,
+  "food101": fine_grained.food101,
   "tfds": tfds_source.tfds,
   "npz": array_source.npz,
   "digits": array_source.digits,

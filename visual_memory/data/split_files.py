@@ -55,7 +55,7 @@ def split_file(
     )
   class_names = _class_names(rows_of, list_file)
   rows = rows_of[split]
-  return _source(
+  return listed_images(
     path,
     [row[0] for row in rows],
     [row[1] for row in rows],
@@ -88,7 +88,7 @@ def aircraft(
       raise ValueError(
         f"The variant {name!r} of image {number} is not in variants.txt."
       )
-  return _source(
+  return listed_images(
     path,
     [f"images/{number}.jpg" for number, _ in pairs],
     [label_of[name] for _, name in pairs],
@@ -171,8 +171,22 @@ class ListedFiles:
     return self.tree.stamp(path) if path in self.there else (-1, -1)
 
 
-def _source(path, paths, labels, *, class_names, orient) -> FolderSource:
-  """The source of these files of a folder."""
+def listed_images(
+  path: str | os.PathLike,
+  paths: Sequence[str],
+  labels: Sequence[int] | np.ndarray,
+  *,
+  class_names: Sequence[str],
+  orient: bool,
+) -> FolderSource:
+  """The source of some files of a folder (or .zip), in their order.
+
+  Raises:
+    FileNotFoundError: there is nothing at path.
+    ValueError: none of the files is there, a path that is listed twice, or
+      labels outside the class names.
+  """
+  labels = np.asarray(labels).tolist()
   tree = file_trees.open_tree(path)
   there = frozenset(tree.paths)
   if not there.intersection(paths):
