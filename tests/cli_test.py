@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -281,8 +282,10 @@ def test_a_store_without_provenance_is_explained(user, capsys):
 
 
 def test_as_a_process(user):
+  store = os.path.abspath("memory")
   done = subprocess.run(
-    [sys.executable, "-m", "visual_memory.cli", "info"],
+    [sys.executable, "-m", "visual_memory.cli", "info", "-s", store],
+    cwd=pathlib.Path(__file__).parents[1],
     capture_output=True,
     text=True,
     timeout=120,

@@ -17,7 +17,7 @@ from visual_memory.memory.storage.state import State
 from visual_memory.memory.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 16 << 20
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
 _TEXT_CHUNK_BYTES = 1 << 20
 _LOCK_TIMEOUT_S = 10.0
@@ -95,7 +95,7 @@ def _make_room(files: Files) -> None:
 
 
 def rows_per_chunk(count: int, dim: int) -> int:
-  """A power of two: chunks of 8 MiB, or as large as the rows need."""
+  """A power of two: chunks of 16 MiB, or as large as the rows need."""
   fitting = 1 << max(0, (_CHUNK_BYTES // (4 * max(1, dim))).bit_length() - 1)
   needed = 1 << max(0, count - 1).bit_length()
   return min(max(min(fitting, needed), _LEAST_ROWS), _MOST_ROWS)

@@ -123,10 +123,12 @@ class Transaction:
     self, slots: np.ndarray, ids: Sequence[bytes], metadata: Sequence[bytes]
   ) -> None:
     """Appends the records of rows, and says in their spans where they are."""
-    records = [i + m for i, m in zip(ids, metadata, strict=True)]
-    count = len(records)
-    lengths = np.fromiter(map(len, records), np.int64, count)
+    count, records = len(ids), ids
     id_bytes = np.fromiter(map(len, ids), np.int64, count)
+    lengths = id_bytes
+    if any(metadata):
+      records = [i + m for i, m in zip(ids, metadata, strict=True)]
+      lengths = np.fromiter(map(len, records), np.int64, count)
     starts = self.manifest.text_end + np.cumsum(lengths) - lengths
     spans = np.stack([starts, id_bytes, lengths - id_bytes], axis=1)
     self.put("spans", slots, spans)
@@ -310,7 +312,11 @@ class Transaction:
     rows = np.zeros((size, dim), np.float32)
     for slots, embeddings in self._embeddings:
       first, last = np.searchsorted(slots, [chunk * size, (chunk + 1) * size])
-      if embeddings is not None:
+      if embeddings is None:
+        continue
+      if last - first == size:  # All of it, in order: no copy is needed.
+        rows = embeddings[first:last]
+      else:
         rows[slots[first:last] - chunk * size] = embeddings[first:last]
     key = arrays.chunk_key(EMBEDDINGS, chunk)
     self.state.files.create(key, memoryview(rows).cast("B"), wait=False)
