@@ -13,7 +13,6 @@ from visual_memory.adaptation import (
   few_shot,
   heads,
   projections,
-  shot_training,
 )
 from visual_memory.adaptation.dual_memory import Settings, class_rows
 from visual_memory.data import selection
@@ -235,6 +234,9 @@ def text_rows(config, class_names, cache_dir):
 
 def fit(config, data, text, seed, mesh):
   """Trains a projection on some of the shots of this seed."""
+  # It needs optax, which only training does: the `train` extra.
+  from visual_memory.adaptation import shot_training
+
   section = config.adaptation
   crops = data.shot_crops(seed, section.epochs)
 
