@@ -1,0 +1,262 @@
+"""Neighbor files: published JSON and compact, there and back, and broken."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from visual_memory.retrieval import neighbor_records, published_files
+from visual_memory.retrieval.published_names import (
+  PublishedName,
+  find_published,
+  parse_published,
+  published_name,
+)
+
+NUM_ROWS, NUM_QUERIES, K = 500, 40, 100
+
+
+def entries(*, num_queries=NUM_QUERIES, real=False, doubles=False, seed=0):
+  """A published file's content, made without any code under test."""
+  rng = np.random.default_rng(seed)
+  row_class = rng.integers(0, 20, NUM_ROWS)
+  name = lambda row: f"n{row_class[row]:08d}_{row}.JPEG"
+  content = {}
+  for query in rng.permutation(num_queries):
+    distances = np.sort(rng.random(K))
+    if not doubles:
+      distances = distances.astype(np.float32).astype(np.float64)
+    rows = rng.choice(NUM_ROWS, K, replace=False)
+    label = int(rng.integers(0, 20))
+    image_id = f"ILSVRC2012_val_{query:08d}.JPEG"
+    content[image_id] = {
+      "featurizer": "dinov2_vitl14",
+      "image_id": image_id,
+      "image_class": [label, 3][: query % 3] if real else label,
+      "neighbor_image_ids": [name(row) for row in rows],
+      "neighbor_classes": [int(row_class[row]) for row in rows],
+      "neighbor_distances": distances.tolist(),
+    }
+  return content
+
+
+def written(tmp_path, content, name="in.json"):
+  path = tmp_path / name
+  path.write_text(json.dumps(content))
+  return path
+
+
+@pytest.mark.parametrize(
+  "options", [{}, {"real": True}, {"doubles": True}], ids=str
+)
+def test_there_and_back_loses_nothing(tmp_path, options):
+  content = entries(num_queries=200, **options)
+  path = written(tmp_path, content)
+  records = published_files.read_published(path)
+  compact, out = tmp_path / "compact.npz", tmp_path / "out.json"
+  neighbor_records.save_records(compact, records)
+  published_files.write_published(out, neighbor_records.load_records(compact))
+  assert out.read_bytes() == path.read_bytes()
+  ratio = path.stat().st_size / compact.stat().st_size
+  assert ratio > (3.0 if "doubles" in options else 5.0)
+
+
+def test_the_neighbors_are_those_of_the_file(tmp_path):
+  content = entries()
+  records = published_files.read_published(written(tmp_path, content))
+  assert list(records.query_ids) == list(content)
+  for query, entry in enumerate(content.values()):
+    near = records.near
+    assert near.ids[query].tolist() == entry["neighbor_image_ids"]
+    assert near.labels[query].tolist() == entry["neighbor_classes"]
+    np.testing.assert_array_equal(
+      near.similarities[query],
+      np.float32(1 - np.array(entry["neighbor_distances"])),
+    )
+    assert records.query_labels[query] == entry["image_class"]
+  assert records.featurizer == "dinov2_vitl14"
+  rows = np.array([list(content)[0]] + sorted(set(near.ids.ravel())), object)
+  again = published_files.read_published(tmp_path / "in.json", row_ids=rows)
+  np.testing.assert_array_equal(again.row_ids, rows)
+  np.testing.assert_array_equal(again.near.ids, near.ids)
+
+
+def test_label_sets_survive_empty_ones_too(tmp_path):
+  content = entries(real=True)
+  records = published_files.read_published(written(tmp_path, content))
+  assert [list(x) for x in records.label_sets] == [
+    entry["image_class"] for entry in content.values()
+  ]
+  assert any(not labels for labels in records.label_sets)
+
+
+def test_half_precision_is_smaller_and_says_so(tmp_path):
+  records = published_files.read_published(written(tmp_path, entries()))
+  neighbor_records.save_records(tmp_path / "exact.npz", records)
+  neighbor_records.save_records(
+    tmp_path / "half.npz", records, precision="float16"
+  )
+  size = lambda name: (tmp_path / name).stat().st_size
+  assert size("half.npz") < 0.8 * size("exact.npz")
+  half = neighbor_records.load_records(tmp_path / "half.npz")
+  np.testing.assert_allclose(half.values, records.values, atol=5e-4)
+  np.testing.assert_array_equal(half.places, records.places)
+  with pytest.raises(ValueError, match="float8"):
+    neighbor_records.save_records(
+      tmp_path / "x.npz", records, precision="float8"
+    )
+
+
+def test_reading_holds_a_few_entries_at_a_time(tmp_path):
+  path = written(tmp_path, entries(num_queries=1200))
+  published_files.read_published(path)  # Imports are not counted.
+  tracemalloc.start()
+  records = published_files.read_published(path)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  held = records.places.nbytes + records.values.nbytes
+  assert path.stat().st_size > 5 * held
+  assert peak < 5 * held + 2_000_000  # A chunk of entries as Python lists.
+
+
+def test_a_query_is_taken_out_of_its_own_neighbors(tmp_path):
+  content = entries()
+  ids = list(content)
+  inside, outside = ids[0], ids[1]
+  own = content[inside]["neighbor_image_ids"]
+  own[3] = inside  # The fourth, after exact duplicates.
+  content[inside]["neighbor_classes"][3] = 7
+  records = published_files.read_published(
+    written(tmp_path, content)
+  ).without_self()
+  assert records.k == K - 1 and inside not in records.near.ids[0]
+  assert records.near.ids[0].tolist() == own[:3] + own[4:]
+  assert (
+    records.near.ids[1].tolist() == content[outside]["neighbor_image_ids"][:-1]
+  )
+
+
+def damaged(content, change):
+  first = next(iter(content.values()))
+  change(content, first)
+  return content
+
+
+@pytest.mark.parametrize(
+  "change, error",
+  [
+    (
+      lambda c, e: e["neighbor_distances"].__setitem__(5, 0.0),
+      "not in order",
+    ),
+    (
+      lambda c, e: e["neighbor_distances"].pop(),
+      r"\[99, 100\] neighbors, others have 99",
+    ),
+    (lambda c, e: e.pop("featurizer"), "has no featurizer"),
+    (lambda c, e: e.update(image_id="x"), "is called 'x'"),
+    (lambda c, e: e.update(featurizer="x"), "embedded by 'dinov2_vitl14'"),
+    (
+      lambda c, e: e["neighbor_classes"].__setitem__(0, 77),
+      "elsewhere 77",
+    ),
+  ],
+)
+def test_broken_entries_are_named(tmp_path, change, error):
+  path = written(tmp_path, damaged(entries(), change))
+  with pytest.raises(ValueError, match=f"(?s)in.json.*image.*{error}"):
+    published_files.read_published(path)
+
+
+def test_broken_files_are_named(tmp_path):
+  path = written(tmp_path, entries())
+  whole = path.read_bytes()
+  cut = tmp_path / "cut.json"
+  cut.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match="cut.json.*cut off"):
+    published_files.read_published(cut)
+  cut.write_bytes(b"")
+  with pytest.raises(ValueError, match="cut off"):
+    published_files.read_published(cut)
+  cut.write_bytes(b"{}")
+  with pytest.raises(ValueError, match="holds no image"):
+    published_files.read_published(cut)
+  cut.write_bytes(b"{'a': }")
+  with pytest.raises(ValueError, match="no neighbor JSON|cut off"):
+    published_files.read_published(cut)
+  cut.write_bytes(whole[:-1] + b", " + whole[1:])  # Every image twice.
+  with pytest.raises(ValueError, match="Duplicate id"):
+    published_files.read_published(cut)
+  with pytest.raises(ValueError, match="'n.*JPEG' is unknown to the memory"):
+    published_files.read_published(path, row_ids=["a", "b"])
+  with pytest.raises(FileNotFoundError, match="absent.json"):
+    published_files.read_published(tmp_path / "absent.json")
+
+
+def test_broken_compact_files_are_named(tmp_path):
+  records = published_files.read_published(written(tmp_path, entries()))
+  path = tmp_path / "compact.npz"
+  neighbor_records.save_records(path, records)
+  with pytest.raises(ValueError, match="500 rows.*unknown to the memory"):
+    neighbor_records.load_records(path, row_ids=["a"])
+  path.write_bytes(path.read_bytes()[:-100])
+  with pytest.raises(ValueError, match="not a whole neighbor file"):
+    neighbor_records.load_records(path)
+  given = dict(
+    kind="similarities", query_ids=["q"], query_labels=[0],
+    row_ids=["a", "b"], row_labels=[0, 0], class_names=["x"], featurizer="f",
+  )  # fmt: skip
+  make = lambda places, values, **other: neighbor_records.neighbor_records(
+    np.array([places], np.int32), np.array([values]), **(given | other)
+  )
+  make([1, 0], [0.5, 0.5])
+  for arguments, error in (
+    (([0, 1], [0.5, 0.6]), "'q' are not in order"),
+    (([0, 1], [0.5, np.nan]), "'q' are not in order"),
+    (([0, 2], [0.5, 0.4]), "Neighbor 1 of query 'q' is row 2"),
+  ):
+    with pytest.raises(ValueError, match=error):
+      make(*arguments)
+  with pytest.raises(ValueError, match="row 1 has label 4"):
+    make([0, 1], [0.5, 0.4], row_labels=[0, 4])
+  with pytest.raises(ValueError, match="do not fit"):
+    make([0, 1], [0.5, 0.4], query_labels=[0, 0])
+
+
+NAME = PublishedName(
+  memory=("imagenet2012", "ninco"),
+  memory_split=("train", "test"),
+  query="imagenet2012_real",
+  query_split="validation",
+  featurizer="clip-vit_l14",
+)
+
+
+def test_names_are_the_published_ones(tmp_path):
+  assert published_name(NAME) == (
+    "memory-imagenet2012-and-ninco_msplit-train-and-test_query-imagenet-real"
+    "_qsplit-validation_clip-vit_l14_full_neighbor_info.json"
+  )
+  small = PublishedName(
+    memory=("imagenet2012",), memory_split=("train",), query="imagenet2012",
+    query_split="validation", featurizer="dinov2_vits14", sample=1000,
+  )  # fmt: skip
+  read, wrote = (
+    published_name(small, subsampled=flag) for flag in (True, False)
+  )
+  assert read.endswith("_full_subsampled_1000_neighbor_info.json")
+  assert wrote.endswith("_full_1000_neighbor_info.json")
+  assert parse_published(read) == parse_published(wrote) == small
+  with pytest.raises(FileNotFoundError, match="nor"):
+    find_published(tmp_path, small)
+  (tmp_path / wrote).touch()
+  assert find_published(tmp_path, small).name == wrote
+  (tmp_path / read).touch()
+  with pytest.raises(ValueError, match="keep one"):
+    find_published(tmp_path, small)
+  real = published_name(NAME).replace("qsplit-validation", "qsplit-test")
+  (tmp_path / real).touch()
+  assert find_published(tmp_path, NAME).name == real
+  with pytest.raises(ValueError, match="not the name"):
+    parse_published("neighbors.json")

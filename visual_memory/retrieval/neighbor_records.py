@@ -1,0 +1,310 @@
+"""Neighbors with everything that an analysis asks for: no images, no encoder.
+
+  save_records("val.npz", records)
+  records = load_records("val.npz")
+  table = accuracy_table(records.near, records.query_labels, ...)
+
+One file of arrays, readable without pickle: for each neighbor its row (int32)
+and its similarity or distance, and beside them the ids and labels of queries
+and rows, each once. A neighbor takes 8 bytes, where the published JSON takes
+about 50; see `published_files`.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from visual_memory.types import UNLABELED, Ids, Neighbors, as_ids, check_unique
+
+_FORMAT = 2
+KINDS = ("similarities", "distances")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NeighborRecords:
+  """The neighbors of queries in a memory; build one with `neighbor_records`.
+
+  Attributes:
+    places: each neighbor's position among row_ids, int32 [Q, k].
+    values: its similarity, or its distance 1 - similarity, [Q, k].
+    kind: which of the two, as they were written.
+    query_ids: [Q].
+    query_labels: int32, UNLABELED where unknown or several, [Q].
+    label_sets: for queries with several right labels (ReaL), all of them.
+    row_ids: the memory's ids, [N].
+    row_labels: int32 [N].
+    class_names: one for each label.
+    featurizer: the name (or fingerprint) of the encoder.
+  """
+
+  places: Int[np.ndarray, "Q k"]
+  values: Float[np.ndarray, "Q k"]
+  kind: str
+  query_ids: np.ndarray
+  query_labels: Int[np.ndarray, "Q"]
+  label_sets: tuple[tuple[int, ...], ...] | None
+  row_ids: np.ndarray
+  row_labels: Int[np.ndarray, "N"]
+  class_names: tuple[str, ...]
+  featurizer: str
+
+  def __len__(self) -> int:
+    """The number of queries."""
+    return len(self.places)
+
+  @property
+  def k(self) -> int:
+    """Neighbors of each query."""
+    return self.places.shape[1]
+
+  @functools.cached_property
+  def near(self) -> Neighbors:
+    """The neighbors; their indices are places among row_ids."""
+    values = np.asarray(self.values)
+    if self.kind == "distances":
+      values = 1 - values.astype(np.float64)
+    return Neighbors(
+      ids=self.row_ids[self.places],
+      indices=np.asarray(self.places),
+      labels=self.row_labels[self.places],
+      similarities=values.astype(np.float32),
+    )
+
+  @property
+  def distances(self) -> Float[np.ndarray, "Q k"]:
+    """1 - similarity, as written if that is what was written."""
+    if self.kind == "distances":
+      return self.values
+    return 1 - np.asarray(self.values, np.float64)
+
+  def without_self(self) -> "NeighborRecords":
+    """Each query's neighbors but itself, one fewer.
+
+    As published: where a query is not among its neighbors, the last goes.
+    """
+    position = {value: row for row, value in enumerate(self.row_ids)}
+    own = np.array([position.get(value, -1) for value in self.query_ids])
+    mine = self.places == own[:, None]
+    gone = np.where(mine.any(axis=1), mine.argmax(axis=1), self.k - 1)
+    left = np.arange(self.k - 1)[None]
+    left = left + (left >= gone[:, None])
+    return dataclasses.replace(
+      self,
+      places=np.take_along_axis(self.places, left, axis=1),
+      values=np.take_along_axis(self.values, left, axis=1),
+    )
+
+
+def neighbor_records(
+  places: Int[np.ndarray, "Q k"],
+  values: Float[np.ndarray, "Q k"],
+  *,
+  kind: str,
+  query_ids: Ids,
+  query_labels: Sequence[int] | np.ndarray,
+  label_sets: Sequence[Sequence[int]] | None = None,
+  row_ids: Ids,
+  row_labels: Sequence[int] | np.ndarray,
+  class_names: Sequence[str],
+  featurizer: str,
+) -> NeighborRecords:
+  """NeighborRecords, after checking every promise that its fields make.
+
+  Raises:
+    ValueError: lengths that differ, an id that occurs twice, a place or label
+      out of range, or neighbors that are not the nearest first; names it.
+  """
+  query_ids, row_ids = as_ids(query_ids), as_ids(row_ids)
+  check_unique(query_ids)
+  check_unique(row_ids)
+  query_labels = np.asarray(query_labels, np.int32)
+  row_labels = np.asarray(row_labels, np.int32)
+  if kind not in KINDS:
+    raise ValueError(f"Unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
+  if not (
+    places.ndim == 2
+    and places.shape == values.shape
+    and len(places) == len(query_ids) == len(query_labels)
+    and len(row_ids) == len(row_labels)
+    and (label_sets is None or len(label_sets) == len(places))
+  ):
+    raise ValueError(
+      f"Places {places.shape}, values {values.shape}, {len(query_ids)} query"
+      f" ids, {len(query_labels)} query labels, {len(row_ids)} row ids and"
+      f" {len(row_labels)} row labels do not fit together."
+    )
+  _check_range(places, query_ids, len(row_ids))
+  for name, labels in (("query", query_labels), ("row", row_labels)):
+    bad = (labels < UNLABELED) | (labels >= len(class_names))
+    if bad.any():
+      raise ValueError(
+        f"The {name} {np.argmax(bad)} has label {labels[np.argmax(bad)]}, but"
+        f" there are {len(class_names)} class names."
+      )
+  check_sorted(values, query_ids, kind=kind)
+  return NeighborRecords(
+    places=places,
+    values=values,
+    kind=kind,
+    query_ids=query_ids,
+    query_labels=query_labels,
+    label_sets=None
+    if label_sets is None
+    else tuple(tuple(int(x) for x in labels) for labels in label_sets),
+    row_ids=row_ids,
+    row_labels=row_labels,
+    class_names=tuple(class_names),
+    featurizer=featurizer,
+  )
+
+
+def _check_range(places, query_ids, num_rows) -> None:
+  """Raises ValueError if a neighbor is no row."""
+  bad = (places < 0) | (places >= num_rows)
+  if bad.any():
+    query, place = np.argwhere(bad)[0]
+    raise ValueError(
+      f"Neighbor {place} of query {query_ids[query]!r} is row"
+      f" {places[query, place]}, but the memory has {num_rows} rows."
+    )
+
+
+def check_sorted(values: np.ndarray, query_ids: np.ndarray, *, kind: str):
+  """Raises ValueError unless every query's nearest neighbor comes first."""
+  steps = np.diff(values, axis=1)
+  bad = ~(steps >= 0 if kind == "distances" else steps <= 0)
+  bad |= ~np.isfinite(values[:, 1:])
+  if bad.any():
+    query, place = np.argwhere(bad)[0]
+    raise ValueError(
+      f"The neighbors of query {query_ids[query]!r} are not in order:"
+      f" {kind} {values[query, place]} and then {values[query, place + 1]} at"
+      f" neighbor {place + 1}. The nearest must come first."
+    )
+
+
+def save_records(
+  path: str | os.PathLike, records: NeighborRecords, *, precision="exact"
+) -> None:
+  """Writes a .npz file; it appears whole or not at all.
+
+  Args:
+    path: of the file.
+    records: to write.
+    precision: "exact" keeps every value (float32, or float64 where they need
+      it); "float16" rounds them: a quarter smaller, and no longer lossless.
+
+  Raises:
+    ValueError: unknown precision.
+  """
+  if precision not in ("exact", "float16"):
+    raise ValueError(f"Unknown precision {precision!r}: exact or float16.")
+  values = records.values
+  if precision == "float16":
+    values = np.asarray(values).astype(np.float16)
+  sets = records.label_sets
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  with open(temporary, "wb") as file:
+    np.savez(
+      file,
+      format=_FORMAT,
+      kind=records.kind,
+      places=records.places,
+      values=values,
+      query_ids=_packed(records.query_ids),
+      query_labels=records.query_labels,
+      row_ids=_packed(records.row_ids),
+      row_labels=records.row_labels,
+      class_names=_packed(records.class_names),
+      featurizer=records.featurizer,
+      has_sets=sets is not None,
+      set_sizes=np.array([len(x) for x in sets or ()], np.int32),
+      set_labels=np.array([x for xs in sets or () for x in xs], np.int32),
+    )
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
+
+
+def load_records(
+  path: str | os.PathLike, *, row_ids: Ids | None = None
+) -> NeighborRecords:
+  """The records that `save_records` wrote.
+
+  Args:
+    path: of the file.
+    row_ids: the ids of the memory that they must belong to; any, if absent.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: a file that is cut off or another one, or neighbors that are
+      not among row_ids (naming one).
+  """
+  if not os.path.exists(path):
+    raise FileNotFoundError(
+      f"There is no neighbor file at {os.fspath(path)!r}."
+    )
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      content = dict(file)
+    if int(content["format"]) != _FORMAT:
+      raise ValueError(f"its format is {content['format']}, not {_FORMAT}")
+    sizes = np.cumsum(content["set_sizes"])[:-1]
+    sets = None
+    if content["has_sets"]:
+      sets = [x.tolist() for x in np.split(content["set_labels"], sizes)]
+    records = neighbor_records(
+      content["places"],
+      content["values"],
+      kind=str(content["kind"]),
+      query_ids=_unpacked(content["query_ids"]),
+      query_labels=content["query_labels"],
+      label_sets=sets,
+      row_ids=_unpacked(content["row_ids"]),
+      row_labels=content["row_labels"],
+      class_names=_unpacked(content["class_names"]),
+      featurizer=str(content["featurizer"]),
+    )
+  except Exception as error:
+    raise ValueError(
+      f"{os.fspath(path)!r} is not a whole neighbor file: {error}"
+    ) from error
+  if row_ids is not None:
+    check_known(records, row_ids)
+  return records
+
+
+def check_known(records: NeighborRecords, row_ids: Ids) -> None:
+  """Raises ValueError if a row of the records is not among row_ids."""
+  known = set(row_ids)
+  unknown = [value for value in records.row_ids if value not in known]
+  if unknown:
+    raise ValueError(
+      f"{len(unknown)} rows of the neighbor file are unknown to the memory, for"
+      f" example {unknown[0]!r}: it belongs to another memory."
+    )
+
+
+def _packed(names: Ids) -> np.ndarray:
+  """Strings as compressed bytes; none may hold a NUL."""
+  text = "\0".join(names).encode("utf-8", "surrogateescape")
+  packed = np.frombuffer(zlib.compress(text), np.uint8)
+  return np.concatenate([np.frombuffer(len(names).to_bytes(8, "big"), np.uint8),
+                         packed])  # fmt: skip
+
+
+def _unpacked(packed: np.ndarray) -> list[str]:
+  """The strings that `_packed` packed."""
+  count = int.from_bytes(packed[:8].tobytes(), "big")
+  if not count:
+    return []
+  text = zlib.decompress(packed[8:].tobytes())
+  return text.decode("utf-8", "surrogateescape").split("\0")
