@@ -50,6 +50,7 @@ __all__ = [
   "forward",
   "images_at_once",
   "init",
+  "module",
   "patch_grid",
   "prepare",
   "shapes",
@@ -235,7 +236,7 @@ def forward(
         f"Block {index} was asked for; there are blocks 0 to"
         f" {config.depth - 1}."
       )
-  model = nnx.merge(_abstract(config)[0], params)
+  model = module(params, config)
   run = functools.partial(
     model, precision=precision, blocks=blocks, attention=attention
   )
@@ -251,6 +252,11 @@ def forward(
 def init(config: ViTConfig, *, seed: int) -> dict[str, Any]:
   """Random params: a nested dict of float32 arrays."""
   return nnx.to_pure_dict(nnx.state(ViT(config, rngs=nnx.Rngs(seed))))
+
+
+def module(params: Any, config: ViTConfig) -> ViT:
+  """The module with these params, to look inside; `forward` is for the rest."""
+  return nnx.merge(_abstract(config)[0], params)
 
 
 def shapes(config: ViTConfig) -> dict[str, Any]:
