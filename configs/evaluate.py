@@ -41,6 +41,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.embed.batch_size = config_dict.placeholder(int)  # Per device.
   config.embed.num_workers = config_dict.placeholder(int)
 
+  # Neighbor files instead of images and an encoder: .npz or published .json.
+  config.neighbors = ml_collections.ConfigDict()
+  config.neighbors.queries = ""
+  config.neighbors.rows = ""  # Of the memory's rows, for tuning and pruning.
+
   config.retrieval = ml_collections.ConfigDict()
   config.retrieval.precision = "float32"  # Of the first pass; answers agree.
 

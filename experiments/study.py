@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import stages
+from experiments import filed_study, stages
 from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embed import EmbedReport
@@ -120,9 +120,15 @@ def open_study(
     tune: whether to retrieve for the tuning rows.
     rows_near: whether to retrieve for every row of the memory.
   """
+  max_k = max(config.voting.ks) if max_k is None else max_k
+  if config.neighbors.queries:
+    return Study(
+      **filed_study.study_fields(
+        config, workdir, mesh, max_k=max_k, tune=tune, rows_near=rows_near
+      )
+    )
   clock = stages.Clock(workdir)
   env = workdir.write_env(mesh=mesh)
-  max_k = max(config.voting.ks) if max_k is None else max_k
   sources, reports = {}, []
   with clock("encoder"):
     encoder = stages.load_encoder(config.encoder)
