@@ -247,10 +247,14 @@ def test_alpha_grid_against_a_loop():
       count = (scores.argmax(axis=1) == labels).sum()
       if count > right:
         best, right = (d, s), count
-  alpha, accuracy = fusion.choose_alpha(branches, labels)
+  alpha, accuracy = fusion.choose_alpha(branches, labels, as_published=True)
   assert (alpha.dynamic, alpha.static) == pytest.approx(best)
   assert accuracy == right / 80
   assert fusion.accuracy(fusion.fuse(branches, alpha), labels) == right / 80
+  even, same = fusion.choose_alpha(branches, labels)
+  assert same == accuracy  # As many right, nearer to weights of one.
+  near = lambda a: abs(np.log(a.dynamic)) + abs(np.log(a.static))
+  assert near(even) <= near(alpha)
   alone = dataclasses.replace(branches, dynamic=None)
   assert fusion.choose_alpha(alone, labels)[0].dynamic == 0
   with pytest.raises(ValueError, match="No query has a label"):

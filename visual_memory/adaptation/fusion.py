@@ -70,12 +70,20 @@ def choose_alpha(
   labels: Int[np.ndarray, "N"],
   *,
   grid: Sequence[float] = GRID,
+  as_published: bool = False,
 ) -> tuple[Alpha, float]:
   """The weights of most right answers, and the accuracy that they reach.
 
-  Of equals the first wins: smaller dynamic, then smaller static. A memory
-  that is absent gets 0. The queries must not be those that are reported,
-  unless the result is called as published.
+  A few shots leave many pairs equal. Of these the one nearest to weights of
+  one wins, on a log scale. A memory that is absent gets 0.
+
+  Args:
+    branches: of queries that are not those to be reported, unless the result
+      is called as published.
+    labels: their true classes.
+    grid: the weights to try for each memory.
+    as_published: the first of equals wins: smaller dynamic, then smaller
+      static.
 
   Raises:
     ValueError: no labelled query.
@@ -96,11 +104,19 @@ def choose_alpha(
   right = _count_right(
     *parts, np.asarray(labels)[known], dynamic.ravel(), static.ravel()
   )
-  best = int(np.argmax(right))
+  order = np.arange(right.size)
+  if not as_published:
+    order = np.argsort(_from_one(dynamic) + _from_one(static), kind="stable")
+  best = int(order[np.argmax(np.asarray(right)[order])])
   alpha = Alpha(
     dynamic=float(dynamic.ravel()[best]), static=float(static.ravel()[best])
   )
   return alpha, int(right[best]) / int(known.sum())
+
+
+def _from_one(alpha: np.ndarray) -> np.ndarray:
+  """How far weights are from one, as factors; absent ones do not count."""
+  return np.abs(np.log(np.where(alpha == 0, 1, alpha))).ravel()
 
 
 @jax.jit
