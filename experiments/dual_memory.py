@@ -56,8 +56,14 @@ def _trial(config, data, text, variant, num_shots, seed, mesh):
 def _report(config, workdir, data, found, clock, env):
   """Writes report.json and the page."""
   base = parts.BASES[config.adaptation.base]
+  chosen_on = parts.CHOOSERS[config.adaptation.base]
   shown = [
-    sections.section(variant.replace("_", " ").capitalize(), table, base=base)
+    sections.section(
+      variant.replace("_", " ").capitalize(),
+      table,
+      base=base,
+      chosen_on=chosen_on,
+    )
     for variant, table in found.items()
     if table
   ]

@@ -29,6 +29,14 @@ BASES = {
 """What a config's adaptation.base may be, in words."""
 
 
+CHOOSERS = {
+  "text": "held-out shots, and are fixed where there is one shot or none",
+  "shots": "held-out shots, and are fixed where there is one shot",
+  "memory": "tuning rows of the memory, none of them a shot",
+}
+"""What chooses weights, by base."""
+
+
 class Data:
   """Images and their embeddings: the test, the shots, the tuning rows."""
 

@@ -20,7 +20,11 @@ _WHAT = {
 
 
 def section(
-  title: str, trials: Mapping[int, Sequence[Trial]], *, base: str
+  title: str,
+  trials: Mapping[int, Sequence[Trial]],
+  *,
+  base: str,
+  chosen_on: str,
 ) -> Section:
   """One method: mean and deviation over seeds, for each number of shots.
 
@@ -28,6 +32,7 @@ def section(
     title: one line.
     trials: by number of shots, one trial for each seed.
     base: what the base is, in words.
+    chosen_on: what chose weights and temperatures, in words.
   """
   lines = {
     what: {
@@ -58,8 +63,7 @@ def section(
     title=title,
     prose=(
       f"The base is {base}. Weights, sharpness and temperature were chosen on"
-      " held-out shots; where there is one shot or none, they are fixed."
-      " The last column searches the weights on the test labels, as published:"
+      f" {chosen_on}. The last column searches the weights on the test labels, as published:"
       " it is not a result.",
     ),
     figures=figures,
