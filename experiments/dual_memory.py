@@ -2,7 +2,6 @@
 
 from experiments import dual_memory_stages as parts
 from experiments import stages
-from visual_memory import distributed
 from visual_memory.adaptation import trials as trials_lib
 from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
@@ -94,8 +93,7 @@ def _report(config, workdir, data, found, clock, env):
       "class_names": data.class_names,
     },
   )  # fmt: skip
-  if distributed.is_lead():
-    for variant, table in found.items():
-      for shots, row in sections.values(table).items():
-        means = ", ".join(f"{k} {v:.1%}" for k, v in row["mean"].items())
-        print(f"{variant:>14} {shots:>3} shots  {means}")
+  for variant, table in found.items():
+    for shots, row in sections.values(table).items():
+      means = ", ".join(f"{k} {v:.1%}" for k, v in row["mean"].items())
+      print(f"{variant:>14} {shots:>3} shots  {means}")

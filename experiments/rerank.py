@@ -1,16 +1,9 @@
 """Re-ranking: queries whose vote is split are looked at once more."""
 
-import itertools
-
+from experiments import rerank_stages as stages
 from experiments.study import finish_study, open_study
 from visual_memory.adaptation import rerank as rerank_lib
-from visual_memory.adaptation import rerank_clients, rerank_local
-from visual_memory.adaptation.recordings import Recordings
-from visual_memory.adaptation.rerank_questions import (
-  QuestionList,
-  split_queries,
-)
-from visual_memory.adaptation.rerank_remote import Limits, RemoteReranker
+from visual_memory.adaptation.rerank_questions import split_queries
 from visual_memory.adaptation.rerank_votes import split_votes
 from visual_memory.reports.sections import rerank as sections
 
@@ -27,9 +20,9 @@ def main(config, workdir, mesh) -> None:
     tune_margin, tune_votes == study.tune.labels, promise=section.promise
   )
   asked = split_queries(margin, threshold=threshold, most=section.most)
-  questions = _questions(section, study, study.near, study.queries, asked,
+  questions = stages.questions(section, study, study.near, study.queries, asked,
                          votes, study.queries_source)  # fmt: skip
-  reranker, chosen = _reranker(
+  reranker, chosen = stages.reranker(
     section, workdir, study, tune_votes, tune_margin, threshold
   )
   with study.clock("rerank"):
@@ -53,83 +46,4 @@ def main(config, workdir, mesh) -> None:
       sections.section(found, who=who, k=section.k, threshold=threshold)
     ],
     values={"rerank": values},
-  )
-
-
-def _questions(section, study, near, queries, asked, votes, source):
-  """Questions about some queries, whose images are read in their turn."""
-  row_of = {name: row for row, name in enumerate(study.rows_source.ids)}
-  query_of = {name: row for row, name in enumerate(source.ids)}
-  every = tuple(range(study.num_classes))
-  return QuestionList(
-    near=near,
-    asked=asked,
-    votes=votes,
-    ids=queries.ids,
-    k=section.k,
-    all_classes=every if section.offer == "classes" else None,
-    query_image=lambda query: source[query_of[queries.ids[query]]].image,
-    memory_image=lambda name: study.rows_source[row_of[name]].image,
-  )
-
-
-def _reranker(section, workdir, study, tune_votes, tune_margin, threshold):
-  """Who answers, and what was chosen for them on tuning queries."""
-  if section.by != "local":
-    return _remote(section, workdir, study), {}
-  candidates = [
-    rerank_local.LocalSettings(attention=a, share=s, temperature=t)
-    for a, s, t in itertools.product(
-      section.attention, section.share, section.temperature
-    )
-  ]
-  local = rerank_local.LocalReranker(
-    encoder=study.encoder, num_classes=study.num_classes,
-    patch=section.patch, settings=candidates[0],
-  )  # fmt: skip
-  asked = split_queries(
-    tune_margin, threshold=threshold, most=section.most_tuning
-  )
-  questions = _questions(section, study, study.tune_near, study.tune, asked,
-                         tune_votes, study.rows_source)  # fmt: skip
-  with study.clock("tune"):
-    local, accuracy = local.tuned(
-      questions, study.tune.labels[asked], candidates
-    )
-  return local, {
-    "settings": vars(local.settings),
-    "tuning_accuracy": accuracy,
-    "tuning_accuracy_of_votes": rerank_lib.mean_right(
-      tune_votes[asked], study.tune.labels[asked]
-    ),
-  }
-
-
-def _remote(section, workdir, study):
-  """A model on a server, or what it was recorded to say."""
-  client = None
-  if not section.offline:
-    client = rerank_clients.make_client(
-      section.by, url=section.url, model=section.model,
-      key_variable=section.key_variable, timeout_s=section.timeout_s,
-      image_side=section.image_side,
-    )  # fmt: skip
-  return RemoteReranker(
-    client=client,
-    api=section.by,
-    model=section.model,
-    template=section.prompt,
-    class_names=tuple(study.class_names),
-    parameters=section.parameters.to_dict(),
-    recordings=Recordings(section.recordings or workdir.path / "recordings"),
-    limits=Limits(
-      requests=section.max_requests,
-      cost=section.max_cost,
-      prices=tuple(section.prices),
-      concurrency=section.concurrency,
-      attempts=section.attempts,
-      backoff_s=section.backoff_s,
-      max_wait_s=section.max_wait_s,
-      max_characters=section.max_characters,
-    ),
   )

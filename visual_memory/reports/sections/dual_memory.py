@@ -63,8 +63,8 @@ def section(
     title=title,
     prose=(
       f"The base is {base}. Weights, sharpness and temperature were chosen on"
-      f" {chosen_on}. The last column searches the weights on the test labels, as published:"
-      " it is not a result.",
+      f" {chosen_on}. The last column searches the weights on the test labels,"
+      " as published: it is not a result.",
     ),
     figures=figures,
     tables=(
