@@ -202,6 +202,7 @@ class Data:
       self._encoder, source, np.array([row_of[value] for value in ids]),
       num_views=num_views, augmix=augmix, seed=seed, mesh=self._mesh,
       canvas=self._config.adaptation.canvas,
+      cache_dir=self.cache_dir / "views",
     )  # fmt: skip
 
 

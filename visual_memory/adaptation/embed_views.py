@@ -9,6 +9,8 @@ order, the batches nor the devices.
 
 import collections
 import functools
+import os
+import pathlib
 import zlib
 from collections.abc import Iterator
 from concurrent import futures
@@ -19,8 +21,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float16
 
+from visual_memory import distributed
 from visual_memory.adaptation import views as views_lib
 from visual_memory.adaptation.row_blocks import map_rows
+from visual_memory.data import image_source
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.encoder import Encoder
 
@@ -38,6 +42,7 @@ def embed_views(
   canvas: int,
   seed: int,
   mesh: Mesh,
+  cache_dir: str | os.PathLike | None,
 ) -> Float16[np.ndarray, "N V D"]:
   """Unit embeddings of V random views of each of these images.
 
@@ -50,6 +55,8 @@ def embed_views(
     canvas: larger images are first shrunk until this side holds them.
     seed: of all views.
     mesh: the devices.
+    cache_dir: keeps the finished result, which is then read as it is needed;
+      None keeps nothing.
 
   Raises:
     UnreadableImage: an image cannot be read; leave it out of the rows.
@@ -57,6 +64,16 @@ def embed_views(
   out = np.empty((len(rows), num_views, encoder.dim), np.float16)
   if not num_views:
     return out
+  path = None
+  if cache_dir is not None:
+    ids = "\0".join(source.ids[rows])
+    name = image_source.digest(
+      encoder.fingerprint, source.fingerprint, ids, num_views, augmix, canvas,
+      seed,
+    )  # fmt: skip
+    path = pathlib.Path(cache_dir) / f"{name}.npy"
+    if distributed.everyone(path.exists()):
+      return np.load(path, mmap_mode="r")
   shared = (encoder.params, *_statistics(encoder))
   function = _function(
     encoder.apply, num_views, encoder.preprocess.size, augmix
@@ -67,6 +84,8 @@ def embed_views(
     part = map_rows(function, arrays, shared, mesh=mesh, block=_IMAGES)
     out[done : done + len(part)] = part
     done += len(part)
+  if path is not None and distributed.is_lead():
+    _save(path, out)
   return out
 
 
@@ -78,6 +97,15 @@ def with_centers(
     return centers[:, None]
   first = centers[:, None].astype(views.dtype)
   return np.concatenate([first, views], axis=1)
+
+
+def _save(path: pathlib.Path, array: np.ndarray) -> None:
+  """Writes an array; the file appears whole."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix(".partial")
+  with open(partial, "wb") as file:
+    np.save(file, array)
+  os.replace(partial, path)
 
 
 def _read_ahead(source, rows, canvas, seed, step) -> Iterator[tuple]:
