@@ -33,7 +33,11 @@ TRAIN = ["optax>=0.2.4", "tensorboardX>=2.6"]
 PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
 # The visual-memory command: its pages, and Parquet.
 CLI = ["jinja2>=3.1", "pyarrow>=16"]
-COCO = ["pycocotools>=2.0.8"]  # its run-length masks
+PERCEPTION = [
+  "opencv-python-headless>=4.10",  # SIFT
+  "pycocotools>=2.0.8",  # COCO's run-length masks
+  "scikit-image>=0.24",  # SSIM and PSNR
+]
 TEST = [
   "beartype>=0.20",  # checks the jaxtyping annotations
   "cryptography>=43",
@@ -42,7 +46,6 @@ TEST = [
   "moderngl>=5.12",  # a user's own GLSL
   "nbclient>=0.10",  # executes the notebooks
   "playwright>=1.49",  # drives the system's Chromium
-  "opencv-python-headless>=4.10",  # an oracle for blurring and resizing
   "pytest>=8.3",
   "pytest-xdist>=3.6",
   "ruff>=0.9",
@@ -75,10 +78,10 @@ setup(
     "gl": ["moderngl>=5.12"],
     # Nothing yet: the clients speak HTTP through the standard library.
     "vlm": [],
-    "coco": COCO,
+    "perception": PERCEPTION,
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + COCO + DATA + PRETRAINED + PLOTS + CLI,
+    "test": TEST + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI,
   },
 )
