@@ -23,6 +23,7 @@ from experiments import (
   human_study,
   label_noise,
   latency,
+  lifelong,
   linear_probe,
   neighbor_files,
   ood_distances,
@@ -34,6 +35,7 @@ from experiments import (
   rerank,
   scaling,
   segmentation,
+  sift,
   similarity,
   unlearning,
 )
@@ -52,8 +54,9 @@ EXPERIMENTS = {
   "human_study": human_study.main,
   "label_noise": label_noise.main,
   "latency": latency.main,
-  "linear_probe": linear_probe.main,
   "neighbor_files": neighbor_files.main,
+  "lifelong": lifelong.main,
+  "linear_probe": linear_probe.main,
   "ood_distances": ood_distances.main,
   "pretrain": pretrain.main,
   "privacy": privacy.main,
@@ -63,13 +66,13 @@ EXPERIMENTS = {
   "rerank": rerank.main,
   "scaling": scaling.main,
   "segmentation": segmentation.main,
+  "sift": sift.main,
   "similarity": similarity.main,
   "unlearning": unlearning.main,
 }
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: list[str]) -> None:
@@ -101,4 +104,5 @@ def run(config, path: str) -> None:
 
 
 if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
   app.run(main)

@@ -1,4 +1,4 @@
-"""COCO's instances as masks: a class for every pixel (`data` extra)."""
+"""COCO's instances as masks: a class for every pixel (`perception` extra)."""
 
 import functools
 import os
@@ -78,7 +78,7 @@ def _open(path: str | os.PathLike, split: str) -> tuple[list[dict], Any]:
     from pycocotools.coco import COCO
   except ImportError as error:
     raise ImportError(
-      "COCO's masks need pycocotools: pip install 'visual_memory[coco]'."
+      "COCO's masks need pycocotools: pip install 'visual_memory[perception]'."
     ) from error
   file = _annotation_file(path, split)
   if not os.path.exists(file):

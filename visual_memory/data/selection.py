@@ -69,6 +69,17 @@ def first(source: ImageSource, count: int) -> ImageSource:
   return subset(source, np.arange(count))
 
 
+def sample(source: ImageSource, count: int, *, seed: int) -> ImageSource:
+  """`count` images drawn by their ids, in their order; 0 or too many: all.
+
+  A larger sample of the same seed holds the smaller ones.
+  """
+  if not 0 < count < len(source):
+    return source
+  numbers = id_hash(source.ids, salt=f"sample/{seed}")
+  return subset(source, np.sort(np.argsort(numbers, kind="stable")[:count]))
+
+
 def subset(source: ImageSource, rows: Sequence[int] | np.ndarray) -> Subset:
   """The rows at these positions (or under this boolean mask), in this order.
 

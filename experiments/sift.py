@@ -1,0 +1,70 @@
+"""The baseline without learning: bags of SIFT words, by vote and by SVM."""
+
+from experiments import stages
+from visual_memory.analysis import selection as choosing
+from visual_memory.analysis import sift
+from visual_memory.data import selection
+from visual_memory.encoders import sift as sift_lib
+from visual_memory.reports import page
+from visual_memory.reports.sections import sift as sections
+from visual_memory.voting import queries as queries_lib
+
+
+def main(config, workdir, mesh) -> None:
+  """Words from the memory's pictures; its rows and the queries count them."""
+  clock = stages.Clock(workdir)
+  env = workdir.write_env(mesh=mesh)
+  rows_source, queries_source = (
+    selection.sample(stages.open_source(section), count, seed=config.seed)
+    for section, count in (
+      (config.memory, config.num_rows),
+      (config.data, config.num_queries),
+    )
+  )
+  options = {"num_features": config.sift.num_features}
+  with clock("vocabulary"):
+    words = sift_lib.vocabulary(
+      rows_source, num_words=config.sift.num_words, seed=config.seed, **options
+    )
+  with clock("embed"):
+    rows = sift_lib.embed_sift(rows_source, words, **options)
+    queries = sift_lib.embed_sift(queries_source, words, **options)
+  cache_dir = config.cache_dir or workdir.path / "cache"
+  search = stages.Search(rows, mesh, cache_dir, config.retrieval)
+  ks = tuple(config.voting.ks)
+  with clock("search"):
+    held_out = queries_lib.held_out_queries(
+      search(queries, max(ks), leave_one_out=False), queries.labels, queries.ids
+    )
+    tune = rows.take(
+      selection.tune_mask(
+        rows.ids, fraction=config.voting.tune_fraction, seed=config.seed
+      )
+    )
+    tuning = queries_lib.tuning_queries(
+      search(tune, max(ks), leave_one_out=True), tune.labels, tune.ids,
+      held_out=held_out,
+    )  # fmt: skip
+  with clock("vote"):
+    choice = choosing.choose(
+      tuning, settings=stages.voter_settings(config.voting), ks=ks,
+      num_classes=rows.num_classes,
+    )  # fmt: skip
+    scored = choosing.score(
+      held_out, choice, num_classes=rows.num_classes, seed=config.seed
+    )
+  with clock("svm"):
+    svm = sift.svm_accuracy(rows, queries)
+  if workdir.lead:
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=config.title,
+        sections=(sections.section(choice, scored, svm),),
+        config=config.to_dict(),
+        timings=clock.seconds,
+        counts=sections.counts(rows, queries),
+        env=env,
+      ),
+      sections.values(choice, scored, svm),
+    )
