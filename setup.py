@@ -82,6 +82,6 @@ setup(
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI,
+    "test": TEST + TRAIN + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI,
   },
 )
