@@ -55,6 +55,7 @@ class _State:
   def remove(self, name, ids, store, build) -> sections.Removal:
     """Removes these rows everywhere, and compares before, after, rebuilt."""
     gone = stages.among(self._rows.ids, ids)
+    self._memory.remove(ids)  # Compiles.
     start = time.perf_counter()
     memory = self._memory.remove(ids)
     memory.rows.labels.block_until_ready()

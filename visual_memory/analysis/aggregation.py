@@ -22,6 +22,9 @@ from visual_memory.voting.metrics import AccuracyTable
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
 from visual_memory.voting.weighting import Setting
 
+_TOGETHER = 6
+"""Values of a sweep in one pass: they share the work that none changes."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -133,19 +136,40 @@ def sweep(
   hypers = tuple(weighting.VOTERS[voter].hypers)
   if len(hypers) != 1:
     raise ValueError(f"The voter {voter!r} has no one hyper-parameter.")
-  accuracies = {"held_out": [], "tuning": []}
-  for value in values:
-    settings = {voter: weighting.setting(voter, **{hypers[0]: value})}
-    for name, queries in (("held_out", held_out), ("tuning", tuning)):
-      table = _table(queries, settings, ks=ks, num_classes=num_classes)
-      accuracies[name].append(table.correct[0] / max(1, table.total))
+  settings = [weighting.setting(voter, **{hypers[0]: v}) for v in values]
+  of = lambda queries: np.concatenate(
+    [
+      _accuracies(queries, part, ks=ks, num_classes=num_classes)
+      for part in (
+        settings[start : start + _TOGETHER]
+        for start in range(0, len(settings), _TOGETHER)
+      )
+    ]
+  )
   return Sweep(
     voter=voter,
     hyper=hypers[0],
     values=tuple(map(float, values)),
     ks=tuple(map(int, ks)),
-    **{name: np.array(rows) for name, rows in accuracies.items()},
+    held_out=of(held_out),
+    tuning=of(tuning),
   )
+
+
+def _accuracies(queries, settings, *, ks, num_classes):
+  """The accuracy of some settings at every k, [V, K].
+
+  The last setting stands in for those that are missing, so that any number of
+  values runs one compiled program.
+  """
+  padded = settings + [settings[-1]] * (_TOGETHER - len(settings))
+  table = _table(
+    queries,
+    {str(i): setting for i, setting in enumerate(padded)},
+    ks=ks,
+    num_classes=num_classes,
+  )
+  return table.correct[: len(settings)] / max(1, table.total)
 
 
 def _table(queries, settings, *, ks, num_classes) -> AccuracyTable:

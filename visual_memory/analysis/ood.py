@@ -13,6 +13,7 @@ with deep nearest neighbors", ICML 2022 (the k-th distance).
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,14 +73,13 @@ def detect(
       f"{len(inside)} inside and {len(outside)} outside queries: both are"
       " needed, with finite scores."
     )
-  positive = np.arange(len(both)) >= len(inside)
-  true, false = _cumulative(both, positive)  # By threshold, descending.
-  flagged = np.searchsorted(true, 0.95 * len(outside) - 1e-9)
+  inside, outside = np.sort(inside), np.sort(outside)
+  most = outside[-math.ceil(0.95 * len(outside) - 1e-9)]
   return Detection(
-    auroc=_auroc(true, false),
-    aupr=_average_precision(true, false),
-    aupr_inside=_average_precision(*_cumulative(-both, ~positive)),
-    fpr95=float(false[flagged] / len(inside)),
+    auroc=_auroc(inside, outside),
+    aupr=_average_precision(outside, inside),
+    aupr_inside=_average_precision(-inside[::-1], -outside[::-1]),
+    fpr95=float(_at_least(inside, most) / len(inside)),
   )
 
 
@@ -107,8 +107,9 @@ def auroc_by_class(
   ours, theirs = (
     distance_scores(near, k=k)["mean"] for near in (inside, outside)
   )
+  ours = np.sort(ours)
   return {
-    class_names[label]: _auroc_of(ours, theirs[labels == label])
+    class_names[label]: _auroc(ours, theirs[labels == label])
     for label in np.unique(labels[labels >= 0])
   }
 
@@ -122,32 +123,22 @@ def auroc_by_k(inside: Neighbors, outside: Neighbors) -> Float[np.ndarray, "k"]:
     strict=True,
   )
   # Similarities are compared as they are: rounding 1 - s could make ties.
-  return np.array([_auroc_of(-near, -far) for near, far in columns])
+  return np.array([_auroc(np.sort(-near), -far) for near, far in columns])
 
 
-def _auroc_of(inside, outside) -> float:
-  """The AUROC alone: half the work of `detect`."""
-  positive = np.arange(len(inside) + len(outside)) >= len(inside)
-  return _auroc(*_cumulative(np.concatenate([inside, outside]), positive))
+def _auroc(inside, outside) -> float:
+  """The share of pairs in the right order; inside is sorted."""
+  below = np.searchsorted(inside, outside, side="left")
+  not_above = np.searchsorted(inside, outside, side="right")
+  return float((below + not_above).mean() / (2 * len(inside)))
 
 
-def _cumulative(scores, positive) -> tuple[np.ndarray, np.ndarray]:
-  """True and false positives at each distinct threshold, descending."""
-  order = np.argsort(-scores, kind="stable")
-  ordered = scores[order]
-  ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-  true = np.cumsum(positive[order])[ends]
-  return true, ends + 1 - true
+def _average_precision(positive, negative) -> float:
+  """Mean precision at the score of every positive; both are sorted."""
+  true, false = (_at_least(side, positive) for side in (positive, negative))
+  return float((true / (true + false)).mean())
 
 
-def _auroc(true, false) -> float:
-  """The area under the curve, by trapezoids over ties."""
-  heights = np.concatenate([[0], true[:-1]]) + true
-  widths = np.diff(false, prepend=0)
-  return float(heights @ widths / (2 * true[-1] * false[-1]))
-
-
-def _average_precision(true, false) -> float:
-  """The sum of precision times the recall it adds."""
-  gained = np.diff(true, prepend=0) / true[-1]
-  return float(gained @ (true / (true + false)))
+def _at_least(ordered, threshold):
+  """How many of the sorted scores reach each threshold."""
+  return len(ordered) - np.searchsorted(ordered, threshold, side="left")

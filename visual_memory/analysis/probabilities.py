@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from visual_memory.types import UNLABELED, Array
 from visual_memory.voting.queries import TuningQueries, check_tuning
-from visual_memory.voting.shares import Shares
+from visual_memory.voting.shares import Shares, share_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,14 @@ class Probabilities:
 
   def of(self, classes: Int[Array, "Q"]) -> Float[np.ndarray, "Q"]:
     """The probability of one class of each query."""
-    at = (self.labels == np.asarray(classes)[:, None]) & (self.values > 0)
-    return np.where(
-      at.any(axis=1), np.where(at, self.values, 0).sum(axis=1), self.rest
-    )
+    own = share_of(self.labels, self.values, classes)
+    return np.where(own > 0, own, self.rest)
 
   def brier(self, classes: Int[Array, "Q"]) -> Float[np.ndarray, "Q"]:
     """Squared distance to certainty of these classes, in [0, 2]."""
     others = self.num_classes - (self.values > 0).sum(axis=1)
-    squares = (self.values**2).sum(axis=1) + others * self.rest**2
+    squares = np.einsum("qk,qk->q", self.values, self.values)
+    squares += others * self.rest**2
     return squares - 2 * self.of(classes) + 1
 
   def nll(self, classes: Int[Array, "Q"]) -> Float[np.ndarray, "Q"]:

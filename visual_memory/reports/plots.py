@@ -237,3 +237,5 @@ def _scales(axes, x_log, y_log) -> None:
     low, high = axis.get_view_interval()
     if high / low > 300:  # Room for one tick per decade.
       axis.set_major_locator(ticker.LogLocator())
+    elif high / low < 8:
+      axis.set_major_locator(ticker.LogLocator(subs=range(1, 10)))

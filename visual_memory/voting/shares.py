@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float, Float32, Int, Int32
 
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import checks, counting, weighting
@@ -39,8 +39,7 @@ class Shares:
 
   def of(self, classes: Int[Array, "Q"]) -> Float32[np.ndarray, "Q"]:
     """The share of one class of each query; 0 where it has none."""
-    at = (self.labels == np.asarray(classes)[:, None]) & (self.values > 0)
-    return np.where(at, self.values, 0).sum(axis=1, dtype=np.float32)
+    return share_of(self.labels, self.values, classes)
 
   def leaders(self) -> Int32[np.ndarray, "Q"]:
     """The class with the largest share; of equals the one met first.
@@ -51,6 +50,18 @@ class Shares:
     place = self.values.argmax(axis=1)[:, None]
     leader = np.take_along_axis(self.labels, place, axis=1)[:, 0]
     return np.where(self.values.any(axis=1), leader, UNLABELED)
+
+
+def share_of(
+  labels: Int[np.ndarray, "Q k"],
+  values: Float[np.ndarray, "Q k"],
+  classes: Int[Array, "Q"],
+) -> Float[np.ndarray, "Q"]:
+  """Values that stand at a class's first neighbor; 0 where it has none."""
+  at = labels == np.asarray(classes)[:, None]
+  place = at.argmax(axis=1)
+  queries = np.arange(len(at))
+  return np.where(at[queries, place], values[queries, place], 0)
 
 
 def shares(near: Neighbors, setting: Setting, *, k: int) -> Shares:

@@ -215,4 +215,8 @@ def _spread(curve):
 def _mean_std(values) -> str:
   """Fractions in percent: mean, and standard deviation if there are several."""
   mean = f"{100 * np.mean(values):.1f}"
-  return mean if len(values) < 2 else f"{mean} ± {100 * np.std(values):.1f}"
+  return (
+    mean
+    if len(values) < 2
+    else f"{mean}\u00a0±\u00a0{100 * np.std(values):.1f}"
+  )

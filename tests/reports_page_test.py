@@ -1,0 +1,208 @@
+"""Pages of sections: what is written, escaped, and drawn."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from analysis_selection_test import cases
+
+from visual_memory.analysis import aggregation, noise_curve, ood, reliability
+from visual_memory.analysis.growth import GrowthPoint
+from visual_memory.analysis.scaling_law import fit_law
+from visual_memory.reports import files, page, plots
+from visual_memory.reports.sections import aggregation as of_voters
+from visual_memory.reports.sections import neighbors as of_neighbors
+from visual_memory.reports.sections import ood as of_distances
+from visual_memory.reports.sections import robustness
+from visual_memory.reports.tables import Table
+from visual_memory.voting import queries as queries_lib
+from visual_memory.voting.weighting import published_settings
+
+CONFIG = {"seed": 0}
+
+
+def make_section(**changes):
+  line = plots.curves(
+    {"<a>": {1: 2.0, 10: 3}, "b": {1: 1.0, 10: np.float32(2)}},
+    name="line",
+    x_label="x",
+    y_label="y & z",
+    x_log=True,
+  )
+  return page.Section(
+    **{
+      "title": "Results of <b>",
+      "prose": ("First & second.",),
+      "figures": (page.Figure(name="line", svg=line, caption="A <line>."),),
+      "tables": (
+        Table(
+          header=("k", "accuracy <%>"),
+          rows=(("1", "40.5"),),
+          caption="Caption & more.",
+          name="values",
+        ),
+      ),
+      "links": {"explore <it>": "explorer.html"},
+      **changes,
+    }
+  )
+
+
+def make_page(*sections, **changes):
+  return page.Page(
+    **{
+      "title": "A <title>",
+      "sections": sections,
+      "config": CONFIG,
+      "tiles": {"of <all>": "44.8 %"},
+      "counts": {"memory_rows": 50_000},
+      "timings": {"search": 1.0},
+      "env": {"command": "python -m experiments.launch"},
+      "fingerprint": "f00d",
+      **changes,
+    }
+  )
+
+
+def test_everything_is_written_and_escaped(tmp_path):
+  page.write_page(
+    tmp_path, make_page(make_section()), {"accuracy": {"rank": {1: 0.5}}}
+  )
+  report = json.loads((tmp_path / "report.json").read_text())
+  assert report["accuracy"] == {"rank": {"1": 0.5}}
+  assert report["counts"] == {"skipped": 0, "memory_rows": 50_000}
+  assert report["neighbors_fingerprint"] == "f00d"
+  assert (tmp_path / "tables/values.csv").read_text().startswith("k,accuracy")
+  svg = (tmp_path / "figures/line.svg").read_text()
+  assert svg.startswith("<?xml") and "currentColor" in svg
+  text = (tmp_path / "report.html").read_text()
+  for shown in (
+    "Results of &lt;b&gt;", "First &amp; second.", "A &lt;line&gt;.",
+    "accuracy &lt;%&gt;", "Caption &amp; more.", "44.8 %", "of &lt;all&gt;",
+    "50,000", "f00d", 'href="explorer.html"', "explore &lt;it&gt;",
+  ):  # fmt: skip
+    assert shown in text, shown
+  assert "<script" not in text
+  assert not re.search(r"(src|href)=\"https?:", text)
+  ids = re.findall(r'\sid="([^"]+)"', text)
+  assert len(ids) == len(set(ids))
+
+
+def test_names_are_written_once(tmp_path):
+  other = make_section(tables=())
+  with pytest.raises(ValueError, match="Two figures are called 'line'"):
+    page.write_page(tmp_path, make_page(make_section(), other), {})
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_page_of_another_config_is_not_overwritten(tmp_path):
+  page.write_page(tmp_path, make_page(make_section()), {})
+  with pytest.raises(ValueError, match="seed: 0 there, 1 here"):
+    page.write_page(tmp_path, make_page(config={"seed": 1}), {})
+
+
+def test_numbers_are_written_without_the_plots_extra(tmp_path, monkeypatch):
+  import sys
+
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  with pytest.warns(UserWarning, match=r"visual_memory\[plots\]"):
+    page.write_page(tmp_path, make_page(), {"x": 1})
+  assert (tmp_path / "report.json").exists()
+  assert not (tmp_path / "report.html").exists()
+
+
+def test_every_plot_draws_the_same_bytes_twice():
+  rng = np.random.default_rng(0)
+  groups = {"inside": rng.normal(size=200), "outside": rng.normal(size=100)}
+  drawn = {
+    "bars": lambda: plots.bars(
+      {"a": {"x": 1, "y": 2}, "b": {"x": 2, "y": 1}}, name="b", y_label="y"
+    ),
+    "boxes": lambda: plots.boxes(groups, name="x", y_label="y"),
+    "histograms": lambda: plots.histograms(groups, name="h", x_label="x"),
+    "curves": lambda: plots.curves(
+      {"a": {1: 50, 2: 70, 90_000: 80}},
+      fits={"fit": {1: 40, 90_000: 90}},
+      bands={"a": {1: (45, 55), 2: (60, 80)}},
+      fit_bands={"fit": {1: (30, 50), 90_000: (80, 95)}},
+      name="c",
+      x_label="x",
+      y_label="y",
+      x_log=True,
+      y_log=True,
+      diagonal=True,
+    ),
+  }
+  for name, draw in drawn.items():
+    svg = draw()
+    assert svg == draw() and "</svg>" in svg, name
+    assert "#123456" not in svg
+
+
+def test_sections_tell_what_was_found():
+  held_out = queries_lib.held_out_queries(*cases(200, 0, "test"))
+  tuning = queries_lib.tuning_queries(*cases(150, 1, "tune"), held_out=held_out)
+  common = {"ks": range(1, 13), "num_classes": 5}
+  compared = aggregation.compare_voters(
+    held_out, tuning, settings=published_settings(), seed=0, **common
+  )
+  swept = aggregation.sweep(
+    held_out, tuning, voter="rank", values=(1.0, 2.0), **common
+  )
+  curve = reliability.reliability(held_out.near, held_out.labels)
+  hits = reliability.hit_rate(held_out.near, held_out.labels)
+  fit = reliability.fit_logarithm(held_out.near, held_out.labels)
+  scores = ood.distance_scores(held_out.near, k=5)
+  found = {"cifar": ood.detect_each(held_out.near, tuning.near, ks=(1, 5))}
+  by_k = {"cifar": ood.auroc_by_k(held_out.near, tuning.near)}
+  noise = {
+    "rank": noise_curve.NoiseCurve(
+      fractions=(0.0, 0.4),
+      accuracy=np.array([[0.5, 0.25], [0.5, 0.35]]),
+      published=np.full((2, 2), 0.5),
+      ks=np.ones((2, 2), int),
+    )
+  }
+  points = [
+    GrowthPoint(num_rows=n, k=1, accuracy=1 - n**-0.2, published=0.5)
+    for n in (10, 100, 1000)
+  ]
+  laws = {
+    "rank": {
+      form: fit_law(
+        form,
+        np.array([p.num_rows for p in points]),
+        np.array([1 - p.accuracy for p in points]),
+      )
+      for form in ("log", "power")
+    }
+  }
+  misses = {"rank": {"log": 0.1, "power": 0.0}}
+  sections = (
+    of_voters.summary({"pixels": compared}),
+    of_voters.comparison("pixels", compared),
+    of_voters.sensitivity("pixels", {"rank": swept}),
+    of_neighbors.reliability(curve, fit),
+    of_neighbors.hit_rate(hits),
+    of_distances.distances({"inside": scores, "cifar": scores}, k=5),
+    of_distances.detection(found, by_k),
+    of_distances.by_class("cifar", {"a": 0.5, "b": 0.25}),
+    robustness.noise("symmetric", noise),
+    robustness.growth({"rank": points}, laws, misses, far=(1e6,)),
+  )
+  text = page.render_page(make_page(*sections))
+  best = max(compared.table.accuracy()["rank"].values())
+  assert f"{100 * best:.2f}" in text  # As published.
+  assert f"{100 * compared.scored['rank'].accuracy.mean:.2f}" in text
+  assert "30.0\u00a0±\u00a05.0" in text  # Two seeds at 40 % noise.
+  assert f"{100 * 1e6**-0.2:.1f} (" in text  # Extrapolated.
+  values = files.plain(
+    of_voters.comparison_values(compared)
+    | of_voters.sweep_values(swept)
+    | of_neighbors.values(curve, fit, hits)
+    | of_distances.values(found, by_k, {"cifar": {"a": 0.5}})
+    | robustness.noise_values(noise)
+    | robustness.growth_values({"rank": points}, laws, misses)
+  )
+  json.dumps(values, allow_nan=False)
