@@ -3,7 +3,7 @@
 Every patch of the image is normalized to zero mean and unit contrast; its
 similarity to each of K whitened patches is soft-thresholded; responses are
 averaged over a G x G grid, their square roots projected to D decorrelated
-values. The embedding of an image and of its mirror image are added.
+values.
 
 Reference: Coates, Ng and Lee, "An analysis of single-layer networks in
 unsupervised feature learning", 2011 (patches, whitening, k-means, pooling).
@@ -49,15 +49,10 @@ class PatchDictionary:
       pixels: in [0, 1].
     """
 
-    def project(images: jax.Array) -> jax.Array:
-      rows = self.responses(params, images) - params["mean"][None]
-      rows = jnp.matmul(
-        rows, params["projection"], precision=jax.lax.Precision.HIGHEST
-      )
-      squares = jnp.sum(rows * rows, axis=1, keepdims=True)
-      return rows * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
-
-    return project(pixels) + project(pixels[:, :, ::-1])
+    rows = self.responses(params, pixels) - params["mean"][None]
+    return jnp.matmul(
+      rows, params["projection"], precision=jax.lax.Precision.HIGHEST
+    )
 
   def responses(
     self, params: Any, pixels: Float[Array, "B S S 3"]

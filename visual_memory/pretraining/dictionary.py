@@ -23,6 +23,10 @@ from visual_memory.encoders import encoder_files
 from visual_memory.encoders.patch_dictionary import CONTRAST, PatchDictionary
 from visual_memory.pretraining.export import LICENCE
 
+_SPARE = 32
+"""Axes beyond those wanted, so that the last of these converge."""
+_ITERATIONS = 8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DictionarySettings:
@@ -155,17 +159,37 @@ def whitening(
   """Mean [R] and projection [R, dim] onto decorrelated values.
 
   The values have variance v / (v + ridge * mean(v)), where v are the greatest
-  variances along principal axes.
+  variances along principal axes, found by subspace iteration (Halko et al.,
+  "Finding structure with randomness", 2011).
   """
-  mean = rows.mean(axis=0, dtype=np.float64)
-  centered = rows - mean.astype(np.float32)
-  covariance = (centered.T @ centered).astype(np.float64) / len(rows)
-  variances, axes = np.linalg.eigh(covariance)
-  variances = np.maximum(variances, 0)
-  floor = ridge * variances.mean()
-  variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
-  projection = axes / np.sqrt(variances + floor)
-  return mean.astype(np.float32), projection.astype(np.float32)
+  mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+  covariance = _covariance(rows - mean)
+  size = len(mean)
+  start = np.random.default_rng(0).normal(size=(size, min(size, dim + _SPARE)))
+  basis = jnp.asarray(start, jnp.float32)
+  for _ in range(_ITERATIONS):
+    basis = _iterate(covariance, basis)
+  small = _dot(basis.T, _dot(covariance, basis))
+  variances, turn = np.linalg.eigh(np.asarray(small, np.float64))
+  variances = np.maximum(variances[::-1][:dim], 0)
+  axes = np.asarray(basis, np.float64) @ turn[:, ::-1][:, :dim]
+  floor = ridge * float(jnp.trace(covariance)) / size
+  return mean, (axes / np.sqrt(variances + floor)).astype(np.float32)
+
+
+@jax.jit
+def _covariance(centered: jax.Array) -> jax.Array:
+  return _dot(centered.T, centered) / len(centered)
+
+
+@jax.jit
+def _iterate(covariance: jax.Array, basis: jax.Array) -> jax.Array:
+  """A basis nearer to the axes of greatest variance."""
+  return jnp.linalg.qr(_dot(covariance, basis))[0]
+
+
+def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
+  return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def export_dictionary(
