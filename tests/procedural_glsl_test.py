@@ -5,7 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from visual_memory.procedural import glsl, glsl_dataset, glsl_dialects
+from visual_memory.procedural import (
+  clouds,
+  glsl,
+  glsl_dataset,
+  glsl_dialects,
+)
 from visual_memory.procedural.glsl_dialects import UnsupportedShader
 from visual_memory.procedural.glsl_worker import Worker
 
@@ -194,3 +199,15 @@ def test_a_worker_survives_what_it_draws(renderer, monkeypatch):
       worker.draw(ENDLESS, "geekest_300", times=[1.0] * 3)
     images = worker.draw(SHADERS["geek"], "geek", times=[1.0, 2.5])
   assert images.shape == (2, 128, 128, 3)
+
+
+def test_clouds_are_the_same_in_both_languages(renderer):
+  times = np.array([0.4, 7.1], np.float32)
+  ours = np.asarray(clouds.clouds(times, size=SIZE)) * 255
+  for floats in (True, False):
+    with glsl.Renderer(size=SIZE, floats=floats) as other:
+      program = other.compile(clouds.GLSL, "geeker_300")
+      for time, image in zip(times, ours, strict=True):
+        theirs = other.draw(program, time=float(time))
+        assert np.abs(image - theirs).max() < 1.5
+        assert image.std() > 20

@@ -79,7 +79,9 @@ def fractal_noise(keys: jax.Array, *, size: int) -> Float[Array, "B S S 3"]:
     spectrum = jnp.fft.rfft2(
       jax.random.normal(white, (3, size, size)), axes=(1, 2)
     )
-    planes = jnp.fft.irfft2(spectrum * frequency**-slope, s=(size, size))
+    planes = jnp.fft.irfft2(
+      spectrum * frequency[None] ** -slope, s=(size, size)
+    )
     planes = planes - planes.mean((1, 2), keepdims=True)
     planes = planes / (planes.std((1, 2), keepdims=True) + 1e-6)
     colors = jax.random.normal(mix, (3, 3)) * 0.15
@@ -124,7 +126,8 @@ def _attractor(key: jax.Array, size: int) -> Array:
 
   _, orbit = jax.lax.scan(jump, points, jumps)
   orbit = orbit[20:].reshape(-1, 2)  # The first jumps are not yet near it.
-  middle, spread = orbit.mean(0), orbit.std(0) + 1e-3
+  middle = orbit.mean(0, keepdims=True)
+  spread = orbit.std(0, keepdims=True) + 1e-3
   places = ((orbit - middle) / spread * 0.22 + 0.5) * size
   places = jnp.clip(places.astype(jnp.int32), 0, size - 1)
   colors = jax.random.uniform(color_key, (NUM_MAPS + 1, 3))
@@ -132,4 +135,6 @@ def _attractor(key: jax.Array, size: int) -> Array:
   picture = jnp.zeros((size, size, 3)).at[places[:, 1], places[:, 0]].add(ink)
   count = jnp.zeros((size, size, 1)).at[places[:, 1], places[:, 0]].add(1.0)
   cover = 1.0 - jnp.exp(-count * (0.002 * np.float32(size) ** 2 / 16))
-  return colors[-1] * (1 - cover) + cover * picture / jnp.maximum(count, 1.0)
+  return colors[-1:][None] * (1 - cover) + cover * picture / jnp.maximum(
+    count, 1.0
+  )

@@ -7,7 +7,6 @@ f(state, constants, seed) -> (x, y, cell). Angles and phases are in turns.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from visual_memory.procedural import noise
 from visual_memory.procedural.operators import (
@@ -18,9 +17,8 @@ from visual_memory.procedural.operators import (
   table,
   whole,
 )
-from visual_memory.types import Array
 
-Field = Float[Array, "..."]
+Field = noise.Field
 
 
 class State(NamedTuple):

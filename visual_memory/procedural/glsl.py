@@ -55,22 +55,25 @@ def open_context() -> Any:
 class Renderer:
   """Draws square pictures of completed shaders."""
 
-  def __init__(self, *, size: int):
+  def __init__(self, *, size: int, floats: bool = True):
     """Opens a context.
 
     Args:
       size: S, the side of the pictures in pixels.
+      floats: draws in float32, so that NaN and infinity are seen; False
+        draws in 8 bits, which is quicker, and sees neither.
 
     Raises:
       RuntimeError: see open_context.
     """
-    self.size = size
+    self.size, self._floats = size, floats
     self._context = open_context()
     corners = np.array([-1, -1, 3, -1, -1, 3], np.float32)
     self._corners = self._context.buffer(corners.tobytes())
-    # Floats, so that NaN and infinity can be seen; two of each for feedback.
+    kind = "f4" if floats else "f1"
+    # Two outputs, and two of each: the last frame is read by the next one.
     self._textures = [
-      [self._context.texture((size, size), 4, dtype="f4") for _ in range(2)]
+      [self._context.texture((size, size), 4, dtype=kind) for _ in range(2)]
       for _ in range(2)
     ]
     self._frames = [
@@ -137,9 +140,13 @@ class Renderer:
       now = max(time - (warmup - index) / FRAME_RATE, 0.0)
       self._set_uniforms(program, now, index)
       array.render(vertices=3)
-    pixels = np.frombuffer(target.read(components=4, dtype="f4"), np.float32)
     array.release()
-    pixels = pixels.reshape(self.size, self.size, 4)[::-1, :, :3]
+    shape = (self.size, self.size, 3)
+    if not self._floats:
+      pixels = np.frombuffer(target.read(components=3), np.uint8)
+      return pixels.reshape(shape)[::-1]
+    pixels = np.frombuffer(target.read(components=3, dtype="f4"), np.float32)
+    pixels = pixels.reshape(shape)[::-1]
     bad = ~np.isfinite(pixels).all(-1)
     if bad.any():
       raise UnsupportedShader(

@@ -11,7 +11,9 @@ from jaxtyping import Float, UInt32
 
 from visual_memory.types import Array
 
-Field = Float[Array, "..."]
+Field = Float[Array, "..."] | np.floating | float
+"""Values of all pixels, or one for all of them."""
+
 Bits = UInt32[Array, "..."]
 
 # Least squares fits on a Chebyshev grid; the largest error is in the docstring.
@@ -65,7 +67,7 @@ def angle(x: Field, y: Field) -> Field:
   return jnp.where(y < 0, -turns, turns)
 
 
-def smooth(x: Field, low: float, high: float) -> Field:
+def smooth(x: Field, low: Field, high: Field) -> Field:
   """GLSL's smoothstep: 0 below low, 1 above high, 3s^2 - 2s^3 between."""
   s = jnp.clip((x - low) / (high - low), 0.0, 1.0)
   return s * s * (3.0 - 2.0 * s)

@@ -125,6 +125,7 @@ class _Uniform:
     """Codes with these weights, by the inverse of their sums."""
     sums = np.cumsum(weights / np.sum(weights))[:-1].astype(np.float32)
     numbers = self.take(*shape)
+    sums = sums.reshape((1,) * numbers.ndim + (-1,))
     return jnp.sum(numbers[..., None] >= sums, axis=-1, dtype=jnp.int32)
 
 
@@ -139,7 +140,7 @@ def draw(key: jax.Array) -> Program:
   move = uniform.choose(DOMAIN.weights, layers, moves)
   field = uniform.choose(FIELDS.weights, layers, fields)
   combine = uniform.choose(steps.COMBINE_WEIGHTS, layers, fields)
-  combine = jnp.where(jnp.arange(fields) == 0, steps.TAKE, combine)
+  combine = combine.at[:, 0].set(steps.TAKE)
   # A height that is thrown away is the cheapest one.
   field = jnp.where(combine == steps.SKIP, 0, field)
   move_constants, move_drift = _constants(uniform, DOMAIN, move)
@@ -195,10 +196,10 @@ def _paint(uniform: _Uniform, layers: int) -> steps.Paint:
   hue, spread = uniform.take(), uniform.between(-0.3, 0.3)
   relief = uniform.take() < 0.6  # The others are flat and graphic.
   channel = jnp.arange(3, dtype=jnp.float32)
-  phase = hue + channel * spread
+  phase = hue + channel[None] * spread
   phase = phase + uniform.between(-0.22, 0.22, layers, 1)
   phase = phase + uniform.between(-0.08, 0.08, layers, 3)
-  level = uniform.between(0.38, 0.62, 3)
+  level = uniform.between(0.38, 0.62, 1, 3)
   level = level + uniform.between(-0.22, 0.22, layers, 1)
   hard = uniform.take(layers) < 0.4
   softness = jnp.where(hard, 0.0, jnp.exp(uniform.between(-2.5, 0.2, layers)))

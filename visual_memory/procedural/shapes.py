@@ -6,12 +6,10 @@ Reference: the constructions are those of I. Quilez's "2D distance functions".
 """
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from visual_memory.procedural import noise
-from visual_memory.types import Array
 
-Field = Float[Array, "..."]
+Field = noise.Field
 
 
 def circle(x: Field, y: Field, radius) -> Field:

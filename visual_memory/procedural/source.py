@@ -7,6 +7,7 @@ images = sample_images(key, program_ids, size=64, seed=0, family="kml",
 
 import functools
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -81,16 +82,21 @@ def _sample(key, program_ids, seed, *, size, family, mesh):
     return draw(key, program_ids, seed)
   count = len(program_ids)
   padded = distributed.pad_to_multiple(count, mesh.size)
-  rows = PartitionSpec(distributed.DATA)
-  share = jax.shard_map(
-    draw,
-    mesh=mesh,
-    in_specs=(PartitionSpec(), rows, PartitionSpec()),
-    out_specs=rows,
-    check_vma=False,
-  )
   whole = jnp.pad(program_ids, (0, padded - count), mode="edge")
-  return share(key, whole, seed)[:count]
+  return on_mesh(lambda ids: draw(key, ids, seed), mesh)(whole)[:count]
+
+
+def on_mesh(function: Callable, mesh: Mesh) -> Callable:
+  """The function of B rows, compiled, on every device with its share.
+
+  Rows must divide over the mesh; the function sees each share by itself.
+  """
+  rows = PartitionSpec(distributed.DATA)
+  return jax.jit(
+    jax.shard_map(
+      function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
+    )
+  )
 
 
 def quantize(images: Float[Array, "B S S 3"]) -> UInt8[Array, "B S S 3"]:

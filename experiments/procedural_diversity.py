@@ -1,0 +1,95 @@
+"""Measures how varied families of procedural pictures are, and shows them.
+
+  python -m experiments.procedural_diversity \\
+      --config=configs/procedural_diversity.py[:smoke] --workdir=DIR
+
+Writes diversity.json and one contact sheet per family.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
+from PIL import Image
+
+import visual_memory as vm
+from visual_memory.analysis import diversity
+from visual_memory.procedural import programs, source
+from visual_memory.reports import contact_sheet, files, workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to draw.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
+
+
+def main(argv: list[str]) -> None:
+  """Draws, embeds and compares every family."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
+  config = _CONFIG.value.lock()
+  path = pathlib.Path(_WORKDIR.value)
+  path.mkdir(parents=True, exist_ok=True)
+  encoders = {name: vm.load_encoder(name) for name in config.encoders}
+  families = {}
+  for family in config.families:
+    logging.info("Family %s", family)
+    families[family] = _measure(
+      encoders, _draw(family, config.num_images, config.size, config)
+    )
+    shown = config.sheet_rows * config.sheet_columns
+    sheet = contact_sheet.contact_sheet(
+      _draw(family, shown, config.sheet_size, config),
+      columns=config.sheet_columns,
+    )
+    Image.fromarray(sheet).save(path / f"{family}.jpg", quality=88)
+  report = {
+    "config": config.to_dict(),
+    "environment": workdir.environment(),
+    "grammar_version": programs.GRAMMAR_VERSION,
+    "families": families,
+  }
+  files.write_json(path / "diversity.json", report)
+  print(_table(families))
+
+
+def _draw(family: str, num: int, size: int, config) -> np.ndarray:
+  """One picture of each of the first programs."""
+  images = source.sample_images(
+    jax.random.key(config.seed),
+    np.arange(num, dtype=np.int32),
+    size=size,
+    seed=config.seed,
+    family=family,
+    mesh=vm.make_mesh(),
+  )
+  return np.asarray(images)
+
+
+def _measure(encoders: dict, images: np.ndarray) -> dict:
+  """Both measures, for each encoder."""
+  found = {}
+  for name, encoder in encoders.items():
+    rows = diversity.centered(encoder.encode(list(images)))
+    found[name] = {
+      "vendi_score": diversity.vendi_score(rows),
+      "spread": diversity.spread(encoder.encode(list(images))),
+    }
+  return found
+
+
+def _table(families: dict) -> str:
+  """Vendi score and spread of each family, for each encoder."""
+  lines = []
+  for family, measures in families.items():
+    parts = [
+      f"{name}: Vendi {value['vendi_score']:.1f}, spread {value['spread']:.3f}"
+      for name, value in measures.items()
+    ]
+    lines.append(f"{family:20} " + "; ".join(parts))
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)
