@@ -42,7 +42,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   config.photographs.options.unlabeled = True
   config.gaps = (1, 2, 4)
-  config.first_images = 0  # 0: all.
+  config.num_photographs = 0  # Drawn by their ids; 0: all.
 
   config.encoders = ml_collections.ConfigDict()
   for name in ("pixels", "random", "own"):
@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.title = "Perceptual similarity of digits"
     config.photographs.source = "digits"
     config.photographs.options = ml_collections.ConfigDict({"split": "test"})
-    config.first_images = 4
+    config.num_photographs = 4
     config.gaps = (1, 5)
     config.encoders.pixels.options.size = 8
     config.encoders.random.options.update(size=8, depth=1, dim=24, heads=2)

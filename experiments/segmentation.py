@@ -4,6 +4,7 @@ import pathlib
 
 from experiments import stages
 from visual_memory.analysis import patch_voting, segmentation
+from visual_memory.analysis.segment_scores import segment_scores
 from visual_memory.data import selection
 from visual_memory.encoders import embed as embed_lib
 from visual_memory.memory.memory import VisualMemory
@@ -16,12 +17,16 @@ def main(config, workdir, mesh) -> None:
   clock = stages.Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   rows, queries = (
-    selection.first(stages.open_source(section), config.first_images)
-    for section in (config.memory, config.data)
+    selection.sample(stages.open_source(section), count, seed=config.seed)
+    for section, count in (
+      (config.memory, config.num_rows),
+      (config.data, config.num_queries),
+    )
   )
   rgb = segmentation.explained_variance(
-    None, queries, size=config.pca_size, **_features(config)
-  )
+    None, queries, size=config.pca_size, background=_background(config),
+    **_features(config),
+  )  # fmt: skip
   cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
   found = {}
   for name, section in config.encoders.items():
@@ -46,7 +51,33 @@ def main(config, workdir, mesh) -> None:
 
 
 def _segment(config, encoder, rows, queries, mesh, cache_dir):
-  """Every task for one encoder."""
+  """The tasks of the config for one encoder."""
+  found = {}
+  if "neighbors" in config.tasks:
+    found |= _by_neighbors(config, encoder, rows, queries, mesh, cache_dir)
+  options = _features(config)
+  of_clusters = {"num_clusters": config.num_clusters, "seed": config.seed}
+  if "components" in config.tasks:
+    found["explained"] = segmentation.explained_variance(
+      encoder, queries, size=config.pca_size, background=_background(config),
+      **options,
+    )  # fmt: skip
+  if "prompts" in config.tasks:
+    found["prompted"] = segmentation.prompted_iou(
+      encoder, selection.sample(rows, config.num_prompts, seed=config.seed),
+      queries, seed=config.seed, least_share=config.least_share, **options,
+    )  # fmt: skip
+  if "clusters" in config.tasks:
+    found["clustered"] = segmentation.clustered_iou(
+      encoder, queries, **of_clusters, **options
+    )
+  shown = selection.sample(queries, config.shown, seed=config.seed)
+  pictures = segmentation.pictures(encoder, shown, **of_clusters)
+  return sections.Found(pictures=pictures, **found)
+
+
+def _by_neighbors(config, encoder, rows, queries, mesh, cache_dir):
+  """Votes of a memory of patches, chosen on pictures held out whole."""
   others, held_out = selection.split_tune(
     rows, fraction=config.voting.tune_fraction, seed=config.seed
   )
@@ -69,35 +100,27 @@ def _segment(config, encoder, rows, queries, mesh, cache_dir):
     )
   )  # fmt: skip
   memory = memory.add(embed(held_out, config.per_image))
-  asked = embed(queries)
-  setting = settings[choice.voter]
+  asked, setting = embed(queries), settings[choice.voter]
   counts = patch_voting.patch_confusions(
     asked, queries, memory, settings={choice.voter: setting}, ks=(choice.k,),
     **at_once,
   )  # fmt: skip
-  options = _features(config)
-  looked_at = selection.first(queries, config.shown)
-  of_clusters = {"num_clusters": config.num_clusters, "seed": config.seed}
-  return sections.Found(
-    choice=choice,
-    counts=counts[choice.voter][choice.k],
-    background=None if config.background < 0 else config.background,
-    explained=segmentation.explained_variance(
-      encoder, queries, size=config.pca_size, **options
+  shown = selection.sample(queries, config.shown, seed=config.seed)
+  return {
+    "choice": choice,
+    "scores": segment_scores(
+      counts[choice.voter][choice.k], background=_background(config)
     ),
-    prompted=segmentation.prompted_iou(
-      encoder, rows, queries, seed=config.seed,
-      least_share=config.least_share, **options,
-    ),
-    clustered=segmentation.clustered_iou(
-      encoder, queries, **of_clusters, **options
-    ),
-    pictures=segmentation.pictures(encoder, looked_at, **of_clusters),
-    segmented=patch_voting.segmented(
+    "segmented": patch_voting.segmented(
       asked, memory, setting=setting, k=choice.k,
-      shape=(encoder.preprocess.size,) * 2, image_ids=looked_at.ids,
+      shape=(encoder.preprocess.size,) * 2, image_ids=shown.ids,
     ),
-  )  # fmt: skip
+  }  # fmt: skip
+
+
+def _background(config):
+  """The class that is no object, if the data have one."""
+  return None if config.background < 0 else config.background
 
 
 def _features(config):

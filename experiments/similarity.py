@@ -51,7 +51,7 @@ def _triplets(config):
     )
   source = stages.open_source(config.photographs)
   return triplets.distorted(
-    selection.first(source, config.first_images),
+    selection.sample(source, config.num_photographs, seed=config.seed),
     gaps=tuple(config.gaps),
     seed=config.seed,
   )

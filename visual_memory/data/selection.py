@@ -62,13 +62,6 @@ class Subset:
     return self.source[self.rows[row]]
 
 
-def first(source: ImageSource, count: int) -> ImageSource:
-  """The first `count` images; all of them if count is 0 or larger."""
-  if not 0 < count < len(source):
-    return source
-  return subset(source, np.arange(count))
-
-
 def sample(source: ImageSource, count: int, *, seed: int) -> ImageSource:
   """`count` images drawn by their ids, in their order; 0 or too many: all.
 

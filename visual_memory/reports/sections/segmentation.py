@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from visual_memory.analysis.patch_voting import PatchChoice
-from visual_memory.analysis.segment_scores import SegmentScores, segment_scores
+from visual_memory.analysis.segment_scores import SegmentScores
 from visual_memory.analysis.segmentation import Explained, Prompted
 from visual_memory.reports import pictures, plots
 from visual_memory.reports.page import Figure, Section
@@ -17,40 +17,34 @@ from visual_memory.reports.tables import Table, percent
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-  """What one encoder's patches gave.
+  """What one encoder's patches gave; None where a task was not run.
 
   Attributes:
+    pictures: some test pictures, as `segmentation.pictures` gives them.
     choice: voter and k, and how they were chosen.
-    counts: the confusion matrix of the test pictures, [C, C + 1].
-    background: the class that `foreground_accuracy` leaves out; or None.
-    explained: of their principal components.
+    scores: by the votes of the nearest patches.
+    segmented: `pictures` by those votes, int32 [S, S] each.
+    explained: by the principal components.
     prompted: by one prompt each.
     clustered: mean IoU of each picture, [N].
-    pictures: some of them, as `segmentation.pictures` gives them.
-    segmented: the same, by the memory, int32 [S, S] each.
   """
 
-  choice: PatchChoice
-  counts: Int[np.ndarray, "C D"]
-  background: int | None
-  explained: Explained
-  prompted: Mapping[str, Prompted]
-  clustered: Float[np.ndarray, "N"]
   pictures: Sequence[Mapping[str, np.ndarray]]
-  segmented: Sequence[np.ndarray]
-
-  @property
-  def scores(self) -> SegmentScores:
-    """Of the test pictures."""
-    return segment_scores(self.counts, background=self.background)
+  choice: PatchChoice | None = None
+  scores: SegmentScores | None = None
+  segmented: Sequence[np.ndarray] | None = None
+  explained: Explained | None = None
+  prompted: Mapping[str, Prompted] | None = None
+  clustered: Float[np.ndarray, "N"] | None = None
 
 
 def sections(
   found: Mapping[str, Found], rgb: Explained, class_names: Sequence[str]
 ) -> tuple[Section, ...]:
   """The page: by neighbors, by features alone, to be looked at."""
+  voted = {name: one for name, one in found.items() if one.scores}
   return (
-    _by_neighbors(found, class_names),
+    *((_by_neighbors(voted, class_names),) if voted else ()),
     _by_features(found, rgb),
     _looked_at(found, class_names),
   )
@@ -61,6 +55,7 @@ def tiles(found: Mapping[str, Found]) -> dict[str, str]:
   return {
     f"mean IoU, {name}": f"{percent(one.scores.mean_iou)} %"
     for name, one in found.items()
+    if one.scores
   }
 
 
@@ -84,11 +79,7 @@ def _by_neighbors(
       percent(scores[name].mean_iou),
       percent(scores[name].pixel_accuracy),
     )
-    + (
-      ()
-      if one.background is None
-      else (percent(scores[name].foreground_accuracy),)
-    )
+    + (percent(scores[name].foreground_accuracy),)
     for name, one in found.items()
   )
   header = ("encoder", "chosen", "mean IoU", "pixels right", "of foreground")
@@ -110,9 +101,7 @@ def _by_neighbors(
       " memory, held out whole; the test pictures were scored once. Percent.",
     ),
     tables=(
-      Table(
-        header=header[: len(summary[0])], rows=summary, name="by_neighbors"
-      ),
+      Table(header=header, rows=summary, name="by_neighbors"),
       Table(header=("IoU of", *found), rows=each, name="class_iou"),
     ),
     figures=(
@@ -137,12 +126,22 @@ def _by_features(found: Mapping[str, Found], rgb: Explained) -> Section:
     + ("",) * 5
   ]
   for name, one in found.items():
-    soft, nearest = (one.prompted[way] for way in ("attention", "nearest"))
-    columns = (
-      one.explained.standard, one.explained.as_published, soft.soft,
-      soft.soft_cut, soft.hard, nearest.hard, one.clustered,
-    )  # fmt: skip
-    rows.append((name, *map(_mean, columns)))
+    explained, prompted = one.explained, one.prompted
+    row = [name]
+    row += (
+      [_mean(explained.standard), _mean(explained.as_published)]
+      if explained
+      else ["", ""]
+    )
+    soft = prompted and prompted["attention"]
+    row += (
+      [*map(_mean, (soft.soft, soft.soft_cut, soft.hard))]
+      + [_mean(prompted["nearest"].hard)]
+      if prompted
+      else [""] * 4
+    )
+    row.append("" if one.clustered is None else _mean(one.clustered))
+    rows.append(tuple(row))
   return Section(
     title="By the features alone",
     prose=(
@@ -168,8 +167,10 @@ def _looked_at(
   ]
   for name, one in found.items():
     shown = one.pictures
+    if one.segmented is not None:
+      voted = [pictures.colored(mask) for mask in one.segmented]
+      rows.append((f"{name}: votes", voted))
     rows += [
-      (f"{name}: votes", [pictures.colored(mask) for mask in one.segmented]),
       (f"{name}: PCA", [picture["components"] for picture in shown]),
       (
         f"{name}: k-means",
@@ -195,26 +196,23 @@ def _looked_at(
 
 
 def _values(one: Found) -> dict[str, Any]:
-  scores = one.scores
-  return {
-    "mean_iou": scores.mean_iou,
-    "class_iou": scores.class_iou,
-    "pixel_accuracy": scores.pixel_accuracy,
-    "foreground_accuracy": scores.foreground_accuracy,
-    "chosen": {"voter": one.choice.voter, "k": one.choice.k},
-    "tuning_mean_iou": one.choice.mean_iou,
-    **_explained_values(one.explained),
-    "clusters_iou": float(np.nanmean(one.clustered)),
-    "prompted": {
-      way: {
-        "soft_iou": float(pairs.soft.mean()),
-        "soft_iou_cut": float(pairs.soft_cut.mean()),
-        "hard_iou": float(pairs.hard.mean()),
-        "num_pairs": len(pairs.soft),
-      }
-      for way, pairs in one.prompted.items()
-    },
-  }
+  result: dict[str, Any] = {}
+  if one.scores:
+    result |= dataclasses.asdict(one.scores)
+    result["chosen"] = {"voter": one.choice.voter, "k": one.choice.k}
+    result["tuning_mean_iou"] = one.choice.mean_iou
+  if one.explained:
+    result |= _explained_values(one.explained)
+  if one.clustered is not None:
+    result["clusters_iou"] = float(np.nanmean(one.clustered))
+  for way, pairs in (one.prompted or {}).items():
+    result.setdefault("prompted", {})[way] = {
+      "soft_iou": float(pairs.soft.mean()),
+      "soft_iou_cut": float(pairs.soft_cut.mean()),
+      "hard_iou": float(pairs.hard.mean()),
+      "num_pairs": len(pairs.soft),
+    }
+  return result
 
 
 def _explained_values(explained: Explained) -> dict[str, float]:
