@@ -14,6 +14,7 @@ import store_cases
 import store_editor
 from store_cases import FailingDisk, PowerLoss, contents, numbered, small_store
 
+from visual_memory.memory.storage import parallel
 from visual_memory.memory.storage.files import StoreError
 from visual_memory.memory.store import Store
 
@@ -286,3 +287,19 @@ def test_readers_see_whole_generations(editor, tmp_path):
 @pytest.mark.slow
 def test_readers_see_whole_generations_in_a_thousand_edits(editor, tmp_path):
   readers_of_a_sliding_store(editor, tmp_path, num_edits=1002, changes=50)
+
+
+def test_a_failed_operation_leaves_no_other_running():
+  finished = []
+
+  def call(item):
+    if not item:
+      raise OSError(28, "No space left on device")
+    time.sleep(0.05)
+    finished.append(item)
+
+  with pytest.raises(OSError):
+    parallel.run(call, [0, 1, 2])
+  seen = list(finished)
+  time.sleep(0.2)
+  assert finished == seen

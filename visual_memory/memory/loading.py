@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import building, edits, layout
+from visual_memory.memory import building, edits, layout, room
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.storage import parallel
 from visual_memory.memory.storage.files import StoreDamaged
@@ -56,6 +56,7 @@ def load(
     rows = rows[~_damaged(state, rows)]
   count = len(rows)
   capacity = building.choose_capacity(count, capacity=capacity, mesh=mesh)
+  room.check_rows(capacity, state.manifest.dim, precision, mesh)
   slots = layout.slots_of(np.arange(count), capacity)
   parts = _Parts(capacity, state.manifest.dim, mesh)
   filling = _start_filling(parts, state, rows, slots)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import building, edits, layout
+from visual_memory.memory import building, edits, layout, room
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
@@ -67,6 +67,7 @@ class VisualMemory:
     Raises:
       ValueError: rows that are not finite and unit, repeated ids, labels out
         of range, or a capacity below the number of rows.
+      MemoryError: the slots do not fit on the devices; nothing is allocated.
     """
     embedded = embedded_set(
       embedded.embeddings,
@@ -78,6 +79,7 @@ class VisualMemory:
     mesh = distributed.make_mesh() if mesh is None else mesh
     count = len(embedded)
     capacity = building.choose_capacity(count, capacity=capacity, mesh=mesh)
+    room.check_rows(capacity, embedded.embeddings.shape[1], precision, mesh)
     table = layout.RowTable(
       np.full(capacity, None, dtype=object),
       next_position=0,
@@ -291,6 +293,7 @@ class VisualMemory:
   def _laid_out(self, slots: np.ndarray, *, capacity: int) -> "VisualMemory":
     """A memory of the rows in these slots (in serial order), newly laid out."""
     capacity = layout.capacity_for(max(capacity, len(slots)), self.mesh.size)
+    room.check_rows(capacity, self.dim, self.rows.precision, self.mesh)
     targets = layout.slots_of(np.arange(len(slots)), capacity)
     sources = np.full(capacity, -1, np.int64)
     sources[targets] = slots

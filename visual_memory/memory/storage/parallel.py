@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 _THREADS = 8
 
@@ -17,8 +17,23 @@ def run(call: Callable, items: Iterable) -> list:
 
 
 def started(call: Callable, items: Iterable) -> Iterator:
-  """The same, begun at once; iterating waits for the results."""
-  return _pool(os.getpid()).map(call, items)
+  """The same, begun at once; iterating waits for the results.
+
+  It ends, also by an exception, when no call is running any more.
+  """
+  pool = _pool(os.getpid())
+  return _results([pool.submit(call, item) for item in items])
+
+
+def _results(pending: list[Future]) -> Iterator:
+  """The results, in order."""
+  try:
+    for future in pending:
+      yield future.result()
+  finally:
+    for future in pending:
+      future.cancel()
+    wait(pending)
 
 
 @functools.lru_cache(maxsize=1)
