@@ -6,6 +6,7 @@
 No retrieval: everything starts from Q x k neighbors. Writes analyses.json.
 """
 
+import functools
 import pathlib
 import time
 
@@ -18,9 +19,12 @@ from visual_memory.analysis import (
   aggregation,
   calibration,
   confidence,
+  influence,
   label_noise,
   noise_curve,
   ood,
+  pruned_votes,
+  pruning,
   reliability,
 )
 from visual_memory.reports import files, workdir
@@ -109,6 +113,40 @@ def _analyses(config, held_out, tuning, rows):
       near, tuning.near
     ),
     "positions of all neighbors": lambda: rows_of(near, rows.embedded.ids),
+    **_removals(config, held_out, rows.embedded.ids),
+  }  # fmt: skip
+
+
+def _removals(config, held_out, row_ids):
+  """Analyses of what rows do, by name."""
+  near, labels, k = held_out.near, held_out.labels, config.k - 1
+  places = rows_of(near, row_ids)
+  wrong, _ = pruning.wrong_counts(near, labels, row_ids, k=k)
+  often = int(np.quantile(wrong, 0.9))
+  half = max(1, config.k // 2)
+
+  def prune(treatments):
+    for treatment in treatments:
+      pruned_votes.answers(
+        near, places, treatment, settings=tuple(published_settings().values()),
+        ks=range(1, half + 1), num_classes=config.num_classes, search=None,
+      )  # fmt: skip
+
+  return {
+    "wrong counts": lambda: pruning.wrong_counts(near, labels, row_ids, k=k),
+    "hard pruning refilled, four voters": lambda: prune(
+      pruned_votes.hard(wrong, (often,))
+    ),
+    "soft pruning, four voters": lambda: prune(
+      pruned_votes.soft(wrong, scales=(1.75,), exponents=(1.0,))
+    ),
+    **{
+      f"effect of removing every row, {name}": functools.partial(
+        influence.removal_effects, near, labels, row_ids, chosen, k=k,
+        num_classes=config.num_classes,
+      )
+      for name, chosen in published_settings().items()
+    },
   }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from experiments import (
   rerank,
   scaling,
   segmentation,
+  shifted_sets,
   sift,
   similarity,
   unlearning,
@@ -67,6 +68,7 @@ EXPERIMENTS = {
   "scaling": scaling.main,
   "segmentation": segmentation.main,
   "sift": sift.main,
+  "shifted_sets": shifted_sets.main,
   "similarity": similarity.main,
   "unlearning": unlearning.main,
 }

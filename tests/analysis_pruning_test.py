@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from visual_memory.analysis import influence, privacy, pruned_votes, pruning
-from visual_memory.retrieval import exact, places
+from visual_memory.retrieval import exact
+from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat, queries, weighting
 from visual_memory.voting.vote import predict
@@ -110,7 +111,7 @@ def test_refilling_equals_a_search_of_the_pruned_memory(case, share):
   excluded = np.random.default_rng(1).random(NUM_ROWS) < share
   pruned = case.memory.remove(list(case.embedded.ids[excluded]))
   truth = case.search(pruned, K)
-  at = places.row_places(case.near, case.embedded.ids)
+  at = rows_of(case.near, case.embedded.ids)
   refilled = pruning.refill(case.near, excluded[at], k=K)
   assert refilled.short.any() == (share > 0.5)
   near = pruning.fill_short(
@@ -122,10 +123,10 @@ def test_refilling_equals_a_search_of_the_pruned_memory(case, share):
 
 
 def test_places_are_positions_among_the_rows(case):
-  at = places.row_places(case.near, case.embedded.ids)
+  at = rows_of(case.near, case.embedded.ids)
   np.testing.assert_array_equal(case.embedded.ids[at], case.near.ids)
-  with pytest.raises(ValueError, match="not among the 39 rows.*'r0'"):
-    places.row_places(case.near, case.embedded.ids[1:])
+  with pytest.raises(ValueError, match=".r0. is not among the 39 rows"):
+    rows_of(case.near, case.embedded.ids[1:])
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_every_choice_is_the_best_on_tuning_rows(case, compared):
         near = case.search(memory, K)
         factors = None
         if treatment.factors is not None:
-          at = places.row_places(near, case.embedded.ids)
+          at = rows_of(near, case.embedded.ids)
           factors = treatment.factors[at]
         for k in (1, 3, K):
           votes = predict(
@@ -197,7 +198,7 @@ def test_as_published_is_the_compat_vote(case, compared):
     settings=SETTINGS, ks=(1, 3, K), num_classes=5,
   )  # fmt: skip
   near = held_out.near
-  at = places.row_places(near, case.embedded.ids)[:, :K]
+  at = rows_of(near, case.embedded.ids)[:, :K]
   votes = compat.predict(
     near.labels[:, :K], 1 - near.similarities[:, :K].astype(float),
     voter="rank", ks=(1, 3, K), num_classes=5,

@@ -24,7 +24,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int, Int64
 
-from visual_memory.retrieval import places as places_lib
+from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting.removal import predict_without_each
 from visual_memory.voting.vote import predict
@@ -107,7 +107,7 @@ def removal_effects(
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(f"{labels.shape} labels for {len(near)} queries.")
-  places = places_lib.row_places(near, row_ids)[:, :k]
+  places = rows_of(near, row_ids)[:, :k]
   without = predict_without_each(
     near, setting, k=k, num_classes=num_classes, factors=factors
   )

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from visual_memory.analysis import pruning, selection
-from visual_memory.retrieval import places as places_lib
+from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import compat, metrics
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
@@ -125,7 +125,7 @@ def answers(
 
   Args:
     near: neighbors in the whole memory, more than max(ks) to refill from.
-    places: their `row_places`.
+    places: their `rows_of`.
     treatment: what is done to the rows.
     settings: the voters.
     ks: as in `vote`.
@@ -213,8 +213,8 @@ def compare(
   """
   asked = lambda queries: lambda *rest: search(queries, *rest)
   votes = dict(settings=tuple(settings.values()), num_classes=num_classes)
-  tune_places = places_lib.row_places(tuning.near, row_ids)
-  places = places_lib.row_places(held_out.near, row_ids)
+  tune_places = rows_of(tuning.near, row_ids)
+  places = rows_of(held_out.near, row_ids)
   found = {}
   for kind, candidates in treatments.items():
     predictions = np.stack(
@@ -260,7 +260,7 @@ def best_on_held_out_as_published(
   Returns:
     {treatment: {voter: (k, accuracy)}}.
   """
-  places = places_lib.row_places(held_out.near, row_ids)
+  places = rows_of(held_out.near, row_ids)
   total = max(1, int((held_out.labels != UNLABELED).sum()))
   found = {}
   for kind, treatment in treatments.items():

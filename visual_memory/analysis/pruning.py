@@ -1,7 +1,7 @@
 """Rows that mislead: counted by self-retrieval, then removed or discounted.
 
   wrong, right = wrong_counts(near, labels, row_ids, k=100)  # leave-one-out
-  hard = refill(test_near, excluded[row_places(test_near, row_ids)], k=50)
+  hard = refill(test_near, excluded[rows_of(test_near, row_ids)], k=50)
   vote(hard.near, ...)                        # as if the rows had never been
   vote(test_near, factors=reliability(wrong)[places], ...)             # soft
 
@@ -25,7 +25,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
 
-from visual_memory.retrieval import places as places_lib
+from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import Array, Neighbors
 from visual_memory.voting import checks
 
@@ -65,7 +65,7 @@ def wrong_counts(
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(f"{labels.shape} labels for {len(near)} queries.")
-  places = places_lib.row_places(near, row_ids)[:, :k]
+  places = rows_of(near, row_ids)[:, :k]
   wrong = np.asarray(near.labels)[:, :k] != labels[:, None]
   return (
     np.bincount(places[wrong], minlength=len(row_ids)),
@@ -160,5 +160,5 @@ def factors_of(
   factors: Float[Array, "N"], near: Neighbors, row_ids: np.ndarray
 ) -> Float64[np.ndarray, "Q k"]:
   """Each neighbor's own factor, as `vote` takes them."""
-  places = places_lib.row_places(near, row_ids)
+  places = rows_of(near, row_ids)
   return np.asarray(factors, np.float64)[places]

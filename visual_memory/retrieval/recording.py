@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from visual_memory.retrieval import places as places_lib
 from visual_memory.retrieval.neighbor_records import (
   NeighborRecords,
   check_known,
   neighbor_records,
 )
+from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import EmbeddedSet, Neighbors
 
 
@@ -27,7 +27,7 @@ def record(
     ValueError: as for `neighbor_records`, or neighbors that are no rows.
   """
   return neighbor_records(
-    places_lib.row_places(near, rows.ids),
+    rows_of(near, rows.ids),
     np.asarray(near.similarities),
     kind="similarities",
     query_ids=queries.ids,

@@ -1,0 +1,89 @@
+"""New classes join a memory; old and new queries before and after."""
+
+import time
+
+import jax
+
+from experiments import stages
+from experiments.study import finish_study, open_study
+from visual_memory.analysis import lifelong, selection
+from visual_memory.memory.memory import VisualMemory, match_classes
+from visual_memory.reports.sections import lifelong as sections
+from visual_memory.retrieval import exact
+from visual_memory.voting.queries import held_out_queries
+from visual_memory.voting.weighting import published_settings
+
+
+def main(config, workdir, mesh) -> None:
+  """Runs the experiment and writes its report into the workdir."""
+  study = open_study(config, workdir, mesh)
+  ks = tuple(config.voting.ks)
+  added, asked = _added(config, workdir, mesh, study)
+  choices = selection.choose_each(
+    study.tuning,
+    settings=stages.voter_settings(config.voting),
+    ks=ks,
+    num_classes=study.num_classes,
+  )
+  with study.clock("build"):
+    memory = VisualMemory.from_embedded(study.embedded, mesh=mesh)
+  start = time.perf_counter()
+  memory = memory.add(added, donate=True)
+  jax.block_until_ready(memory.rows.embeddings)
+  seconds = time.perf_counter() - start
+
+  def score(near, queries, memory_name, group):
+    class_names, labels = match_classes(memory.class_names, queries)
+    return lifelong.scored(
+      held_out_queries(near, labels, queries.ids),
+      memory=memory_name,
+      queries=group,
+      choices=choices,
+      published=published_settings(),
+      ks=ks,
+      num_classes=len(class_names),
+      seed=config.seed,
+    )
+
+  leave_one_out = asked is added
+  search = lambda queries, own: exact.search(
+    queries.embeddings, memory, k=max(ks), exclude_self=own
+  )
+  with study.clock("search after"):
+    known = search(study.queries, None)
+    new = search(asked, asked.ids if leave_one_out else None)
+  found = [
+    score(study.near, study.queries, "known", "known"),
+    score(known, study.queries, "known + new", "known"),
+    score(new, asked, "known + new", "new"),
+  ]
+  parts, values = sections.sections(
+    found, num_known=len(study.embedded), num_new=len(added), seconds=seconds
+  )
+  finish_study(workdir, config, study, sections=parts, values=values)
+
+
+def _added(config, workdir, mesh, study):
+  """The new rows and their queries: other images, or the rows themselves."""
+  cache_dir = config.cache_dir or workdir.path / "cache"
+  embed = lambda section: stages.embed(
+    study.encoder, stages.open_source(section), mesh, cache_dir, config.embed
+  )[0]
+  with study.clock("embed new"):
+    added = embed(config.added)
+    asked = embed(config.added_data) if config.added_data.source else None
+  added = lifelong.joined(
+    study.embedded.class_names,
+    study.embedded.labels,
+    added,
+    ids=study.embedded.ids,
+    merged_as_published=config.lifelong.merged_as_published,
+  )
+  if asked is None:
+    return added, added
+  if config.lifelong.merged_as_published:
+    raise ValueError(
+      "lifelong.merged_as_published goes with queries that are the new rows"
+      " themselves: leave added_data empty."
+    )
+  return added, asked

@@ -1,0 +1,170 @@
+"""Sources under other labels: ImageNet's test sets as they are published.
+
+  source = numbered(folder("imagenetv2-..."), class_names=memory_classes)
+  sets = real_labels("real.json", source.ids, num_classes=1000)
+
+ImageNet-A, -R and -Sketch have one folder for each synset ("n01440764"), and
+need nothing of this. ImageNetV2's folders are called by the class's number, 0
+to 999 in order of the synsets: read as names, "10" would come before "2". ReaL
+gives each validation image a list of right labels, possibly empty.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Int
+
+from visual_memory.data import image_source
+from visual_memory.data.image_source import ImageSource
+from visual_memory.data.tfds_source import SCAN_ROWS, TfdsSource
+from visual_memory.types import Example
+
+_VALIDATION_NUMBER = re.compile(r"(?:^|[/_])val_(\d{8})(?:\.\w+)?$")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relabeled:
+  """The images of a source under other labels.
+
+  Attributes:
+    source: where the images are.
+    labels: int32 [N].
+    class_names: one for each class index.
+    fingerprint: hash of the source's fingerprint and the labels.
+  """
+
+  source: ImageSource
+  labels: Int[np.ndarray, "N"]
+  class_names: tuple[str, ...]
+  fingerprint: str
+
+  @property
+  def ids(self) -> np.ndarray:
+    """The source's ids, [N]."""
+    return self.source.ids
+
+  def __len__(self) -> int:
+    """The number of images."""
+    return len(self.source)
+
+  def __getitem__(self, row: SupportsIndex) -> Example:
+    """The image at this position, under its label here."""
+    return dataclasses.replace(self.source[row], label=int(self.labels[row]))
+
+
+def relabeled(
+  source: ImageSource, labels: np.ndarray, *, class_names: Sequence[str]
+) -> Relabeled:
+  """A source under these labels.
+
+  Raises:
+    ValueError: not one integer label for each image, or one out of range.
+  """
+  labels = image_source.check_labels(
+    np.asarray(labels), num_rows=len(source), num_classes=len(class_names)
+  )
+  return Relabeled(
+    source=source,
+    labels=labels,
+    class_names=tuple(class_names),
+    fingerprint=image_source.digest(
+      source.fingerprint, labels.tolist(), list(class_names)
+    ),
+  )
+
+
+def numbered(source: ImageSource, *, class_names: Sequence[str]) -> Relabeled:
+  """A source whose classes are called "0", "1", ..., by their real names.
+
+  Args:
+    source: class names are numbers, in any order.
+    class_names: the class of each number: for ImageNet, sorted synsets.
+
+  Raises:
+    ValueError: a class that is no number, or one beyond the names.
+  """
+  numbers = []
+  for name in source.class_names:
+    if not name.isdigit() or int(name) >= len(class_names):
+      raise ValueError(
+        f"The class {name!r} is not a number from 0 to {len(class_names) - 1}:"
+        " this source does not name its classes by number."
+      )
+    numbers.append(int(name))
+  lookup = np.array([*numbers, -1])  # UNLABELED stays so.
+  return relabeled(source, lookup[source.labels], class_names=class_names)
+
+
+def real_labels(
+  path: str | os.PathLike, ids: Sequence[str], *, num_classes: int
+) -> list[list[int]]:
+  """The right labels of ImageNet's validation images, by ReaL.
+
+  Args:
+    path: real.json of the ReaL repository: a list with one list of labels for
+      each of the 50,000 images, in the order of their numbers.
+    ids: of the images, ending in ILSVRC2012_val_NNNNNNNN and a suffix, such as
+      val/n01440764/ILSVRC2012_val_00000293.JPEG.
+    num_classes: labels are from 0 to it, less one.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: no such list, an id without a number or beyond the list, or a
+      label out of range; names it.
+  """
+  with open(path, encoding="utf-8") as file:
+    try:
+      lists = json.load(file)
+    except ValueError as error:
+      raise ValueError(f"{os.fspath(path)!r} is no JSON: {error}.") from error
+  if not isinstance(lists, list) or not all(isinstance(x, list) for x in lists):
+    raise ValueError(f"{os.fspath(path)!r} is not a list of lists of labels.")
+  found = []
+  for image_id in ids:
+    match = _VALIDATION_NUMBER.search(image_id)
+    number = int(match.group(1)) if match else 0
+    if not 1 <= number <= len(lists):
+      raise ValueError(
+        f"The image {image_id!r} is none of the {len(lists)} of ReaL: its name"
+        " must end in ILSVRC2012_val_ and a number of eight digits."
+      )
+    found.append(lists[number - 1])
+  _check_sets(found, ids, num_classes)
+  return found
+
+
+def tfds_label_sets(
+  source: TfdsSource, *, feature: str = "real_label"
+) -> list[list[int]]:
+  """The right labels that a TFDS dataset lists, such as imagenet2012_real.
+
+  Raises:
+    ValueError: the dataset has no such feature.
+  """
+  found = []
+  for first in range(0, len(source), SCAN_ROWS):
+    rows = list(range(first, min(first + SCAN_ROWS, len(source))))
+    for record in source.records.__getitems__(rows):
+      if feature not in record:
+        raise ValueError(
+          f"{source.name} has no feature {feature!r}; it has"
+          f" {image_source.known_names(sorted(record))}."
+        )
+      found.append([int(label) for label in record[feature]])
+  return found
+
+
+def _check_sets(sets, ids, num_classes) -> None:
+  """Raises ValueError if a label is out of range."""
+  for image_id, labels in zip(ids, sets, strict=True):
+    for label in labels:
+      if not (isinstance(label, int) and 0 <= label < num_classes):
+        raise ValueError(
+          f"The image {image_id!r} has label {label!r}; labels go from 0 to"
+          f" {num_classes - 1}."
+        )
