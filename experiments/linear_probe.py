@@ -32,6 +32,7 @@ def main(config, workdir, mesh) -> None:
   with study.clock("SGD grid"):
     grid, on_tune, chosen, found = _sgd(config, workdir, mesh, study, learning)
   scored[f"linear probe, SGD ({sections.name(grid.probes[chosen])})"] = found
+  best_probe = found.accuracy.mean
   with study.clock("L-BFGS"):
     strength, strengths, fitted, found = _lbfgs(config, study, learning)
   scored[f"linear probe, L-BFGS (strength = {strength:.3g})"] = found
@@ -52,6 +53,7 @@ def main(config, workdir, mesh) -> None:
         name: vars(value.accuracy) for name, value in scored.items()
       },
       "over_the_vote": {name: vars(value) for name, value in gain.items()},
+      "best_probe": best_probe,  # Of the grid, as DINOv2's authors quote it.
       "grid": [
         {**vars(probe), "tune_accuracy": value}
         for probe, value in zip(grid.probes, on_tune, strict=True)

@@ -21,7 +21,7 @@ from visual_memory.reports import files, tables
 _SWEEP = flags.DEFINE_multi_string(
   "sweep", None, "KEY=VALUE,VALUE,...: one axis of the grid."
 )
-flags.mark_flag_as_required("sweep")
+flags.mark_flags_as_required(["sweep", "config", "workdir"])
 
 
 def main(argv: list[str]) -> None:

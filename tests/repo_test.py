@@ -141,7 +141,7 @@ def test_nothing_imports_experiments_configs_or_cli(path):
 
 
 @pytest.mark.parametrize(
-  "path", sorted((ROOT / "configs").glob("*.py")), ids=name_of
+  "path", sorted((ROOT / "configs").rglob("*.py")), ids=name_of
 )
 def test_configs_are_data(path):
   allowed = {"ml_collections", "configs", "os"}  # os: where the data is.

@@ -1,0 +1,130 @@
+"""The paper's runner: what has data runs, ours stand beside the published."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import paper, published
+
+SYNSETS = ("n01440764", "n02391049", "n03000684")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  """ImageNet's layout with three classes of eight tiny images."""
+  root = tmp_path_factory.mktemp("data")
+  rng = np.random.default_rng(0)
+  for split in ("train", "val"):
+    for shade, synset in enumerate(SYNSETS):
+      folder = root / "imagenet" / split / synset
+      folder.mkdir(parents=True)
+      for i in range(8):
+        image = rng.integers(0, 80, (10, 12, 3)) + 80 * (np.arange(3) == shade)
+        Image.fromarray(image.astype(np.uint8)).save(
+          folder / f"{synset}_{split}_{i}.JPEG", quality=95
+        )
+  return root
+
+
+def small(items):
+  """The same runs with pixels for an encoder, and few neighbors."""
+  for config in items.values():
+    for section in paper._encoders(config):
+      section.name, section.preprocess = "pixels", None
+      section.options.size = 4
+    if "ks" in config.voting:
+      config.voting.ks = tuple(k for k in range(1, 21))
+    if "sweeps" in config:
+      for voter in config.sweeps:
+        config.sweeps[voter] = (1.0,)
+  return items
+
+
+def test_what_has_data_runs_and_is_compared(data, tmp_path):
+  items = small(
+    paper.load_configs(str(data), ["table4", "figure8", "table6", "figure12"])
+  )
+  # One run under two names, and one that must fail.
+  items["twin"] = items["table4"].copy_and_resolve_references()
+  items["twin"].title = "The same again"
+  items["broken"] = items["table4"].copy_and_resolve_references()
+  items["broken"].voting.voters = ("majority",)
+  del items["table6"]
+  found = paper.run(items, str(tmp_path / "run"))
+  assert {name: value["state"] for name, value in found.items()} == {
+    "table4": "done", "figure8": "skipped", "figure12": "skipped",
+    "twin": "done", "broken": "failed",
+  }  # fmt: skip
+  assert "inaturalist" in found["figure8"]["reason"]
+  assert "ninco" in found["figure12"]["reason"]
+  assert "majority" in found["broken"]["reason"]
+  assert found["twin"]["report"] == found["table4"]["report"]
+  numbers = {row["what"]: row for row in found["table4"]["numbers"]}
+  report = json.loads((tmp_path / "run/table4/report.json").read_text())
+  ours = report["encoders"]["dinov2_vitl14"]["accuracy"]["rank"]["20"]
+  assert numbers["rank, k = 20"]["ours"] == pytest.approx(100 * ours)
+  assert numbers["rank, k = 20"]["published"] == 83.6
+  assert numbers["rank, k = 100"]["ours"] is None  # Not asked here.
+  text = (tmp_path / "run/paper.md").read_text()
+  assert "| table4 | rank, k = 20 | 83.6 |" in text and "inaturalist" in text
+
+
+def test_finished_runs_are_not_run_again(data, tmp_path, monkeypatch):
+  items = small(paper.load_configs(str(data), ["table4"]))
+  first = paper.run(items, str(tmp_path / "run"))
+  monkeypatch.setitem(paper.launch.EXPERIMENTS, "aggregation", None)
+  assert paper.run(items, str(tmp_path / "run")) == first
+
+
+def test_weights_below_the_data_are_used(data, tmp_path):
+  items = paper.load_configs(str(data), ["table4"])
+  assert items["table4"].encoders.dinov2_vitl14.weights is None
+  (data / "weights").mkdir(exist_ok=True)
+  (data / "weights" / "dinov2_vitl14.pth").write_bytes(b"")
+  items = paper.load_configs(str(data), ["table4"])
+  assert items["table4"].encoders.dinov2_vitl14.weights.endswith("l14.pth")
+
+
+def test_without_data_everything_is_skipped_with_a_reason(tmp_path):
+  done = subprocess.run(
+    [sys.executable, "-m", "experiments.paper", f"--data={tmp_path / 'none'}",
+     f"--workdir={tmp_path / 'run'}"],
+    capture_output=True, text=True, timeout=120,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-2000:]
+  outcomes = json.loads((tmp_path / "run/paper.json").read_text())
+  assert len(outcomes) > 20
+  assert all(
+    value["state"] == "skipped" and "there is no" in value["reason"]
+    for value in outcomes.values()
+  )
+
+
+def test_names_that_there_are_not(tmp_path):
+  with pytest.raises(ValueError, match="table99.*table4"):
+    paper.load_configs(str(tmp_path), ["table99"])
+
+
+def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
+  names = paper.load_configs(str(tmp_path), [])
+  assert set(published.EXPECTED) <= set(names)
+  for name, rows in published.EXPECTED.items():
+    assert len({row.what for row in rows}) == len(rows)
+    for row in rows:
+      assert row.unit != "%" or 10 < row.value < 100
+      if row.path and row.path[0] == "encoders":
+        assert row.path[1] in names[name].encoders
+  assert len(published.EXPECTED["table7"]) == 40
+
+
+@pytest.mark.parametrize(
+  "path, expected",
+  [(("a", 1, "b"), 0.5), (("a", 5), None), (("a", "b"), None), (("c",), None)],
+)
+def test_values_of_reports_are_looked_up(path, expected):
+  report = {"a": [{}, {"b": 0.5}], "c": "text"}
+  assert published.look_up(report, path) == expected
