@@ -208,7 +208,7 @@ def test_a_dictionary_becomes_an_encoder(learned, pictures, tmp_path):
 
 def test_dictionaries_of_the_wrong_pictures_are_refused(pictures):
   with pytest.raises(ValueError, match="the settings say 12"):
-    dictionary.learn(pictures[:, :8], SETTINGS, key=jax.random.key(0))
+    dictionary.learn(pictures[:, :8, :8], SETTINGS, key=jax.random.key(0))
   with pytest.raises(ValueError, match="more images"):
     dictionary.learn(pictures[:8], SETTINGS, key=jax.random.key(0))
 

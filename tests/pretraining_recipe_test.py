@@ -332,8 +332,8 @@ def test_the_backbone_sees_each_size_once_and_equals_views_alone():
   recipe = small(config_lib.get_config("smoke"))
   params = network.init(recipe)
   random = np.random.default_rng(0)
-  wide = random.normal(size=(2, 3, 16, 16, 3)).astype(np.float32)
-  near = random.normal(size=(1, 3, 8, 8, 3)).astype(np.float32)
+  wide = jnp.asarray(random.normal(size=(2, 3, 16, 16, 3)), jnp.float32)
+  near = jnp.asarray(random.normal(size=(1, 3, 8, 8, 3)), jnp.float32)
   got = network.project(
     recipe, params, views.Views(globals=wide, locals=near), key=None
   )

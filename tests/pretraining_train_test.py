@@ -240,6 +240,7 @@ def test_unreadable_images_are_replaced_and_reported(whole):
 
   class Broken:
     labels, ids = feed.source.labels, feed.source.ids
+    class_names, fingerprint = feed.source.class_names, "broken"
 
     def __len__(self):
       return 64

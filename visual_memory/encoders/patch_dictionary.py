@@ -59,7 +59,7 @@ class PatchDictionary:
   ) -> Float[jax.Array, "B GGK"]:
     """Square roots of the pooled responses, before the projection."""
     side = self.patch
-    kernel = jnp.asarray(params["kernel"])
+    pixels, kernel = jnp.asarray(pixels), jnp.asarray(params["kernel"])
     count, size = kernel.shape
     # A patch is normalized after the product with the dictionary, not before:
     # (p - mean) / deviation @ kernel = (p @ kernel - mean sum(kernel)) / ...

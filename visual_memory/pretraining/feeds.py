@@ -11,7 +11,7 @@ nor on where a stopped run is taken up again.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ class FedBatch:
   skipped: tuple[batching.Skipped, ...] = ()
 
 
+@runtime_checkable
 class Feed(Protocol):
   """Endless batches.
 

@@ -16,7 +16,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, PRNGKeyArray, Shaped
+from jaxtyping import Float, Key, PRNGKeyArray, Shaped
 
 from visual_memory.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from visual_memory.pretraining import colors, crops
@@ -72,7 +72,7 @@ class Views:
 
 
 def make_views(
-  keys: PRNGKeyArray,
+  keys: Key[jax.Array, "B"],
   images: Shaped[Array, "B H H 3"],
   settings: ViewSettings,
 ) -> Views:
