@@ -9,7 +9,9 @@ before is not run again; runs that differ in their title alone are one run.
 Embeddings and neighbors are shared through workdir/cache. DIR holds, unpacked:
 
   imagenet/{train,val}/SYNSET/*.JPEG        ImageNet-1K
-  imagenet-a/SYNSET/*.jpg                   and imagenet-r, -sketch, -v2
+  imagenet-a/SYNSET/*.jpg                   and imagenet-r, sketch
+  imagenetv2-matched-frequency-format-val/{0..999}/*        ImageNet-V2
+  real.json                                 ReaL's labels
   ninco/CLASS/*                             NINCO
   inaturalist/{train,train_mini,val}/*/*    iNaturalist 2021
   weights/NAME.pth (or a folder NAME)       weights; else they are downloaded
@@ -118,6 +120,8 @@ def missing(config) -> str:
       return f"there is no {path}"
     if options.split and path.is_dir() and not (path / options.split).is_dir():
       return f"there is no {path / options.split}"
+    if section.get("labels") and not pathlib.Path(section.labels).exists():
+      return f"there is no {section.labels}"
   return ""
 
 

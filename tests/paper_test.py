@@ -123,8 +123,12 @@ def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
 
 @pytest.mark.parametrize(
   "path, expected",
-  [(("a", 1, "b"), 0.5), (("a", 5), None), (("a", "b"), None), (("c",), None)],
-)
+  [
+    (("a", 1, "b"), 0.5), (("a", 5), None), (("a", "b"), None), (("c",), None),
+    (("d", "*", "x"), 0.7), (("a", "*", "x"), None),
+  ],
+)  # fmt: skip
 def test_values_of_reports_are_looked_up(path, expected):
   report = {"a": [{}, {"b": 0.5}], "c": "text"}
+  report["d"] = {"rank": {"x": 0.7}, "softmax": {"x": 0.6}, "none": {}}
   assert published.look_up(report, path) == expected

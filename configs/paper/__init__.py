@@ -43,7 +43,7 @@ def use_encoder(section: ml_collections.ConfigDict, name: str) -> None:
 
 
 def use_folder(
-  section: ml_collections.ConfigDict, name: str, split: str = ""
+  section: ml_collections.ConfigDict, name: str, split: str | None = None
 ) -> None:
   """Makes a source section that of a folder of images."""
   section.source = "folder"

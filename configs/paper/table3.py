@@ -21,4 +21,5 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = pruning.get_config(arg)
   if arg == "smoke":
     return config
+  config.voting.ks = tuple(range(1, 101))
   return on_imagenet(config, "Table 3: pruning")
