@@ -16,6 +16,7 @@ from visual_memory.adaptation import (
   rerank_prompts,
 )
 from visual_memory.adaptation.rerank_remote import Limits, RemoteReranker
+from visual_memory.data import array_source
 
 NAMES = ("tabby_cat", "cat", "red fox", "owl")
 KEY = "sk-very-secret-0123456789"
@@ -167,7 +168,13 @@ def test_a_removed_image_takes_its_recordings_along(
   given(questions, repeats=1)
   assert len(given.recordings) == 3
   gone = questions[1].neighbor_images[2]
-  assert given.recordings.drop_images([gone]) == 1
+  source = array_source.array_source(
+    np.stack([gone, gone[::-1]]), np.array([0, 1]), ids=["gone", "other"],
+    class_names=["a", "b"], fingerprint="",
+  )  # fmt: skip
+  with pytest.raises(ValueError, match="no image 'elsewhere'"):
+    given.recordings.drop_rows(source, ["gone", "elsewhere"])
+  assert given.recordings.drop_rows(source, ["gone", "other"]) == 1
   assert given.recordings.drop_images([gone]) == 0
   left = "".join(p.read_text() for p in tmp_path.rglob("*.json"))
   assert recordings.image_hash(gone) not in left

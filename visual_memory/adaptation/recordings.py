@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory.adaptation.rerank import STATUSES, Answer
+from visual_memory.data.image_source import ImageSource
 
 _VERSION = 1
 
@@ -113,6 +114,22 @@ class Recordings:
       path.unlink()
       dropped += 1
     return dropped
+
+  def drop_rows(self, source: ImageSource, ids: Iterable[str]) -> int:
+    """`drop_images` of these rows of a source: to go with a memory's removal.
+
+    Must come before the images are deleted.
+
+    Raises:
+      ValueError: the source has no such id; nothing is deleted then.
+    """
+    row_of = {value: row for row, value in enumerate(source.ids)}
+    rows = []
+    for value in ids:
+      if value not in row_of:
+        raise ValueError(f"The source has no image {value!r}.")
+      rows.append(row_of[value])
+    return self.drop_images([source[row].image for row in rows])
 
   def similar(self, about: Mapping[str, Any]) -> str:
     """Why there is no such recording, as far as the others tell."""
