@@ -20,6 +20,7 @@ from visual_memory.analysis.bootstrap import Interval
 from visual_memory.voting import metrics, weighting
 from visual_memory.voting.metrics import AccuracyTable
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
+from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
 
 _TOGETHER = 6
@@ -94,14 +95,22 @@ def compare_voters(
     num_classes: C.
     seed: of the bootstrap.
   """
+  ks = tuple(map(int, ks))
   common = {"ks": ks, "num_classes": num_classes}
   table = _table(held_out, settings, **common)
   choices = selection.choose_each(tuning, settings=settings, **common)
-  score = lambda choice: selection.score(
-    held_out, choice, num_classes=num_classes, seed=seed
+  # The same program as both of the above, whatever was chosen.
+  predictions = predict(held_out.near, tuple(settings.values()), **common)
+  score = lambda row, k: selection.score_answer(
+    held_out, predictions[row, ks.index(k)], seed=seed
   )
-  scored = {name: score(choice) for name, choice in choices.items()}
-  nearest = score(dataclasses.replace(next(iter(choices.values())), k=1))
+  scored = {
+    name: score(row, choice.k)
+    for row, (name, choice) in enumerate(choices.items())
+  }
+  nearest = selection.score_answer(
+    held_out, np.asarray(held_out.near.labels)[:, 0], seed=seed
+  )
   best = table.correct.argmax(axis=1)
   return Comparison(
     table=table,

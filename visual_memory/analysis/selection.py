@@ -77,19 +77,10 @@ def choose(
     TypeError: anything but TuningQueries.
     ValueError: no labelled query; or as for `predict`.
   """
-  check_tuning(tuning)
-  predictions = predict(
-    tuning.near, tuple(settings.values()), ks=ks, num_classes=num_classes
+  choices = choose_each(
+    tuning, settings=settings, ks=ks, num_classes=num_classes
   )
-  (row, column), accuracy = best_answer(tuning, predictions)
-  name = tuple(settings)[row]
-  return Choice(
-    name=name,
-    setting=settings[name],
-    k=int(tuple(ks)[column]),
-    accuracy=accuracy,
-    num_queries=int((tuning.labels != UNLABELED).sum()),
-  )
+  return max(choices.values(), key=lambda choice: choice.accuracy)
 
 
 def choose_each(
@@ -100,12 +91,23 @@ def choose_each(
   num_classes: int,
 ) -> dict[str, Choice]:
   """For each setting alone, the k that is right most often: see `choose`."""
-  return {
-    name: choose(
-      tuning, settings={name: setting}, ks=ks, num_classes=num_classes
+  check_tuning(tuning)
+  predictions = predict(
+    tuning.near, tuple(settings.values()), ks=ks, num_classes=num_classes
+  )
+  choices = {}
+  for (name, setting), answers in zip(
+    settings.items(), predictions, strict=True
+  ):
+    (column,), accuracy = best_answer(tuning, answers)
+    choices[name] = Choice(
+      name=name,
+      setting=setting,
+      k=int(tuple(ks)[column]),
+      accuracy=accuracy,
+      num_queries=int((tuning.labels != UNLABELED).sum()),
     )
-    for name, setting in settings.items()
-  }
+  return choices
 
 
 def best_answer(
