@@ -5,7 +5,9 @@
 
 Appendix O of the visual-memory paper, made measurable: pairs of test images
 side by side. By default CIFAR-10 by its pixels; a minute on two CPU cores. The
-paper shows examples only; there is no number to expect.
+paper shows examples only. Measured on pixels, of 1,000 pairs: both classes are
+found for 4.6 % by plain search, 3.2 % by the difference, 4.8 % by the
+projection: nothing is gained there. experiments/results/composition.json.
 """
 
 import ml_collections
