@@ -3,10 +3,10 @@
   python -m experiments.benchmark_store --config=configs/benchmark_store.py \\
       --workdir=work/benchmark_store
 
-About five minutes and 8 GB of disk in the workdir on a machine with an SSD; a
-few seconds as `smoke`. Expected with an SSD that syncs a page in 0.2 ms: one
-row added or removed, durably, in 3 to 4 ms (99 %: under 10 ms); a class of
-1,000 rows removed in half a second. LanceDB takes part where it is installed.
+About ten minutes and 8 GB of disk in the workdir; a few seconds as `smoke`.
+Expected on two cores with a disk that syncs a row in 1 ms: one row added or
+removed, durably, in 3 ms (99 %: under 16 ms); a class of 1,000 rows removed in
+half a second. LanceDB takes part where it is installed.
 """
 
 import ml_collections
