@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.pictures.per_program = 3
   config.pictures.size = 32
   config.pictures.options = ml_collections.ConfigDict()  # To sample_images.
+  config.pictures.options.family = "shaders"
 
   config.dictionary = ml_collections.ConfigDict()
   config.dictionary.patch = 6

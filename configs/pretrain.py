@@ -97,7 +97,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.data.group = 1  # Pictures of one class together in a batch.
   config.data.num_programs = 1_300_000
   config.data.per_program = 1  # Of a pool.
-  config.data.procedural = ml_collections.ConfigDict()  # To sample_images.
+  config.data.procedural = ml_collections.ConfigDict()  # To sample_images:
+  config.data.procedural.family = "shaders"  # Or "kml", "kml_mixup", ...
   config.data.classes = ()
   config.data.options = _options()
 

@@ -7,6 +7,7 @@ from experiments import stages
 from visual_memory import distributed
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import dictionary, pools
+from visual_memory.procedural.programs import GRAMMAR_VERSION
 from visual_memory.reports import files
 
 
@@ -35,6 +36,7 @@ def main(config, workdir, mesh) -> None:
       settings,
       workdir.path / config.name,
       training={
+        "grammar_version": GRAMMAR_VERSION,
         "config": config.to_dict(),
         "commit": env["commit"],
         "timings": clock.seconds,

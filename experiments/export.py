@@ -3,11 +3,12 @@
 import ml_collections
 
 from configs import pretrain as pretrain_config
-from experiments import pretrain
+from experiments import pretrain_stages
 from visual_memory import distributed
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import export, step
 from visual_memory.pretraining.train import restore_state
+from visual_memory.procedural.programs import GRAMMAR_VERSION
 from visual_memory.reports import files
 
 
@@ -16,12 +17,12 @@ def main(config, workdir, mesh) -> None:
   env = workdir.write_env(mesh=mesh)
   if config.kind == "untrained":
     run = pretrain_config.get_config("smoke")
-    recipe = pretrain.make_recipe(run)
+    recipe = pretrain_stages.make_recipe(run)
     state, log = step.init_state(recipe, mesh), []
   else:
     found = files.read_json(f"{config.run}/config.json")
     run = ml_collections.ConfigDict(found)
-    recipe = pretrain.make_recipe(run)
+    recipe = pretrain_stages.make_recipe(run)
     state = restore_state(
       recipe, f"{config.run}/run", kind=config.kind, mesh=mesh
     )
@@ -29,10 +30,11 @@ def main(config, workdir, mesh) -> None:
       raise ValueError(
         f"{config.run} has no {config.kind} checkpoint yet (kinds: best, last)."
       )
-    log = pretrain.read_log(config.run)
+    log = pretrain_stages.read_log(config.run)
   steps = int(state["step"])
   training = {
     "data": run.data.to_dict(),
+    "grammar_version": GRAMMAR_VERSION,
     "steps": steps,
     "pictures_seen": steps * recipe.batch_size,
     "scores": [line for line in log if "score" in line],

@@ -4,33 +4,24 @@ The workdir holds metrics.jsonl, run/ (checkpoints, and what they are of) and
 at the end report.json. `experiments.export` makes an encoder file of it.
 """
 
-import functools
-import json
-
-from experiments import stages
+from experiments import pretrain_stages
 from visual_memory import distributed
-from visual_memory.data import selection
-from visual_memory.encoders.vit import vit
-from visual_memory.pretraining import feeds, knn, meter, pools
-from visual_memory.pretraining import recipe as recipe_lib
-from visual_memory.pretraining.optimizer import OptimizerSettings
+from visual_memory.pretraining import meter
 from visual_memory.pretraining.train import train
-from visual_memory.pretraining.views import ViewSettings
-from visual_memory.procedural.source import sample_images
 from visual_memory.reports import files
 
 
 def main(config, workdir, mesh) -> None:
   """Runs or continues a pretraining."""
   workdir.write_env(mesh=mesh)
-  recipe = make_recipe(config)
+  recipe = pretrain_stages.make_recipe(config)
   logs = [workdir.log, _print]
   if config.tensorboard:
     logs.append(meter.tensorboard_log(workdir.path / "tensorboard"))
-  evaluate = make_evaluation(config, recipe, mesh)
+  evaluate = pretrain_stages.make_evaluation(config, recipe, mesh)
   train(
     recipe,
-    make_feed(config, workdir.path),
+    pretrain_stages.make_feed(config, workdir.path),
     directory=workdir.path / "run",
     mesh=mesh,
     log=meter.all_of(*logs),
@@ -45,90 +36,6 @@ def main(config, workdir, mesh) -> None:
   report = {"last": last, "best_score": max(scores, default=None)}
   if workdir.lead:
     files.write_json(workdir.path / "report.json", report)
-
-
-def make_recipe(config) -> recipe_lib.Recipe:
-  """The recipe that a config describes."""
-  backbone = config.backbone
-  return recipe_lib.checked(
-    recipe_lib.Recipe(
-      objective=config.objective,
-      backbone=vit(
-        backbone.name,
-        image_size=backbone.image_size,
-        patch_size=backbone.patch_size,
-        **backbone.changes,
-      ),
-      pooling=backbone.pooling,
-      drop_path=backbone.drop_path,
-      head=recipe_lib.HeadSettings(**config.head),
-      views=ViewSettings(**config.views),
-      optimizer=OptimizerSettings(
-        num_steps=config.num_steps, **config.optimizer
-      ),
-      teacher=recipe_lib.TeacherSettings(**config.teacher),
-      temperature=config.temperature,
-      batch_size=config.batch_size,
-      micro_batches=config.micro_batches,
-      precision=config.precision,
-      remat=config.remat,
-      seed=config.seed,
-    )
-  )
-
-
-def make_feed(config, path) -> feeds.Feed:
-  """The images that a config names."""
-  data = config.data
-  if data.source == "procedural":
-    options = {"size": data.size, "seed": config.seed, **data.procedural}
-    return feeds.procedural_feed(
-      functools.partial(sample_images, **options),
-      identity=options,
-      batch_size=config.batch_size,
-      num_programs=data.num_programs,
-      group=data.group,
-      seed=config.seed,
-    )
-  if data.source == "pool":
-    pool = data.options.path or path / "pool"
-    pools.write_pool(
-      pool,
-      num_programs=data.num_programs,
-      per_program=data.per_program,
-      size=data.size,
-      seed=config.seed,
-      **data.procedural,
-    )
-    source = pools.open_pool(pool)
-  else:
-    source = stages.open_source(data)
-  return feeds.source_feed(
-    source,
-    size=data.size,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    group=data.group,
-  )
-
-
-def make_evaluation(config, recipe, mesh):
-  """What scores a backbone; None if the config names no images."""
-  section = config.evaluation
-  source = stages.open_source(section)
-  if source is None:
-    return None
-  fraction = min(1.0, section.num_images / len(source))
-  rows = selection.tune_mask(source.ids, fraction=fraction, seed=config.seed)
-  return knn.knn_evaluation(
-    recipe, selection.subset(source, rows), ks=tuple(section.ks), mesh=mesh
-  )
-
-
-def read_log(path) -> list:
-  """Every whole line of a run's metrics.jsonl; the run may be going on."""
-  with open(f"{path}/metrics.jsonl", encoding="utf-8") as file:
-    return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def _print(**values) -> None:

@@ -20,7 +20,7 @@ def make(num_steps=NUM_STEPS, **changes):
   import dataclasses
 
   from configs import pretrain
-  from experiments.pretrain import make_recipe
+  from experiments.pretrain_stages import make_recipe
   from visual_memory.data.array_source import array_source
   from visual_memory.pretraining.feeds import source_feed
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from configs import pretrain as config_lib
-from experiments.pretrain import make_recipe
+from experiments.pretrain_stages import make_recipe
 from visual_memory.pretraining import (
   cost,
   heads,

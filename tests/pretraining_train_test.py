@@ -260,7 +260,8 @@ def test_unreadable_images_are_replaced_and_reported(whole):
 
 
 def test_procedural_feed_draws_by_step_on_any_mesh():
-  def draw(key, ids):
+  def draw(key, ids, *, mesh):
+    del mesh
     noise = jax.vmap(
       lambda i: jax.random.bits(jax.random.fold_in(key, i), (4, 4, 3))
     )(ids)

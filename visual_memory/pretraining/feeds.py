@@ -63,7 +63,7 @@ class ProceduralFeed:
 
   Attributes:
     identity: see Feed.
-    draw: (key, program_ids [B]) -> uint8 images [B, S, S, 3]; pure.
+    draw: (key, program_ids [B], mesh=mesh) -> uint8 images [B, S, S, 3]; pure.
     batch_size: B.
     num_programs: program ids are below this.
     group: pictures of one program in a batch, each from another view.
@@ -71,7 +71,7 @@ class ProceduralFeed:
   """
 
   identity: dict[str, Any]
-  draw: Callable[[jax.Array, jax.Array], jax.Array]
+  draw: Callable[..., jax.Array]
   batch_size: int
   num_programs: int
   group: int
@@ -80,23 +80,24 @@ class ProceduralFeed:
   def batches(self, first_step: int, mesh: Mesh) -> Iterator[FedBatch]:
     """See Feed."""
     rows = distributed.row_sharding(mesh)
-    make = jax.jit(self._make, out_shardings=(rows, rows))
+    join = jax.jit(lambda *parts: jnp.concatenate(parts), out_shardings=rows)
+    root = named_key(self.seed, "views")
     step = first_step
     while True:
-      images, labels = make(jnp.int32(step))
-      yield FedBatch(images=images, labels=labels)
+      ids, key = self.program_ids(step), jax.random.fold_in(root, step)
+      images = [
+        self.draw(jax.random.fold_in(key, view), ids, mesh=mesh)
+        for view in range(self.group)
+      ]
+      labels = distributed.shard_rows(np.tile(ids, self.group), mesh)
+      yield FedBatch(images=join(*images), labels=labels)
       step += 1
 
-  def _make(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-    key = jax.random.fold_in(named_key(self.seed, "programs"), step)
-    id_key, view_key = jax.random.split(key)
+  def program_ids(self, step: int) -> np.ndarray:
+    """The programs that a step shows, int32 [B / group]."""
+    random = np.random.default_rng([self.seed, step])
     count = self.batch_size // self.group
-    ids = jax.random.randint(id_key, (count,), 0, self.num_programs, jnp.int32)
-    images = [
-      self.draw(jax.random.fold_in(view_key, view), ids)
-      for view in range(self.group)
-    ]
-    return jnp.concatenate(images), jnp.tile(ids, self.group)
+    return random.integers(self.num_programs, size=count).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,10 @@ class SourceFeed:
     # The short side to `size`, then the central square: what a training
     # pipeline can keep in a fixed shape.
     plain = preprocess.Preprocess(
-      resize=self.size, crop=self.size, mean=(0, 0, 0), std=(1, 1, 1)
+      resize=self.size,
+      crop=self.size,
+      mean=(0.0, 0.0, 0.0),
+      std=(1.0, 1.0, 1.0),
     )
     put = functools.partial(jax.make_array_from_process_local_data, sharding)
     for batch in batching.batches(
@@ -189,7 +193,7 @@ def procedural_feed(
   """A feed of pictures that are rendered on the devices.
 
   Args:
-    draw: (key, program_ids [B]) -> uint8 images [B, S, S, 3]; pure.
+    draw: (key, program_ids [B], mesh=mesh) -> uint8 images [B, S, S, 3]; pure.
     identity: plain values that fix what draw gives.
     batch_size: images per step, over all processes.
     num_programs: program ids are below this.

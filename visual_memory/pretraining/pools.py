@@ -16,6 +16,7 @@ import numpy as np
 from visual_memory.data import image_source
 from visual_memory.data.array_source import ArraySource
 from visual_memory.procedural import source as procedural
+from visual_memory.procedural.programs import GRAMMAR_VERSION
 from visual_memory.progress import Progress
 from visual_memory.types import as_ids
 
@@ -53,6 +54,7 @@ def write_pool(
     "per_program": per_program,
     "size": size,
     "seed": seed,
+    "grammar_version": GRAMMAR_VERSION,
     **options,
   }
   if (path / _CARD).exists():
