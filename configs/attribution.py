@@ -6,8 +6,8 @@
 Figures 5, 6 and 16 of the visual-memory paper as one page, explorer.html, on
 which rows can be removed and relabeled. By default CIFAR-10 by its pixels; half
 a minute on two CPU cores once the cache has the neighbors of all rows (ten
-minutes). Measured: of the first 100 rows looked at, 34 are planted errors, of the
-first 500, 182; chance is 5 %. experiments/results/attribution.json.
+minutes). Measured: of the first 100 rows looked at, 34 are planted errors, of
+the first 500, 182; chance is 5 %. experiments/results/attribution.json.
 """
 
 import ml_collections

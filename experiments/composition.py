@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from experiments import stages
+from experiments import needs, stages
 from experiments.study import finish_study, open_study
 from visual_memory import types
 from visual_memory.analysis import composition
-from visual_memory.reports import gallery
 from visual_memory.reports.sections import attribution as sections
 from visual_memory.retrieval.rows import rows_of
 
@@ -17,6 +16,7 @@ def main(config, workdir, mesh) -> None:
   """Runs the experiment and writes its report."""
   options = config.composition
   study = open_study(config, workdir, mesh, tune=False)
+  needs.images(study)
   pairs = composition.choose_pairs(
     study.queries.ids, study.labels, num_pairs=options.pairs, seed=config.seed
   )
@@ -55,11 +55,15 @@ def main(config, workdir, mesh) -> None:
       for how, other in left.items()
     },
   }
+  row_image = stages.image_of(study.rows_source)
   items = [
-    _item(study, images[i], pairs[i], one.take([i]), what)
+    sections.composed(
+      one.take([i]), picture=images[i], classes=study.labels[pairs[i]],
+      what=what, class_names=study.class_names, row_image=row_image,
+    )
     for i in range(min(options.shown, len(pairs)))
     for one, what in ((near, "as it is"), (left["difference"], "what is left"))
-  ]
+  ]  # fmt: skip
   finish_study(
     workdir, config, study,
     sections=[sections.compositions(found, tuple(items))],
@@ -81,32 +85,4 @@ def _unlabeled(rows, embedded):
     [f"pair/{i}" for i in range(len(rows))],
     class_names=embedded.class_names,
     fingerprint=embedded.fingerprint,
-  )
-
-
-def _item(study, picture, pair, near, what):
-  """One composed image and the rows that were found for it."""
-  names, label = study.class_names, near.labels[0, 0]
-  row_image = stages.image_of(study.rows_source)
-  both = study.labels[pair]
-  return gallery.GalleryItem(
-    id=f"{' + '.join(names[c] for c in both)}, {what}",
-    label=" + ".join(names[c] for c in both),
-    prediction=names[label] if label >= 0 else "nothing",
-    right=bool(label in both),
-    image=picture,
-    votes=(),
-    neighbors=tuple(
-      gallery.GalleryNeighbor(
-        id=str(row_id),
-        label=names[label] if label >= 0 else None,
-        similarity=float(similarity),
-        weight=None,
-        agrees=bool(label in both),
-        image=row_image(row_id),
-      )
-      for row_id, label, similarity in zip(
-        near.ids[0, :5], near.labels[0], near.similarities[0], strict=False
-      )
-    ),
   )

@@ -6,7 +6,7 @@ the config names a folder of responses, they are analysed too.
 
 import pathlib
 
-from experiments import stages
+from experiments import needs, stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import human_study, responses, selection, trials
 from visual_memory.reports import trial_site
@@ -22,6 +22,7 @@ def main(config, workdir, mesh) -> None:
   if options.kind not in _KINDS:
     raise ValueError(f"human.kind = {options.kind!r}: {' or '.join(_KINDS)}.")
   study = open_study(config, workdir, mesh)
+  needs.images(study)
   chosen = selection.choose(
     study.tuning, settings=stages.voter_settings(config.voting),
     ks=tuple(config.voting.ks), num_classes=study.num_classes,

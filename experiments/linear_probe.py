@@ -5,7 +5,7 @@ them; the test queries are scored once. L-BFGS learns again from all rows once
 its strength is chosen.
 """
 
-from experiments import stages
+from experiments import needs, stages
 from experiments.study import finish_study, open_study
 from visual_memory.adaptation import linear_probe, logistic_regression
 from visual_memory.analysis import selection
@@ -17,6 +17,7 @@ from visual_memory.types import UNLABELED
 def main(config, workdir, mesh) -> None:
   """Trains, chooses, scores, and writes the report."""
   study = open_study(config, workdir, mesh)
+  needs.images(study)
   tuned = stages.among(study.embedded.ids, study.tune.ids)
   learning = ~tuned & (study.embedded.labels != UNLABELED)
   with study.clock("votes"):

@@ -1,6 +1,9 @@
 """Attribution: label-error candidates, residuals, and what people chose."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int, UInt8
 
 from visual_memory.analysis.composition import Found
 from visual_memory.analysis.human_study import (
@@ -10,11 +13,13 @@ from visual_memory.analysis.human_study import (
 )
 from visual_memory.analysis.label_errors import LabelErrors
 from visual_memory.analysis.planted_errors import Planted
-from visual_memory.reports.gallery import GalleryItem
+from visual_memory.reports.gallery import GalleryItem, GalleryNeighbor
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
+from visual_memory.types import Neighbors
 
 _LISTED = 50
+_SHOWN = 5
 
 
 def suspects(
@@ -110,6 +115,54 @@ def compositions(
       ),
     ),
     gallery=items,
+  )
+
+
+def composed(
+  near: Neighbors,
+  *,
+  picture: UInt8[np.ndarray, "S S 3"],
+  classes: Sequence[int] | Int[np.ndarray, "2"],
+  what: str,
+  class_names: Sequence[str],
+  row_image: Callable[[str], np.ndarray | None],
+) -> GalleryItem:
+  """A composed image and the rows that were found for it.
+
+  Args:
+    near: the neighbors of this one query.
+    picture: the image.
+    classes: the two classes that it shows.
+    what: which query it was: the image, or what is left of it.
+    class_names: of the memory.
+    row_image: from a row's id to its picture.
+  """
+  name = lambda label: class_names[label] if label >= 0 else None
+  both = " + ".join(class_names[label] for label in classes)
+  first = near.labels[0, 0]
+  return GalleryItem(
+    id=f"{both}, {what}",
+    label=both,
+    prediction=name(first) or "nothing",
+    right=bool(first in classes),
+    image=picture,
+    votes=(),
+    neighbors=tuple(
+      GalleryNeighbor(
+        id=str(row_id),
+        label=name(label),
+        similarity=float(similarity),
+        weight=None,
+        agrees=bool(label in classes),
+        image=row_image(row_id),
+      )
+      for row_id, label, similarity in zip(
+        near.ids[0, :_SHOWN],
+        near.labels[0],
+        near.similarities[0],
+        strict=False,
+      )
+    ),
   )
 
 
