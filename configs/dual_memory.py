@@ -2,13 +2,14 @@
 
   python -m experiments.launch --config=configs/dual_memory.py:dtd \\
       --workdir=work/dmn_dtd --config.root=/data \\
-      --config.adaptation.descriptions=CuPL_prompts_texture.json
+      --config.text.descriptions=CuPL_prompts_texture.json
 
 The forms are the 11 data sets of the paper and the 4 that ImageNet's classes
 are tested on elsewhere; without one, ImageNet. `root` is the folder in which
-the data sets lie as CoOp's DATASETS.md lays them out. Any of them can also be
-read as folders or from TFDS (--config.data.source=tfds ...). With ViT-B/16, 32
-views and one GPU: minutes, hours for ImageNet.
+the data sets lie as CoOp's DATASETS.md lays them out. `dtd,folder` reads
+root/dtd/{train,test}/CLASS/NAME.jpg instead, and `dtd,tfds` TFDS's data set,
+whose splits are others. With ViT-B/16, 32 views and one GPU: minutes, hours for
+ImageNet.
 
 Published numbers below are percent, top-1, ViT-B/16, fused by weights that were
 searched on the test labels (the released logs of Zhang et al., CVPR 2024): text
@@ -100,10 +101,11 @@ _TEST_ONLY = ("imagenet_a", "imagenet_v2", "imagenet_r", "imagenet_sketch")
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """A data set's config; `smoke` is the bundled digits, without text."""
-  name = arg or "imagenet"
-  if name not in SETS and name != "smoke":
+  name, _, layout = (arg or "imagenet").partition(",")
+  if (name not in SETS and arg != "smoke") or layout not in _LAYOUTS:
     raise ValueError(
-      f"There is no form {arg!r}; there are smoke, {', '.join(SETS)}."
+      f"There is no form {arg!r}; there are smoke, {', '.join(SETS)}, and each"
+      " of these with ,folder or ,tfds."
     )
   config = evaluate.get_config("smoke" if name == "smoke" else "")
   config.experiment = "dual_memory"
@@ -124,7 +126,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.adaptation.learning_rate = found["learning_rate"]
   config.adaptation.epochs = found["epochs"]
   config.published = ml_collections.ConfigDict(found["published"])
-  _place(config, name, found)
+  _LAYOUTS[layout](config, name, found)
+  if name in _TEST_ONLY:
+    config.memory.source = ""
+    config.num_shots = (0,)
   return config
 
 
@@ -162,33 +167,70 @@ def _adaptation() -> ml_collections.ConfigDict:
   return adaptation
 
 
-def _place(config, name, found):
-  """Where the images and their splits are."""
-  root = config.get_ref("root")
-  folder = found["folder"]
-  if name == "aircraft":
-    for section, split in ((config.memory, "train"), (config.data, "test")):
+def _as_published(config, name, found):
+  """Where CoOp's instructions put the images and their splits."""
+  root, folder = config.get_ref("root"), found["folder"]
+  for section, split in ((config.memory, "train"), (config.data, "test")):
+    if name == "aircraft":
       section.source = "aircraft"
       section.options.split = split
       section.options.path = _below(root, folder, "data")
-  elif found["split"]:
-    for section, split in ((config.memory, "train"), (config.data, "test")):
+    elif found["split"]:
       section.source = "split_file"
       section.options.split = split
       section.options.path = _below(root, folder)
       section.options.list_file = _below(
         root, folder.partition("/")[0], found["split"]
       )
-  else:
-    test_only = name in _TEST_ONLY
-    config.memory.source = "" if test_only else "folder"
-    config.data.source = "folder"
-    config.data.options.path = _below(root, folder, *() if test_only else (
-      "images", "val"))  # fmt: skip
-    if not test_only:
-      config.memory.options.path = _below(root, folder, "images", "train")
-  if name in _TEST_ONLY:
-    config.num_shots = (0,)
+    else:
+      section.source = "folder"
+      images = {"train": "images/train", "test": "images/val"}[split]
+      parts = () if name in _TEST_ONLY else (images,)
+      section.options.path = _below(root, folder, *parts)
+
+
+def _in_folders(config, name, found):
+  """One directory for each split and class."""
+  del found
+  for section, split in ((config.memory, "train"), (config.data, "test")):
+    section.source = "folder"
+    section.options.path = _below(config.get_ref("root"), name)
+    section.options.split = split
+
+
+def _from_tfds(config, name, found):
+  """TFDS's own data set of (nearly) this name."""
+  del found
+  if name not in _TFDS:
+    raise ValueError(
+      f"TFDS has no still images of {name}; it has {', '.join(_TFDS)}: use"
+      f" {name},folder."
+    )
+  dataset, train, test = _TFDS[name]
+  for section, split in ((config.memory, train), (config.data, test)):
+    section.source = "tfds"
+    section.options.dataset = dataset
+    section.options.split = split
+    section.options.data_dir = config.get_ref("root")
+
+
+_LAYOUTS = {"": _as_published, "folder": _in_folders, "tfds": _from_tfds}
+
+_TFDS = {
+  "imagenet": ("imagenet2012", "train", "validation"),
+  "flowers102": ("oxford_flowers102", "train", "test"),
+  "dtd": ("dtd", "train", "test"),
+  "pets": ("oxford_iiit_pet", "train", "test"),
+  "cars": ("cars196", "train", "test"),
+  "caltech101": ("caltech101", "train", "test"),
+  "food101": ("food101", "train", "validation"),
+  "sun397": ("sun397", "train", "test"),
+  "eurosat": ("eurosat/rgb", "train[:50%]", "train[50%:]"),
+  "imagenet_a": ("imagenet_a", "test", "test"),
+  "imagenet_v2": ("imagenet_v2/matched-frequency", "test", "test"),
+  "imagenet_r": ("imagenet_r", "test", "test"),
+  "imagenet_sketch": ("imagenet_sketch", "test", "test"),
+}
 
 
 def _below(root, *parts):

@@ -88,6 +88,13 @@ def test_published_sets():
     "/dtd/split_zhou_DescribableTextures.json"
   )
   assert config_lib.get_config("imagenet_a").num_shots == (0,)
+  folders = config_lib.get_config("dtd,folder")
+  assert folders.memory.options.to_dict()["split"] == "train"
+  assert config_lib.get_config("pets,tfds").data.options.dataset == (
+    "oxford_iiit_pet"
+  )
+  with pytest.raises(ValueError, match="no still images of ucf101"):
+    config_lib.get_config("ucf101,tfds")
   means = [
     np.mean([
       config_lib.get_config(name).published[column]
