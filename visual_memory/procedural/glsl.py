@@ -5,7 +5,7 @@ with Renderer(size=256) as renderer:
   image = renderer.draw(program, time=3.0)          # uint8 [256, 256, 3]
 
 No window and no GPU are needed: Mesa draws in software (system packages
-libegl1 and libgl1-mesa-dri). Shaders of strangers may never end: use
+libegl1, libgl1 and libgl1-mesa-dri). Shaders of strangers may never end: use
 glsl_worker or glsl_dataset for those, which have a time limit.
 """
 
@@ -48,7 +48,7 @@ def open_context() -> Any:
   except Exception as error:
     raise RuntimeError(
       "There is no OpenGL 4.3 through EGL here. Mesa draws in software:"
-      f" apt-get install libegl1 libgl1-mesa-dri ({error})."
+      f" apt-get install libegl1 libgl1 libgl1-mesa-dri ({error})."
     ) from error
 
 

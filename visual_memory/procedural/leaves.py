@@ -10,6 +10,9 @@ Procedural Data" (ICML 2025). The three lossy JPEG files between its steps are
 left out.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +22,7 @@ from visual_memory.procedural import render
 from visual_memory.types import Array
 
 Image = Float[Array, "S S 3"]
-Mask = Float[Array, "S S"]
+Mask = Float[Array, "H W"]
 
 CLUSTER_SIZE = 256
 """Colors are clustered, and the map is smoothed, at this resolution."""
@@ -53,10 +56,8 @@ def smooth_mask(shape: Image) -> Mask:
   Cluster map at 256 x 256, 3 x 3 mean, resize, 3 x 3 mean.
   """
   size = shape.shape[0]
-  planes = jnp.moveaxis(shape, -1, 0)
-  large = enlarge(planes, CLUSTER_SIZE)
-  cluster = is_first_cluster(large.reshape(3, -1))
-  cluster = cluster.reshape(CLUSTER_SIZE, CLUSTER_SIZE)
+  colors, arrange = enlarge(jnp.moveaxis(shape, -1, 0))
+  cluster = arrange(is_first_cluster(colors))
   return _box_blur(sample(_box_blur(cluster), size))
 
 
@@ -95,44 +96,50 @@ def _extreme(colors: Float[Array, "3 P"], pick) -> Float[Array, "3"]:
   return jnp.stack([red, green, pick(jnp.where(among, colors[2], worst))])
 
 
-def enlarge(planes: Float[Array, "C S S"], size: int) -> Array:
-  """Bilinear resize, antialiased where it shrinks; half-pixel centers."""
-  old = planes.shape[-1]
-  if old == size:
-    return planes
-  if size % old:
-    shape = (planes.shape[0], size, size)
-    return jax.image.resize(planes, shape, "bilinear", antialias=True)
-  for axis in (1, 2):
-    planes = _repeat_linear(planes, size // old, axis)
-  return planes
+def enlarge(planes: Float[Array, "3 S S"]) -> tuple[Array, Callable]:
+  """Colors at CLUSTER_SIZE: bilinear, half-pixel centers.
+
+  Antialiased where it shrinks. Clustering does not ask for an order, so
+  where the factor is whole the colors stay sorted by their offset from a
+  pixel, and only the cluster map is put in order.
+
+  Returns:
+    (colors [3, P], a function from a map [P] to [CLUSTER_SIZE,
+    CLUSTER_SIZE]).
+  """
+  size = planes.shape[-1]
+  factor = CLUSTER_SIZE // size
+  if CLUSTER_SIZE % size or factor > 8:
+    shape = (3, CLUSTER_SIZE, CLUSTER_SIZE)
+    large = jax.image.resize(planes, shape, "bilinear", antialias=True)
+    return large.reshape(3, -1), lambda m: m.reshape(shape[1:])
+  if factor == 1:
+    return planes.reshape(3, -1), lambda m: m.reshape(size, size)
+  padded = jnp.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+  rows = [_between(padded, phase, factor, 1) for phase in range(factor)]
+  rows = jax.lax.optimization_barrier(rows)
+  phases = [
+    _between(row, phase, factor, 2) for row in rows for phase in range(factor)
+  ]
+  # Without this, the sums are computed one by one within a concatenation.
+  phases = jax.lax.optimization_barrier(phases)
+
+  def arrange(m):
+    m = m.reshape(factor, factor, size, size).transpose(2, 0, 3, 1)
+    return m.reshape(CLUSTER_SIZE, CLUSTER_SIZE)
+
+  return jnp.stack(phases, 1).reshape(3, -1), arrange
 
 
-def _repeat_linear(planes: Array, factor: int, axis: int) -> Array:
-  """Linear interpolation by a whole factor along an axis, as sums."""
-  length = planes.shape[axis]
-  before = jnp.concatenate(
-    [
-      jax.lax.slice_in_dim(planes, 0, 1, axis=axis),
-      jax.lax.slice_in_dim(planes, 0, length - 1, axis=axis),
-    ],
-    axis,
-  )
-  after = jnp.concatenate(
-    [
-      jax.lax.slice_in_dim(planes, 1, length, axis=axis),
-      jax.lax.slice_in_dim(planes, length - 1, length, axis=axis),
-    ],
-    axis,
-  )
-  phases = []
-  for phase in range(factor):
-    offset = (phase + 0.5) / factor - 0.5
-    other = before if offset < 0 else after
-    phases.append((1 - abs(offset)) * planes + abs(offset) * other)
-  shape = list(planes.shape)
-  shape[axis] *= factor
-  return jnp.stack(phases, axis + 1).reshape(shape)
+def _between(padded: Array, phase: int, factor: int, axis: int) -> Array:
+  """The points at one of `factor` offsets from each pixel along an axis."""
+  offset = (phase + 0.5) / factor - 0.5
+  length = padded.shape[axis] - 2
+  cut = functools.partial(jax.lax.slice_in_dim, axis=axis)
+  near = cut(padded, 1, length + 1)
+  begin = 0 if offset < 0 else 2
+  other = cut(padded, begin, begin + length)
+  return (1.0 - abs(offset)) * near + abs(offset) * other
 
 
 def sample(mask: Mask, size: int) -> Mask:

@@ -116,7 +116,7 @@ def value_noise(x: Field, y: Field, seed: Bits) -> Field:
 
 
 def simplex_noise(x: Field, y: Field, seed: Bits) -> Field:
-  """Gradient noise on triangles; about in [-1, 1], mean 0.
+  """Gradient noise on triangles; mean 0, standard deviation 0.18.
 
   Reference: K. Perlin, "Noise hardware" (2001). Gradients are points of a
   square, not unit vectors, which costs no trigonometry.
