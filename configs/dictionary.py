@@ -21,8 +21,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.seed = 0  # Of programs, views and patches.
 
   config.pictures = ml_collections.ConfigDict()
-  config.pictures.num_programs = 4_000
-  config.pictures.per_program = 3
+  config.pictures.num_programs = 12_000
+  config.pictures.per_program = 1
   config.pictures.size = 32
   config.pictures.options = ml_collections.ConfigDict()  # To sample_images.
   config.pictures.options.family = "shaders"
