@@ -16,9 +16,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
   smoke = arg == "smoke"
   config = ml_collections.ConfigDict()
-  config.rows = "clustered" if smoke else "cifar10"  # Or clustered.
-  config.base = dict(num_rows=327_680, dim=384, num_queries=512, k=100)
+  config.base = dict(
+    rows="blends", num_rows=327_680, dim=384, num_queries=512, k=100
+  )
   config.sweeps = dict(
+    rows=("blends", "cifar10", "clustered"),  # cifar10: near-duplicates.
     num_rows=(20_480, 81_920, 327_680, 1_310_720),
     dim=(128, 384, 1024),
     num_queries=(1, 64, 512, 2048),
@@ -47,7 +49,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.threads = 2
   config.num_rounds = 5
   if smoke:
-    config.base = dict(num_rows=2000, dim=32, num_queries=16, k=10)
+    config.base = dict(
+      rows="clustered", num_rows=2000, dim=32, num_queries=16, k=10
+    )
     config.sweeps = dict(num_rows=(1000, 2000))
     config.peers = ("visual_memory_float32", "numpy_argpartition", "gemm")
     config.num_rounds = 2

@@ -47,6 +47,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.neighbors.rows = ""  # Of the memory's rows, for tuning and pruning.
 
   config.retrieval = ml_collections.ConfigDict()
+  config.retrieval.backend = "exact"  # Or scann: approximate, recall reported.
+  config.retrieval.num_audited = 64  # Queries that measure scann's recall.
   config.retrieval.precision = "float32"  # Of the first pass; answers agree.
 
   config.voting = ml_collections.ConfigDict()

@@ -9,25 +9,20 @@ another is the median over rounds, so that a machine that slows down for a
 while slows both.
 """
 
-import contextlib
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
-import time
 
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import encoder_peers
+from experiments import encoder_peers, peers
 from visual_memory.reports import files, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
-_PAUSE_S = 0.2
 _RESULTS = "benchmark_encoders.json"
 
 
@@ -41,7 +36,7 @@ def main(argv: list[str]) -> None:
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
-    "cpu": _cpu(),
+    "cpu": peers.cpu(),
     "cases": [],
   }
   for model in config.models:
@@ -65,15 +60,14 @@ def main(argv: list[str]) -> None:
 def _time_case(path: pathlib.Path, config, task: encoder_peers.Task) -> dict:
   """All peers on one batch: images per second, ratios, agreement."""
   found = {}
-  with contextlib.ExitStack() as stack:
-    peers = {
-      name: stack.enter_context(_Peer(name, task)) for name in config.peers
-    }
+  commands = {name: _command(name, task) for name in config.peers}
+  remedy = "pip install torch transformers"
+  with peers.running(commands, remedy=remedy) as started:
     rounds = [
-      {name: peer.ask("run") for name, peer in peers.items()}
+      {name: peer.ask("run") for name, peer in started.items()}
       for _ in range(config.num_rounds)
     ]
-    for name, peer in peers.items():
+    for name, peer in started.items():
       if name != "gemm":
         peer.ask(f"save {path / 'found.npy'}")
         found[name] = np.load(path / "found.npy")
@@ -98,9 +92,8 @@ def _summaries(rounds, found, batch_size) -> dict[str, dict]:
     }
     for other in seconds:
       if other.startswith(("torch", "gemm")) and other != name:
-        pairs = zip(seconds[other], times, strict=True)
-        summaries[name][f"speed_over_{other}"] = statistics.median(
-          theirs / ours for theirs, ours in pairs
+        summaries[name][f"speed_over_{other}"] = peers.median_ratio(
+          times, seconds[other]
         )
     if name in found and "torch" in found:
       summaries[name]["cosine_distance_to_torch"] = _cosine_distance(
@@ -116,43 +109,10 @@ def _cosine_distance(mine: np.ndarray, its: np.ndarray) -> float:
   return float(np.max(1 - np.sum(mine * its, axis=1) / lengths))
 
 
-class _Peer:
-  """A peer's process; asking it something waits for the answer."""
-
-  def __init__(self, name: str, task: encoder_peers.Task):
-    self._name = name
-    self._process = subprocess.Popen(
-      [sys.executable, "-m", "experiments.encoder_peers", name]
-      + [json.dumps(vars(task))],
-      env=os.environ | encoder_peers.environment(name),
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    self._answer()  # Ready; the next one starts on a quiet machine.
-
-  def __enter__(self) -> "_Peer":
-    return self
-
-  def __exit__(self, *exception) -> None:
-    self._process.stdin.close()
-    self._process.wait()
-
-  def ask(self, command: str) -> dict:
-    time.sleep(_PAUSE_S)
-    self._process.stdin.write(command + "\n")
-    self._process.stdin.flush()
-    return self._answer()
-
-  def _answer(self) -> dict:
-    for line in self._process.stdout:
-      if line.startswith("@"):
-        return json.loads(line[1:])
-    raise RuntimeError(
-      f"Peer {self._name} ended with status {self._process.wait()}; its error"
-      " is above. Leave it out with --config.peers, or install what it needs:"
-      " pip install torch transformers."
-    )
+def _command(name: str, task: encoder_peers.Task):
+  """What starts a peer: command and environment."""
+  command = [sys.executable, "-m", "experiments.encoder_peers", name]
+  return [*command, json.dumps(vars(task))], encoder_peers.environment(name)
 
 
 def _table(case: dict) -> str:
@@ -171,16 +131,6 @@ def _table(case: dict) -> str:
       f"{ratio:9.2f}"
     )
   return "\n".join(lines)
-
-
-def _cpu() -> str:
-  """The CPU's name and how many cores this process may use."""
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    lines = []
-  model = next((x.split(":")[1] for x in lines if x.startswith("model na")), "")
-  return f"{model.strip() or 'unknown'}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

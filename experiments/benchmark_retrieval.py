@@ -8,25 +8,19 @@ round after round, and a peer's ratio to another is the median over rounds, so
 that a machine that slows down for a while slows both.
 """
 
-import contextlib
-import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
-import time
 
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import benchmark_rows, retrieval_peers
+from experiments import benchmark_rows, peers, retrieval_peers
 from visual_memory.reports import files, plots, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
-_PAUSE_S = 0.2
 _RESULTS = "benchmark_retrieval.json"
 
 
@@ -40,7 +34,7 @@ def main(argv: list[str]) -> None:
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
-    "cpu": _cpu(),
+    "cpu": peers.cpu(),
     "openblas_core": retrieval_peers.openblas_core(),
     "cases": [],
   }
@@ -52,7 +46,7 @@ def main(argv: list[str]) -> None:
   _draw(path, config, report["cases"])
 
 
-def _cases(config) -> list[dict[str, int]]:
+def _cases(config) -> list[dict]:
   """The base case, then every sweep with the other sizes as in the base."""
   base = config.base.to_dict()
   cases = [base]
@@ -61,30 +55,28 @@ def _cases(config) -> list[dict[str, int]]:
   return [case for i, case in enumerate(cases) if case not in cases[:i]]
 
 
-def _time_case(path, config, *, num_rows, dim, num_queries, k) -> dict:
+def _time_case(path, config, *, rows, num_rows, dim, num_queries, k) -> dict:
   """All peers on one problem: seconds of each round, ratios, agreement."""
-  rows, queries = benchmark_rows.ROWS[config.rows](
+  made, queries = benchmark_rows.ROWS[rows](
     num_rows=num_rows, dim=dim, num_queries=num_queries
   )
-  np.save(path / "rows.npy", rows)
+  np.save(path / "rows.npy", made)
   np.save(path / "queries.npy", queries)
-  del rows
+  del made
   names = [
     name
     for name in config.peers
     if num_rows <= config.most_rows.get(name, num_rows)
   ]
-  with contextlib.ExitStack() as stack:
-    peers = {
-      name: stack.enter_context(_Peer(name, path, k, config.threads))
-      for name in names
-    }
+  commands = {name: _command(name, path, k, config.threads) for name in names}
+  remedy = "pip install 'visual_memory[bench]'"
+  with peers.running(commands, remedy=remedy) as started:
     rounds = [
-      {name: peer.ask("run") for name, peer in peers.items()}
+      {name: peer.ask("run") for name, peer in started.items()}
       for _ in range(config.num_rounds)
     ]
     found, peaks = {}, {}
-    for name, peer in peers.items():
+    for name, peer in started.items():
       peaks[name] = peer.ask(f"save {path / 'found.npy'}")["peak_bytes"]
       found[name] = np.load(path / "found.npy")
   for name in ("rows.npy", "queries.npy", "found.npy"):
@@ -108,9 +100,8 @@ def _summaries(rounds, found, peaks) -> dict[str, dict]:
       summaries[name]["agreement"] = _agreement(found, name)
     for other in ("gemm", "faiss_flat_tuned", "faiss_flat"):
       if other in seconds:
-        pairs = zip(times, seconds[other], strict=True)
-        summaries[name][f"{other}_time_over_this"] = statistics.median(
-          b / a for a, b in pairs
+        summaries[name][f"{other}_time_over_this"] = peers.median_ratio(
+          times, seconds[other]
         )
   return summaries
 
@@ -130,49 +121,17 @@ def _agreement(found, name) -> float | None:
   )
 
 
-class _Peer:
-  """A peer's process; asking it something waits for the answer."""
-
-  def __init__(self, name: str, path: pathlib.Path, k: int, threads: int):
-    arguments = [name, path / "rows.npy", path / "queries.npy", k, threads]
-    self._name = name
-    self._process = subprocess.Popen(
-      [sys.executable, "-m", "experiments.retrieval_peers"]
-      + [str(argument) for argument in arguments],
-      env=os.environ | retrieval_peers.environment(name, threads),
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    self._answer()  # Ready; the next one starts on a quiet machine.
-
-  def __enter__(self) -> "_Peer":
-    return self
-
-  def __exit__(self, *exception) -> None:
-    self._process.stdin.close()
-    self._process.wait()
-
-  def ask(self, command: str) -> dict:
-    time.sleep(_PAUSE_S)
-    self._process.stdin.write(command + "\n")
-    self._process.stdin.flush()
-    return self._answer()
-
-  def _answer(self) -> dict:
-    for line in self._process.stdout:
-      if line.startswith("@"):
-        return json.loads(line[1:])
-    raise RuntimeError(
-      f"Peer {self._name} ended with status {self._process.wait()}; its error"
-      " is above. Leave it out with --config.peers, or install the extra:"
-      " pip install 'visual_memory[bench]'."
-    )
+def _command(name: str, path: pathlib.Path, k: int, threads: int):
+  """What starts a peer: command and environment."""
+  arguments = [name, path / "rows.npy", path / "queries.npy", k, threads]
+  command = [sys.executable, "-m", "experiments.retrieval_peers"]
+  command += [str(argument) for argument in arguments]
+  return command, retrieval_peers.environment(name, threads)
 
 
 def _table(case) -> str:
   """A case as lines of text, fastest first."""
-  sizes = {name: case[name] for name in ("num_rows", "dim", "num_queries", "k")}
+  sizes = {name: value for name, value in case.items() if name != "peers"}
   lines = [
     f"\n{sizes}",
     f"{'':24}{'median ms':>10}{'min ms':>9}{'GEMM/this':>11}",
@@ -191,6 +150,8 @@ def _draw(path, config, cases) -> None:
   """Time, and the share of the floor, against each size that was swept."""
   base = config.base.to_dict()
   for size in config.sweeps:
+    if isinstance(base[size], str):
+      continue  # Kinds of rows have no order to draw them in.
     along = [
       case
       for case in cases
@@ -215,16 +176,6 @@ def _draw(path, config, cases) -> None:
         size=(6.4, 4.2),
       )
       files.write_text(path / f"{value}_by_{size}.svg", svg)
-
-
-def _cpu() -> str:
-  """The CPU's name and how many cores this process may use."""
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    lines = []
-  model = next((x.split(":")[1] for x in lines if x.startswith("model na")), "")
-  return f"{model.strip() or 'unknown'}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

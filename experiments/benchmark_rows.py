@@ -33,6 +33,26 @@ def cifar10(
   return rows, _project(_images("test")[:num_queries], projection)
 
 
+def blends(
+  *, num_rows: int, dim: int, num_queries: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """CIFAR-10 pixels, two images over each other: no two rows alike.
+
+  Row i blends training image i (modulo 50,000) with another; no two rows blend
+  the same two. The queries blend test images.
+  """
+  projection = np.random.default_rng(0).standard_normal((3072, dim))
+  projection = projection.astype(np.float32)
+  projected = _pixels(_images("train")) @ projection
+  rows = np.empty((num_rows, dim), np.float32)
+  for copy, start in enumerate(range(0, num_rows, len(projected))):
+    count = min(len(projected), num_rows - start)
+    other = np.roll(projected, 1 + 617 * copy, axis=0)
+    rows[start : start + count] = _unit(projected + other)[:count]
+  asked = _pixels(_images("test")) @ projection
+  return rows, _unit(asked + np.roll(asked, 1, axis=0))[:num_queries]
+
+
 def clustered(
   *, num_rows: int, dim: int, num_queries: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +63,7 @@ def clustered(
   return rows.embeddings, queries.embeddings
 
 
-ROWS = {"cifar10": cifar10, "clustered": clustered}
+ROWS = {"blends": blends, "cifar10": cifar10, "clustered": clustered}
 
 
 def _images(split: str) -> np.ndarray:
@@ -55,8 +75,17 @@ def _images(split: str) -> np.ndarray:
   return np.stack([source[i].image for i in range(len(source))])
 
 
+def _pixels(images: np.ndarray) -> np.ndarray:
+  """Normalized pixels, [N, 3072]."""
+  pixels = (images / np.float32(255) - _MEAN) / _STD
+  return pixels.reshape(len(images), -1)
+
+
 def _project(images: np.ndarray, projection: np.ndarray) -> np.ndarray:
   """Normalized pixels times the projection, as unit rows."""
-  pixels = (images / np.float32(255) - _MEAN) / _STD
-  rows = pixels.reshape(len(images), -1) @ projection
+  return _unit(_pixels(images) @ projection)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+  """Rows divided by their lengths."""
   return rows / np.linalg.norm(rows, axis=1, keepdims=True)

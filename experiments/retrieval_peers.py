@@ -168,6 +168,8 @@ def environment(name: str, threads: int) -> dict[str, str]:
     "OMP_WAIT_POLICY": "passive",  # Idle peers must not spin.
     "JAX_PLATFORMS": "cpu",
   }
+  if name.startswith("visual_memory"):
+    variables["JAX_NUM_CPU_DEVICES"] = str(threads)  # One for each core.
   if name in ("faiss_flat_tuned", "gemm") and (core := openblas_core()):
     variables["OPENBLAS_CORETYPE"] = core
   return variables

@@ -17,7 +17,7 @@ from visual_memory.encoders import embed as embed_lib
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import gallery, results
-from visual_memory.retrieval import exact, neighbor_files
+from visual_memory.retrieval import exact, neighbor_files, scann
 from visual_memory.voting import weighting
 
 
@@ -41,31 +41,43 @@ class Clock:
 
 
 class Search:
-  """Searches one memory, building it and keeping answers on disk."""
+  """Searches one memory, building it and keeping exact answers on disk.
+
+  With retrieval.backend=scann the answers are approximate: they are not kept,
+  and `audit` says what recall was measured.
+  """
 
   def __init__(self, embedded, mesh, cache_dir, retrieval):
-    """Nothing is put on the devices before the first search."""
+    """Nothing is put on the devices before the first search.
+
+    Raises:
+      ValueError: an unknown backend.
+    """
+    if retrieval.backend not in ("exact", "scann"):
+      raise ValueError(
+        f"There is no retrieval.backend {retrieval.backend!r}: choose exact or"
+        " scann."
+      )
+    self.audit = {}
     self._embedded = embedded
     self._mesh = mesh
     self._cache_dir = pathlib.Path(cache_dir) / "neighbors"
     self._retrieval = retrieval
-    self._memory = None
+    self._memory = self._index = None
 
   def __call__(self, queries, k, *, leave_one_out):
     """The k neighbors of each query, from the cache if they are there."""
+    k = min(k, len(self._embedded) - int(leave_one_out))
+    if self._retrieval.backend == "scann":
+      return self._approximate(queries, k, leave_one_out)
     name = self._key(queries, leave_one_out)
     row_ids = self._embedded.ids
-    k = min(k, len(self._embedded) - int(leave_one_out))
     kept = self._kept(name, k)
     if distributed.everyone(bool(kept)):
       return neighbor_files.load_neighbors(kept[0], row_ids).first(k)
-    if self._memory is None:
-      self._memory = VisualMemory.from_embedded(
-        self._embedded, mesh=self._mesh, precision=self._retrieval.precision
-      )
     near = exact.search(
       queries.embeddings,
-      self._memory,
+      self._placed(),
       k=k,
       exclude_self=queries.ids if leave_one_out else None,
     )
@@ -73,6 +85,29 @@ class Search:
       path = self._cache_dir / f"{name}-{k}.npz"
       neighbor_files.save_neighbors(path, near, row_ids)
     return near
+
+  def _placed(self) -> VisualMemory:
+    """The memory on the devices."""
+    if self._memory is None:
+      self._memory = VisualMemory.from_embedded(
+        self._embedded, mesh=self._mesh, precision=self._retrieval.precision
+      )
+    return self._memory
+
+  def _approximate(self, queries, k, leave_one_out):
+    """What ScaNN finds; notes the least recall measured so far."""
+    if self._index is None:
+      self._index = scann.ScannIndex.build(self._placed(), k=k)
+    found = self._index.search(
+      queries.embeddings,
+      k=k,
+      exclude_self=queries.ids if leave_one_out else None,
+      num_audited=self._retrieval.num_audited,
+    )
+    least = min(found.recall, self.audit.get("scann_recall_measured", 1.0))
+    count = self.audit.get("audited_queries", 0) + found.num_audited
+    self.audit = {"scann_recall_measured": least, "audited_queries": count}
+    return found.neighbors
 
   def _kept(self, name, k) -> list[pathlib.Path]:
     """The files that hold at least these k neighbors, the smallest first."""

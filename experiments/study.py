@@ -235,12 +235,13 @@ def published_accuracy(config, study) -> dict[str, dict[int, float]]:
   ).accuracy()
 
 
-def counts(study: Study) -> dict[str, int]:
-  """What was counted on the way."""
+def counts(study: Study) -> dict[str, float]:
+  """What was counted (and, of approximate search, measured) on the way."""
   return {
     "memory_rows": len(study.embedded),
     "tuning_rows": 0 if study.tune is None else len(study.tune),
     "redone_queries": study.near.num_redone,
+    **study.search.audit,
     "images_embedded": sum(
       report.num_images - report.num_reused for report in study.embed_reports
     ),

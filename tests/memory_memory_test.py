@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from visual_memory import distributed, types
-from visual_memory.memory import coarse, edits, layout
+from visual_memory.memory import building, coarse, edits, layout, room
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 
@@ -60,6 +60,44 @@ def test_any_run_of_positions_is_spread_over_the_shards(capacity, shards):
   for length in (8, 50, 400, 1000):
     runs = counts[length:] - counts[:-length]
     assert np.abs(runs - length / shards).max() <= 4, length
+
+
+@pytest.mark.parametrize("capacity", [34_816, 344_064, 1 << 21])
+@pytest.mark.parametrize("step", [64, 100, 128, 512, 1000])
+def test_rows_at_regular_distances_do_not_crowd_any_block(capacity, step):
+  # Every step-th row, as when classes take turns; blocks as the search's.
+  rows = np.arange(0, capacity, step)[:300]
+  slots = layout.slots_of(rows, capacity)
+  block = slots // 2048 * 64 + slots % 64
+  _, counts = np.unique(block, return_counts=True)
+  assert (counts >= 3).sum() <= 0.04 * len(rows)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+  monkeypatch.setattr(room, "free_bytes", lambda device: 100_000)
+  monkeypatch.setattr(building, "rows_from_host", None)
+  with pytest.raises(MemoryError, match="slots of 16 dimensions .* GB free"):
+    cases.memory_of(cases.random_rows(2000, 16), mesh=distributed.make_mesh(1))
+
+
+def test_room_is_known_or_said_to_be_unknown():
+  class Device:
+    platform = "gpu"
+
+    def memory_stats(self):
+      return self.stats
+
+  device = Device()
+  device.stats = {"bytes_limit": 100, "bytes_in_use": 30}
+  assert room.free_bytes(device) == 70
+  device.stats = None
+  assert room.free_bytes(device) is None
+  assert room.free_bytes(jax.devices()[0]) > 1e6
+  for precision in ("float32", "bfloat16", "int8"):
+    rows = cases.memory_of(BASE, precision=precision).rows
+    held = sum(x.nbytes for x in jax.tree.leaves(rows) if x.ndim)
+    expected = room.row_bytes(len(rows.labels), BASE.shape[1], precision)
+    assert held == expected
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 255, 257, 5000, 1_281_167])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from visual_memory import distributed
-from visual_memory.memory import layout
+from visual_memory.memory import layout, room
 from visual_memory.memory.coarse import PRECISIONS
 from visual_memory.retrieval import exact, first_pass, tiling
 
@@ -202,10 +202,18 @@ def test_bad_input_is_named(options, message, mesh):
     exact.search(options.pop("queries"), memory, **options)
 
 
+def test_a_search_that_does_not_fit_says_what_it_needs(mesh, monkeypatch):
+  memory = cases.memory_of(BASE, mesh=mesh)
+  monkeypatch.setattr(room, "free_bytes", lambda device: 10_000)
+  with pytest.raises(MemoryError, match="k = 10 by 32 queries at once needs"):
+    exact.search(cases.random_rows(24, DIM), memory, k=10)
+
+
 def test_blocks_that_hide_more_neighbors_than_are_opened():
   # The first pass keeps two scores of a block; here three of each are sought.
   mesh, k = distributed.make_mesh(1), 45
-  rows = cases.random_rows(4000, DIM, seed=7)
+  count = 16_000
+  rows = cases.random_rows(count, DIM, seed=7)
   memory = cases.memory_of(rows, mesh=mesh)
   sizes = tiling.plan(
     dim=DIM,
@@ -219,7 +227,7 @@ def test_blocks_that_hide_more_neighbors_than_are_opened():
   per_tile = sizes.rows // sizes.block
   slots = np.arange(k // 3) + per_tile * np.arange(sizes.block)[:, None]
   crowd = layout.positions_of(slots, memory.capacity)
-  crowd = np.concatenate([column[column < 4000][:3] for column in crowd.T])
+  crowd = np.concatenate([column[column < count][:3] for column in crowd.T])
   assert len(crowd) == k
   rows[crowd] = cases.unit(rows[:1] + 0.01 * rows[crowd])
   memory = cases.memory_of(rows, mesh=mesh)
@@ -268,13 +276,8 @@ def test_without_slack_answers_are_wrong(precision, monkeypatch, retraced):
   assert near.num_redone == len(queries)
   cases.assert_exact(near, queries, rows, k=10)
 
-  prepare = first_pass.prepare
-
-  def tampered(queries, rows):
-    prepared = prepare(queries, rows)
-    return dataclasses.replace(prepared, slack=prepared.slack - 1)
-
-  monkeypatch.setattr(first_pass, "prepare", tampered)
+  rounding = first_pass.rounding
+  monkeypatch.setattr(first_pass, "rounding", lambda q: rounding(q) - 1)
   jax.clear_caches()
   near = exact.search(queries, memory, k=10)
   assert near.num_redone < len(queries)  # Ties for the last place remain.

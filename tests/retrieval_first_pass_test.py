@@ -64,7 +64,9 @@ def test_largest_finds_the_largest(width, count):
 def list_candidates(queries, rows, sizes):
   prepared = first_pass.prepare(queries, rows)
   found, bound = first_pass.candidates(prepared, rows, jnp.int32(0), sizes)
-  return found, bound, first_pass.scores(prepared, rows, masked=False), prepared
+  scores = first_pass.scores(prepared, rows, masked=False)
+  lifts = first_pass.lifts(prepared, rows)
+  return found, bound, scores if lifts is None else scores + lifts, prepared
 
 
 def canonical(queries, rows):
@@ -152,6 +154,37 @@ def test_the_bound_holds_for_every_row_that_is_not_listed(
       assert bound[query] >= 0 and similarities[query][listed].min() <= 0
 
 
+@hypothesis.settings(
+  max_examples=20,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(data=st.data())
+def test_what_is_not_rescored_exactly_is_bounded(data):
+  rows, queries = awkward_rows(data, 300), awkward_rows(data, 8)
+  length = data.draw(st.sampled_from([1, 1e-9, 1e9]), label="length")
+  queries = queries * np.float32(length)
+  positions = np.arange(200, dtype=np.int32) % 190 - 5
+  real = positions >= 0
+  scores, chosen, cut = jax.device_get(
+    jax.vmap(rescore, (0, None, None, None))(queries, positions, real, rows)
+  )
+  similarities = canonical(queries, rows)
+  for query in range(8):
+    kept = chosen[query][chosen[query] >= 0]
+    np.testing.assert_array_equal(
+      scores[query][chosen[query] >= 0], similarities[query][kept]
+    )
+    dropped = np.setdiff1d(positions[real], kept)
+    assert (similarities[query][dropped] <= cut[query]).all()
+
+
+@jax.jit
+def rescore(query, positions, real, rows):
+  return certified.rescore(query, positions, real, rows, 20)
+
+
 def test_places_in_low_bits_of_whole_numbers_are_in_the_bound():
   # Rows of whole numbers over 127: int8 holds them without any error, so that
   # nothing but the places in the lowest bits stands in for other slack.
@@ -214,6 +247,25 @@ def test_both_ways_of_merging_are_equal(exchange):
   for values in jax.tree.leaves(found):
     copies = [np.asarray(part.data) for part in values.addressable_shards]
     assert all((copy == copies[0]).all() for copy in copies)
+
+
+def test_parts_list_their_share_and_some_more():
+  def plan(num_shards, k=100):
+    return tiling.plan(
+      num_queries=512,
+      shard_rows=(1 << 23) // num_shards,
+      dim=64,
+      k=k,
+      precision="float32",
+      backend="cpu",
+      num_shards=num_shards,
+    )
+
+  # The whole is in eight super-tiles, on any number of devices up to that.
+  assert plan(1).num_candidates == plan(8).num_candidates < 100
+  assert plan(1).num_merged == 100 > plan(8).num_merged > 100 / 8
+  assert plan(64).num_candidates < plan(8).num_candidates / 1.5
+  assert plan(1024).num_merged < 12
 
 
 def test_plans_divide_and_hold():

@@ -1,10 +1,14 @@
 """The ScaNN backend: same vocabulary, edits, no pickles, honest recall."""
 
+import json
+
 import numpy as np
 import pytest
 
 pytest.importorskip("scann", reason="needs pip install 'visual_memory[scann]'")
 
+from configs import evaluate
+from experiments import launch
 from visual_memory import distributed
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.memory.memory import VisualMemory
@@ -93,6 +97,36 @@ def test_edits(settings):
   with pytest.raises(KeyError, match="nowhere"):
     index.delete(["nowhere"])
   assert len(index) == 2015
+
+
+def test_leaves_each_query_out_of_its_own_neighbors():
+  memory = memory_of(rows(300))
+  index = scann.ScannIndex.build(memory, k=10)
+  embedded = memory.embedded()
+  ids = embedded.ids.tolist()[:39] + ["elsewhere"]
+  found = index.search(embedded.embeddings[:40], k=10, exclude_self=ids)
+  true = exact.search(embedded.embeddings[:40], memory, k=10, exclude_self=ids)
+  np.testing.assert_array_equal(found.neighbors.ids, true.ids)
+  assert found.recall == 1.0
+  with pytest.raises(ValueError, match="1 to 299"):
+    index.search(queries(), k=300, exclude_self=ids)
+  with pytest.raises(ValueError, match="40 ids for 3 queries"):
+    index.search(queries()[:3], k=10, exclude_self=ids)
+
+
+def test_experiments_report_the_recall(tmp_path):
+  config = evaluate.get_config("smoke")
+  config.retrieval.backend = "scann"
+  launch.run(config, tmp_path / "run")
+  report = json.loads((tmp_path / "run" / "report.json").read_text())
+  assert report["counts"]["scann_recall_measured"] == 1.0
+  assert report["counts"]["audited_queries"] >= 64
+  assert "scann recall" in (tmp_path / "run" / "report.html").read_text()
+  assert not list((tmp_path / "run").rglob("neighbors/*.npz"))
+  config = evaluate.get_config("smoke")
+  config.retrieval.backend = "faiss"
+  with pytest.raises(ValueError, match="exact or scann"):
+    launch.run(config, tmp_path / "other")
 
 
 def test_save_and_load(tmp_path):

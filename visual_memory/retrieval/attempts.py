@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from visual_memory import distributed
+from visual_memory.memory import room
 from visual_memory.memory.edits import Rows
-from visual_memory.retrieval import certified, scan, tiling
+from visual_memory.retrieval import certified, planner, scan, tiling
 
 _SCAN_QUERIES = 16
 _THOROUGH_QUERIES = 32
@@ -95,16 +96,28 @@ def _second_attempts(
 
 
 def _certified(rows, mesh, k, num_queries, row_tile, thorough=False):
-  """The certified search, as a function of a tile of queries."""
+  """The certified search, as a function of a tile of queries.
+
+  Raises:
+    MemoryError: what it needs does not fit on the devices.
+  """
+  dim = rows.embeddings.shape[1]
   sizes = tiling.plan(
     num_queries=num_queries,
     shard_rows=len(rows.labels) // mesh.size,
-    dim=rows.embeddings.shape[1],
+    dim=dim,
     k=k,
     precision=rows.precision,
     backend=backend(mesh),
+    num_shards=mesh.size,
     row_tile=row_tile,
     thorough=thorough,
+  )
+  room.check(
+    planner.temporary_bytes(sizes, dim, k, mesh.size),
+    mesh,
+    f"A search for k = {k} by {num_queries} queries at once",
+    "choose a smaller query_tile or k",
   )
 
   def attempt(queries, excluded, floor):

@@ -101,7 +101,7 @@ def look_up(
   offset = lax.axis_index(distributed.DATA) * rows.labels.shape[0]
   at = jnp.maximum(positions, 0)
   slots = positions + offset
-  real = (positions >= 0) & rows.mask[at] & (slots != excluded[:, None])
+  real = is_real(positions, rows, excluded)
   values = Found(
     similarities=scores,
     serials=rows.serials[at],
@@ -113,6 +113,15 @@ def look_up(
     values,
     _missing(),
   )
+
+
+def is_real(
+  positions: Int[Array, "Q M"], rows: Rows, excluded: Int[Array, "Q"]
+) -> Bool[Array, "Q M"]:
+  """Whether each position of this shard holds a row that may be found."""
+  offset = lax.axis_index(distributed.DATA) * rows.labels.shape[0]
+  held = rows.mask[jnp.maximum(positions, 0)]
+  return (positions >= 0) & held & (positions + offset != excluded[:, None])
 
 
 def nothing(num_queries: int, k: int) -> Found:
@@ -143,58 +152,77 @@ def search_shard(
   """
   prepared = first_pass.prepare(queries, rows)
 
-  def rescore(operand):
-    query, positions = operand
-    own = rows.embeddings[jnp.maximum(positions, 0)]
-    return similarities(query[None], own[None])[0]
-
   def super_tile(i, carry):
     found, bound = carry
     positions, others = first_pass.candidates(
       prepared, rows, i * tiling.super_rows, tiling
     )
-    scores = lax.map(
-      rescore, (queries, positions), batch_size=tiling.map_queries
+    real = is_real(positions, rows, excluded)
+    scores, positions, cut = lax.map(
+      lambda operand: rescore(*operand, rows.embeddings, tiling.num_exact),
+      (queries, positions, real),
+      batch_size=tiling.map_queries if tiling.map_queries > 1 else None,
     )
     new = look_up(scores, positions, rows, excluded)
-    if not tiling.thorough:
-      new, cut = _cut(new, k)
-      others = jnp.maximum(others, cut)
     if num_steps > 1:
       new = jax.tree.map(
         lambda a, b: jnp.concatenate([a, b], axis=1), found, new
       )
-    return best(new, k), jnp.maximum(bound, others)
+    return best(new, k), jnp.maximum(bound, jnp.maximum(others, cut))
 
   num_queries = queries.shape[0]
   num_steps = rows.labels.shape[0] // tiling.super_rows
   bound = jnp.full(num_queries, first_pass.NOTHING, jnp.float32)
-  found, bound = lax.fori_loop(
+  return lax.fori_loop(
     0, num_steps, super_tile, (nothing(num_queries, k), bound)
   )
-  return found, bound
 
 
-def _cut(found: Found, k: int) -> tuple[Found, Float[Array, "Q"]]:
-  """The k most similar rows, in any order, and a bound on those cut off.
+def rescore(
+  query: Float[Array, "D"],
+  positions: Int[Array, "M"],
+  real: Bool[Array, "M"],
+  embeddings: Float[Array, "N D"],
+  num_exact: int,
+) -> tuple[Float[Array, "E"], Int[Array, "E"], Float[Array, ""]]:
+  """Canonical similarities of the rows that may be best, and their positions.
 
-  Selecting before sorting is cheaper. Of rows that tie for the last place any
-  may be cut off; the bound then equals the k-th, so nothing is certified.
+  Float64 is dear: of more than num_exact rows, float32 products choose, and
+  say what bounds the rows that were not chosen.
   """
-  if found.slots.shape[1] <= k:
-    return found, jnp.full(found.slots.shape[:1], -jnp.inf, jnp.float32)
-  values, columns = first_pass.top_k(found.similarities, k + 1)
-  kept = jax.tree.map(
-    lambda x: jnp.take_along_axis(x, columns[:, :k], axis=1), found
-  )
-  return kept, values[:, k]
+  rows = embeddings[jnp.maximum(positions, 0)]
+  if len(positions) <= num_exact:
+    exact = similarities(query[None], rows[None])[0]
+    return exact, positions, jnp.float32(-jnp.inf)
+  scores = jnp.dot(rows, query, precision=lax.Precision.HIGHEST)
+  scores = jnp.where(real, scores, -jnp.inf)
+  values, columns = first_pass.top_k(scores, num_exact + 1)
+  columns = columns[:-1]
+  exact = similarities(query[None], rows[columns][None])[0]
+  cut = values[-1] + first_pass.rounding(query)
+  # Nothing bounds the products of a query that is too long for float32.
+  return exact, positions[columns], jnp.where(jnp.isnan(cut), jnp.inf, cut)
+
+
+def _first(found: Found, count: int) -> tuple[Found, Float[Array, "Q"]]:
+  """The first rows found, and a bound on the others."""
+  if count >= found.slots.shape[1]:
+    return found, jnp.full(len(found.slots), -jnp.inf, jnp.float32)
+  cut = found.similarities[:, count]
+  return jax.tree.map(lambda x: x[:, :count], found), cut
 
 
 def merge_shards(found: Found, k: int, *, exchange: bool) -> Found:
   """The k best over all devices, on every device.
 
+  One level suffices, also for slices of devices joined by a slower network:
+  an exchange brings each device 16 Q M bytes however many devices there are
+  (M falls as they grow in number: 0.2 MB for 1,024 queries, k = 100 and 256
+  devices), and the merged rows are 16 Q k (1.6 MB). Merging within slices first
+  would save a part of that and cost another round. Not measured on slices.
+
   Args:
-    found: this device's k best, [Q, k].
+    found: this device's M best, in order, [Q, M].
     k: as above.
     exchange: send each device its share of the queries (all_to_all), merge
       there and gather the merged rows, instead of gathering all candidates.
@@ -205,20 +233,24 @@ def merge_shards(found: Found, k: int, *, exchange: bool) -> Found:
     return found
   packed = _pack(found)
   if exchange:
-    # [Q, 4k] -> [devices * Q/devices, 4k] -> [Q/devices, k * devices]
+    # [Q, 4M] -> [devices * Q/devices, 4M] -> [Q/devices, M * devices]
     parts = lax.all_to_all(packed, axis, 0, 0, tiled=True)
     parts = parts.reshape(lax.axis_size(axis), -1, packed.shape[1])
-    share = best(_unpack(parts, k), k)
-    return _unpack(lax.all_gather(_pack(share), axis, tiled=True)[None], k)
-  return best(_unpack(lax.all_gather(packed, axis), k), k)
+    share = best(_unpack(parts), k)
+    return _unpack(lax.all_gather(_pack(share), axis, tiled=True)[None])
+  return best(_unpack(lax.all_gather(packed, axis)), k)
 
 
 def exchanges(
-  num_queries: int, k: int, num_devices: int, *, few_bytes: int = _FEW_BYTES
+  num_queries: int,
+  num_merged: int,
+  num_devices: int,
+  *,
+  few_bytes: int = _FEW_BYTES,
 ) -> bool:
   """Whether candidates are exchanged by query rather than gathered."""
   return (
-    16 * num_queries * k * num_devices > few_bytes
+    16 * num_queries * num_merged * num_devices > few_bytes
     and num_queries % num_devices == 0
   )
 
@@ -230,11 +262,11 @@ def _pack(found: Found) -> Int[Array, "Q W"]:
   return jnp.concatenate(fields, axis=1)
 
 
-def _unpack(packed: Int[Array, "S Q W"], k: int) -> Found:
-  """What S devices packed, the devices' k rows side by side, [Q, S * k]."""
+def _unpack(packed: Int[Array, "S Q W"]) -> Found:
+  """What S devices packed, the devices' M rows side by side, [Q, S * M]."""
   size, num_queries, _ = packed.shape
-  fields = packed.reshape(size, num_queries, 4, k).transpose(2, 1, 0, 3)
-  bits, serials, slots, labels = fields.reshape(4, num_queries, size * k)
+  fields = packed.reshape(size, num_queries, 4, -1).transpose(2, 1, 0, 3)
+  bits, serials, slots, labels = fields.reshape(4, num_queries, -1)
   return Found(
     similarities=lax.bitcast_convert_type(bits, jnp.float32),
     serials=serials,
@@ -274,15 +306,17 @@ def search(
     Found [Q, k] and certified [Q], replicated. What is found for a query that
     is not certified may miss rows.
   """
-  exchange = exchanges(queries.shape[0], k, mesh.size, few_bytes=few_bytes)
-
+  exchange = exchanges(
+    queries.shape[0], tiling.num_merged, mesh.size, few_bytes=few_bytes
+  )
   if floor is None:
     floor = jnp.full(queries.shape[0], -jnp.inf, jnp.float32)
 
   def shard(queries, rows, excluded, floor):
     found, bound = search_shard(queries, rows, excluded, k=k, tiling=tiling)
+    found, cut = _first(found, tiling.num_merged)
     found = merge_shards(found, k, exchange=exchange)
-    bound = lax.pmax(bound, distributed.DATA)
+    bound = lax.pmax(jnp.maximum(bound, cut), distributed.DATA)
     sure = jnp.maximum(found.similarities[:, -1], floor) > bound
     # All rows may be listed and still be fewer than k (of a block on disk).
     return found, sure | (bound <= first_pass.NOTHING / 2)

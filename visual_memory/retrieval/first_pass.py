@@ -64,9 +64,7 @@ def prepare(queries: Float[Array, "Q D"], rows: Rows) -> Prepared:
   bits that carry places, and for coarse rows what memory/coarse.py derives.
   """
   lengths = jnp.sqrt(jnp.sum(jnp.square(queries), axis=1))
-  rounding = 2.0**-23 * queries.shape[1]  # Twice D * 2^-24: any order of sum.
-  low_bits = 2.0**-23 * 64 + 2.0**-20  # Place in block; scaling.
-  slack = lengths * (rounding + low_bits)
+  slack = rounding(queries) + lengths * 2.0**-23 * 64  # Place in block.
   # Nothing is known of a query that cannot be measured: leave it to the scan.
   measured = (lengths > _LENGTHS[0]) & (lengths < _LENGTHS[1])
   slack = jnp.where(measured, slack, jnp.inf)
@@ -103,6 +101,16 @@ def prepare(queries: Float[Array, "Q D"], rows: Rows) -> Prepared:
   )
 
 
+def rounding(queries: Float[Array, "*Q D"]) -> Float[Array, "*Q"]:
+  """How much less than the canonical similarity a float32 product may be.
+
+  Holds for rows of at most 1.001, and any order of summation.
+  """
+  lengths = jnp.sqrt(jnp.sum(jnp.square(queries), axis=-1))
+  # Twice D * 2^-24 of the sum; rounding, scaling and adding of the result.
+  return lengths * (2.0**-23 * queries.shape[-1] + 2.0**-20)
+
+
 def scores(prepared: Prepared, rows: Rows, *, masked: bool) -> Array:
   """Scores of rows, int32 or float32, [Q, T].
 
@@ -119,13 +127,21 @@ def scores(prepared: Prepared, rows: Rows, *, masked: bool) -> Array:
     precision=lax.Precision.HIGHEST if rows.coarse is None else None,
     preferred_element_type=jnp.int32 if integers else jnp.float32,
   )
-  if integers:
-    beyond = rows.coarse.residuals - prepared.least_residual
-    lifts = jnp.ceil(jnp.maximum(beyond, 0) * prepared.lift).astype(jnp.int32)
-    result = result + lifts[None]
   if not masked:
     return result
   return jnp.where(rows.mask[None], result, _nothing(result.dtype))
+
+
+def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
+  """What int8 scores of rows lack, for all queries alike; multiples of 64.
+
+  Kept apart from the scores: fused with an addition, the matrix product of a
+  CPU is several times slower.
+  """
+  if rows.precision != "int8":
+    return None
+  beyond = jnp.maximum(rows.coarse.residuals - prepared.least_residual, 0)
+  return 64 * jnp.ceil(beyond * prepared.lift / 64).astype(jnp.int32)
 
 
 def _nothing(dtype) -> Array:
@@ -133,17 +149,22 @@ def _nothing(dtype) -> Array:
 
 
 def two_best_per_block(
-  scores: Shaped[Array, "Q T"], block: int
+  scores: Shaped[Array, "Q T"],
+  block: int,
+  lifts: Int[Array, "T"] | None = None,
 ) -> tuple[Shaped[Array, "Q M"], Shaped[Array, "Q M"]]:
   """The largest and second largest score of every block, tagged.
 
   Block b of M = T / block holds columns b, b + M, b + 2M, ...; the place of a
-  column within its block replaces the lowest bits of its score.
+  column within its block replaces the lowest bits of its score. Lifts, whole
+  multiples of 64, are added to the scores of their columns.
   """
   num_queries, width = scores.shape
   shape = (num_queries, block, width // block)
   place = lax.broadcasted_iota(jnp.int32, shape, 1)
   tagged = (_bits(scores.reshape(shape)) & ~(block - 1)) | place
+  if lifts is not None:
+    tagged = tagged + lifts.reshape(1, *shape[1:])
   tagged = _from_bits(tagged, scores.dtype)
   left, right = tagged[:, : block // 2], tagged[:, block // 2 :]
   high, low = jnp.maximum(left, right), jnp.minimum(left, right)
@@ -197,8 +218,8 @@ def largest(
 
 
 def top_k(
-  values: Float[Array, "Q W"], count: int
-) -> tuple[Float[Array, "Q count"], Int[Array, "Q count"]]:
+  values: Float[Array, "*Q W"], count: int
+) -> tuple[Float[Array, "*Q count"], Int[Array, "*Q count"]]:
   """lax.top_k, free to order ties as it likes where JAX lets us say so."""
   try:
     # On GPU the stable form sorts whole rows; the other selects.
@@ -288,7 +309,9 @@ def _kept_scores(prepared, rows, start, tiling):
       rows,
     )
     new = two_best_per_block(
-      scores(prepared, part, masked=tiling.masked), tiling.block
+      scores(prepared, part, masked=tiling.masked),
+      tiling.block,
+      lifts(prepared, part),
     )
     return tuple(
       lax.dynamic_update_slice(old, value, (0, i * per_tile))

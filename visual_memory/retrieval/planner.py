@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import layout
+from visual_memory.memory import layout, room
 from visual_memory.memory.coarse import Coarse
 from visual_memory.memory.edits import Rows
 from visual_memory.retrieval import certified, tiling
@@ -24,7 +24,7 @@ from visual_memory.retrieval import certified, tiling
 _FOUND_BYTES = 16
 """A found row: similarity, serial, slot, label."""
 
-_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # Of the first pass.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,15 +169,15 @@ def estimate(
     k=k,
     precision=precision,
     backend=hardware.backend,
+    num_shards=num_devices,
   )
   item = _ITEM_BYTES[precision]
-  coarse = 0 if precision == "float32" else dim * item + 4
-  row_bytes = shard_rows * (4 * dim + 8 + coarse)
+  row_bytes = room.row_bytes(shard_rows, dim, precision)
   scalar = 0 if precision == "float32" else 4
   argument_bytes = row_bytes + scalar + num_queries * (4 * dim + 8)
   output_bytes = num_queries * (_FOUND_BYTES * k + 1)
-  collective = _collective_bytes(num_queries, k, num_devices)
-  temporary = _temporary_bytes(sizes, dim, k, num_devices)
+  collective = _collective_bytes(sizes, k, num_devices)
+  temporary = temporary_bytes(sizes, dim, k, num_devices)
   # Reading the rows and multiplying overlap; collectives come after.
   flops = 2.0 * num_queries * shard_rows * dim
   multiply_s = flops / hardware.flops[precision]
@@ -210,19 +210,20 @@ def _rescored(sizes: tiling.Tiling, shard_rows: int) -> int:
   return per_super_tile * (shard_rows // sizes.super_rows)
 
 
-def _collective_bytes(num_queries: int, k: int, num_devices: int) -> int:
+def _collective_bytes(sizes: tiling.Tiling, k: int, num_devices: int) -> int:
   """What certified.search's collectives deliver to one device."""
+  num_queries = sizes.queries
   bounds = 4 * num_queries
   if num_devices == 1:
     return bounds
-  every = _FOUND_BYTES * k * num_queries * num_devices
-  if certified.exchanges(num_queries, k, num_devices):
+  every = _FOUND_BYTES * sizes.num_merged * num_queries * num_devices
+  if certified.exchanges(num_queries, sizes.num_merged, num_devices):
     # Its share of the queries from everyone, then everyone's merged share.
     return every // num_devices + _FOUND_BYTES * k * num_queries + bounds
   return every + bounds
 
 
-def _temporary_bytes(
+def temporary_bytes(
   sizes: tiling.Tiling, dim: int, k: int, num_devices: int
 ) -> int:
   """About the most that one device needs beside its arguments."""
@@ -230,11 +231,13 @@ def _temporary_bytes(
   scores = 4 * num_queries * sizes.rows
   kept = 8 * num_queries * (sizes.super_rows // sizes.block)
   candidates = sizes.num_candidates + sizes.num_opened * sizes.block
-  # Rows of the queries that are rescored together, and as float64, which some
-  # compilers never write out.
-  rescored = min(sizes.map_queries, num_queries) * candidates * dim * (4 + 8)
-  sorted_bytes = 2 * _FOUND_BYTES * num_queries * (candidates + k)
-  merged = 3 * _collective_bytes(num_queries, k, num_devices)
+  exact = min(candidates, sizes.num_exact)
+  # Rows of the queries that are rescored together, and the best of them as
+  # float64, which some compilers never write out.
+  rescored = min(sizes.map_queries, num_queries) * dim
+  rescored *= 4 * candidates + (4 + 8) * exact
+  sorted_bytes = 2 * _FOUND_BYTES * num_queries * (exact + k)
+  merged = 3 * _collective_bytes(sizes, k, num_devices)
   # What is kept exists once more while the loop that fills it begins.
   return scores + 2 * kept + max(rescored, sorted_bytes, merged)
 

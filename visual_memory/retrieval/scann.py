@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
-from visual_memory.types import Array, EmbeddedSet, Neighbors
+from visual_memory.types import Array, EmbeddedSet, Ids, Neighbors, as_ids
 
 _OWN_FILE = "visual_memory.json"
 _PICKLE = "scann_docids.pkl"
@@ -135,13 +135,19 @@ class ScannIndex:
     return len(self._ids)
 
   def search(
-    self, queries: Float[Array, "Q D"], *, k: int, num_audited: int = 64
+    self,
+    queries: Float[Array, "Q D"],
+    *,
+    k: int,
+    exclude_self: Ids | None = None,
+    num_audited: int = 64,
   ) -> Approximate:
     """About the k nearest rows of each query, with measured recall.
 
     Args:
       queries: float32, finite, [Q, D].
       k: neighbors per query.
+      exclude_self: as in exact.search.
       num_audited: queries, spread evenly, that are also answered exactly.
 
     Raises:
@@ -149,11 +155,19 @@ class ScannIndex:
         index that found fewer than k rows (search more leaves).
     """
     queries = exact.check_queries(queries, self.memory.dim)
-    if not 1 <= k <= len(self):
-      raise ValueError(f"k = {k}: choose k from 1 to {len(self)}.")
+    most = len(self) - (exclude_self is not None)
+    if not 1 <= k <= most:
+      raise ValueError(f"k = {k}: choose k from 1 to {most}.")
+    if exclude_self is not None and len(exclude_self) != len(queries):
+      raise ValueError(
+        f"exclude_self has {len(exclude_self)} ids for {len(queries)} queries."
+      )
     if num_audited < 1:
       raise ValueError("Approximate results need num_audited of at least 1.")
-    neighbors = self._search(queries, k)
+    if exclude_self is None:
+      neighbors = self._search(queries, k)
+    else:
+      neighbors = _without(self._search(queries, k + 1), as_ids(exclude_self))
     audited = np.unique(
       np.linspace(0, len(queries) - 1, min(num_audited, len(queries))).round()
     ).astype(int)
@@ -161,7 +175,14 @@ class ScannIndex:
       neighbors=neighbors,
       recall=recall_of(
         neighbors.take(audited),
-        exact.search(queries[audited], self.memory, k=k),
+        exact.search(
+          queries[audited],
+          self.memory,
+          k=k,
+          exclude_self=None
+          if exclude_self is None
+          else as_ids(exclude_self)[audited],
+        ),
       ),
       num_audited=len(audited),
     )
@@ -263,6 +284,19 @@ class ScannIndex:
       labels=labels,
       similarities=np.take_along_axis(similarities, order, axis=1),
     )
+
+
+def _without(near: Neighbors, ids: np.ndarray) -> Neighbors:
+  """One neighbor fewer for each query: the one of this id, or the last."""
+  own = near.ids == ids[:, None]
+  kept = np.argsort(own, axis=1, kind="stable")[:, :-1]
+  return dataclasses.replace(
+    near,
+    **{
+      name: np.take_along_axis(np.asarray(getattr(near, name)), kept, axis=1)
+      for name in ("ids", "indices", "labels", "similarities")
+    },
+  )
 
 
 def recall_of(found: Neighbors, true: Neighbors) -> float:

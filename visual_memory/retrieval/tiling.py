@@ -3,10 +3,16 @@
 The search of one shard goes over super-tiles of rows (bounding what is kept),
 each made of tiles (one matrix product each), each made of blocks of
 `block` rows of which only the two best scores are kept. After a super-tile,
-the `num_candidates` best kept scores are looked up and rescored exactly.
+the `num_candidates` best kept scores are looked up and rescored, the best
+`num_exact` of them exactly.
+
+Memories spread their rows evenly, so every super-tile of every shard holds its
+share of the candidates, and little more: with n candidates wanted in p parts,
+one part holds n / p of them with a standard deviation below sqrt(n / p).
 """
 
 import dataclasses
+import math
 
 _SCORE_TILES = {
   # backend: (queries, rows) of one matrix product. On CPU the scores stay in
@@ -20,14 +26,16 @@ _SUPER_TILE_ROWS = 1 << 20
 _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
 _LARGEST_BLOCK = 64
-_RESCORE_COST = 0.4
+_RESCORE_COST = 0.08
 """Of one entry of a rescored row, in units of one block's kept scores (both
-measured on a CPU: about 1.2 and 3 ns). Larger blocks keep fewer scores, but
+measured on a CPU: about 0.3 and 4 ns). Larger blocks keep fewer scores, but
 more of them have to be opened."""
 _LEAST_QUERIES = 8
-_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (3.0, 32)}
+_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.0, 64)}
 """Candidates for k neighbors: factor * k + constant. Wider where the first
 pass is coarser; a query that needed more is answered again, never wrongly."""
+_DEVIATIONS, _LEAST_EXTRA = 4.0, 8
+"""Room in one part beyond its share of the candidates."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,9 @@ class Tiling:
     super_rows: rows between two selections; a multiple of `rows`.
     block: rows per block, a power of two; 2 hides nothing.
     num_candidates: candidates kept per query and super-tile.
+    num_exact: of these and the opened rows, how many get their canonical
+      similarity; the float32 one bounds the others.
+    num_merged: rows per query that a shard hands to the merge.
     num_opened: blocks per query and super-tile that are rescored whole,
       because more than two of their rows may be candidates.
     masked: whether empty slots are scored below everything.
@@ -52,6 +63,8 @@ class Tiling:
   super_rows: int
   block: int
   num_candidates: int
+  num_exact: int
+  num_merged: int
   num_opened: int
   masked: bool
   map_queries: int
@@ -72,6 +85,7 @@ def plan(
   k: int,
   precision: str,
   backend: str,
+  num_shards: int = 1,
   row_tile: int | None = None,
   thorough: bool = False,
 ) -> Tiling:
@@ -84,6 +98,7 @@ def plan(
     k: neighbors wanted (and one more if a query is to be left out).
     precision: of the first pass.
     backend: "cpu", "gpu" or "tpu".
+    num_shards: devices that the rows are spread over.
     row_tile: overrides the rows per matrix product (a power of two).
     thorough: sizes of the second attempt: nothing hidden, many candidates.
 
@@ -96,13 +111,19 @@ def plan(
     )
   tile = row_tile or _row_tile(dim, backend)
   rows = min(tile, shard_rows & -shard_rows)  # The power of two dividing it.
-  factor, constant = _MARGIN[precision]
-  num_candidates = int(factor * k) + constant
-  if thorough:
-    num_candidates = 4 * num_candidates + 512
   super_rows = rows * _largest_divisor(
     shard_rows // rows, max(1, _SUPER_TILE_ROWS // rows)
   )
+  factor, constant = _MARGIN[precision]
+  wanted = int(factor * k) + constant
+  if thorough:
+    num_candidates = num_exact = 4 * wanted + 512
+    num_merged = k
+  else:
+    num_parts = num_shards * (shard_rows // super_rows)
+    num_candidates = _share(wanted, num_parts)
+    num_exact = _share(k + _MARGIN["float32"][1], num_parts)
+    num_merged = min(k, _share(k, num_shards))
   num_candidates = min(num_candidates, super_rows - 1)
   block = 2 if thorough else _block(num_candidates, super_rows, rows, dim)
   return Tiling(
@@ -111,11 +132,22 @@ def plan(
     super_rows=super_rows,
     block=block,
     num_candidates=num_candidates,
+    num_exact=num_exact,
+    num_merged=num_merged,
     num_opened=_num_opened(num_candidates, super_rows, block),
     masked=thorough or k > shard_rows // 8,
     map_queries=1 if backend == "cpu" else 256,
     thorough=thorough,
   )
+
+
+def _share(count: int, num_parts: int) -> int:
+  """What one part holds of a count that is spread over parts, with room."""
+  if num_parts == 1:
+    return count
+  share = count / num_parts
+  most = share + _DEVIATIONS * math.sqrt(share) + _LEAST_EXTRA
+  return min(count, math.ceil(most))
 
 
 def _row_tile(dim: int, backend: str) -> int:
@@ -128,13 +160,13 @@ def _row_tile(dim: int, backend: str) -> int:
 
 
 def _num_opened(num_candidates: int, super_rows: int, block: int) -> int:
-  """Blocks that may hold a third candidate: room for thrice those expected.
+  """Blocks that may hold a third candidate: room for twice those expected.
 
   n candidates in m blocks meet in about n**2 / 2m of them.
   """
   if block == 2:
     return 0  # Both rows are kept.
-  return 3 * (num_candidates**2 * block // (2 * super_rows)) + 4
+  return 2 * (num_candidates**2 * block // (2 * super_rows)) + 6
 
 
 def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:

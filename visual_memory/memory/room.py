@@ -1,0 +1,63 @@
+"""Whether something fits on the devices, asked before it is allocated."""
+
+import jax
+from jax.sharding import Mesh
+
+_COARSE_BYTES = {"float32": 0, "bfloat16": 2, "int8": 1}
+
+
+def row_bytes(num_slots: int, dim: int, precision: str) -> int:
+  """The bytes of this many slots: embedding, label, serial, coarse copy.
+
+  A coarse copy has a float32 residual for every row beside its values.
+  """
+  coarse = _COARSE_BYTES[precision] * dim
+  return num_slots * (4 * dim + 8 + (coarse + 4 if coarse else 0))
+
+
+def check_rows(capacity: int, dim: int, precision: str, mesh: Mesh) -> None:
+  """Raises MemoryError if so many slots do not fit on the mesh."""
+  check(
+    row_bytes(capacity // mesh.size, dim, precision),
+    mesh,
+    f"A memory of {capacity:,} slots of {dim} dimensions ({precision} first"
+    f" pass), over {mesh.size} devices,",
+    "use more devices, or keep the rows on disk (retrieval/streaming.py);"
+    " `python -m experiments.plan` tells what would do",
+  )
+
+
+def check(needed: int, mesh: Mesh, what: str, remedy: str) -> None:
+  """Raises MemoryError if a device of this process has too little room.
+
+  Args:
+    needed: bytes on each device.
+    mesh: the devices.
+    what: needs them.
+    remedy: what to do if it does not fit.
+  """
+  for device in mesh.local_devices:
+    free = free_bytes(device)
+    if free is not None and needed > free:
+      raise MemoryError(
+        f"{what} needs {needed / 1e9:,.2f} GB on each device, but {device} has"
+        f" {free / 1e9:,.2f} GB free: {remedy}."
+      )
+
+
+def free_bytes(device: jax.Device) -> int | None:
+  """The bytes that may still be allocated there; None where nothing tells.
+
+  The devices of a CPU share the memory of the host: each has its part.
+  """
+  stats = device.memory_stats()
+  if stats and "bytes_limit" in stats:
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+  if device.platform != "cpu":
+    return None
+  try:
+    with open("/proc/meminfo") as file:
+      line = next(line for line in file if line.startswith("MemAvailable"))
+  except (OSError, StopIteration):
+    return None
+  return int(line.split()[1]) * 1024 // jax.local_device_count()
