@@ -70,6 +70,8 @@ def is_first_cluster(colors: Float[Array, "3 P"]) -> Float[Array, "P"]:
   """
   total, count = jnp.sum(colors, axis=1), colors.shape[1]
   low, high = _extreme(colors, jnp.min), _extreme(colors, jnp.max)
+  # Else the rounding of its mean would decide about a single color.
+  one_color = jnp.all(low == high)
   for iteration in range(NUM_ITERATIONS):
     # |c - low|^2 <= |c - high|^2, without the squares of c.
     toward = high - low
@@ -83,7 +85,7 @@ def is_first_cluster(colors: Float[Array, "3 P"]) -> Float[Array, "P"]:
       high_mean = (total - inside) / jnp.maximum(count - number, 1.0)
       low = jnp.where(number > 0, low_mean, low)
       high = jnp.where(number < count, high_mean, high)
-  return is_first
+  return jnp.where(one_color, 1.0, is_first)
 
 
 def _extreme(colors: Float[Array, "3 P"], pick) -> Float[Array, "3"]:
