@@ -12,7 +12,8 @@ are other ones, and no full run of this config has been made.
 
 A stopped run continues with the same command, on any number of devices. Forms:
 
-  :cpu    the small encoder that comes with the package, on one or two cores
+  :cpu    a small ViT at 32 pixels with the contrastive objective: about 90
+          pictures/s on one core, so 8 hours for its 20,000 steps of 128
   :smoke  a few steps of a tiny model
 
 Any image source can take the place of the programs:
@@ -134,11 +135,11 @@ def _options() -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
   """A small ViT behind a convolutional stem, at 32 pixels."""
-  config.title = "Pretraining of the encoder that comes with the package"
+  config.title = "Pretraining of a small vision transformer"
   config.objective = "contrastive"
-  config.batch_size = 256
+  config.batch_size = 128
   config.precision = "float32"
-  config.num_steps = 6_000
+  config.num_steps = 20_000
   config.temperature = 0.2
   config.backbone.name = "vit_ti"
   config.backbone.image_size = 32
@@ -157,12 +158,13 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
   config.views.strengths = (0.4, 0.4, 0.4, 0.1)
   config.views.blur = (0.0, 0.0, 0.0)
   config.views.solarize = 0.0
-  config.optimizer.warmup_steps = 200
+  config.optimizer.warmup_steps = 100
   config.optimizer.learning_rate = 1e-3
   config.optimizer.weight_decay = 0.05
   config.optimizer.final_weight_decay = 0.05
   config.optimizer.frozen_steps = 20
   config.teacher.momentum = 0.99
+  config.teacher.final_momentum = 0.999
   config.data.source = "pool"
   config.data.size = 48
   config.data.num_programs = 20_000
