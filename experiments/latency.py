@@ -6,7 +6,6 @@ import shutil
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis.latency import time_calls
-from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.store import Store
 from visual_memory.reports.sections import latency as sections
 from visual_memory.retrieval import exact
@@ -15,9 +14,7 @@ from visual_memory.retrieval import exact
 def main(config, workdir, mesh) -> None:
   """Times queries and edits of one memory, and weighs its files."""
   study = open_study(config, workdir, mesh, tune=False)
-  memory = VisualMemory.from_embedded(
-    study.embedded, mesh=mesh, precision=config.retrieval.precision
-  )
+  memory = stages.exact_memory(study.embedded, mesh, config.retrieval)
   with study.clock("queries"):
     answered = {
       size: time_calls(

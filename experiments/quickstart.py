@@ -9,7 +9,6 @@ import time
 from experiments import stages
 from visual_memory import distributed
 from visual_memory.data import selection
-from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import results
 from visual_memory.reports.report import write_report
 from visual_memory.retrieval import exact
@@ -35,9 +34,7 @@ def main(config, workdir, mesh) -> None:
   story = _Story(config, queries)
   late = selection.only_classes(rows_source, config.late_classes).ids
   known = ~stages.among(rows.ids, late)
-  memory = VisualMemory.from_embedded(
-    rows.take(known), mesh=mesh, precision=config.retrieval.precision
-  )
+  memory = stages.exact_memory(rows.take(known), mesh, config.retrieval)
   late_names = " and ".join(config.late_classes)
   story.tell(
     f"{len(memory)} images of {rows.num_classes - len(config.late_classes)}"

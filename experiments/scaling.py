@@ -5,7 +5,6 @@ import numpy as np
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import growth, scaling_law
-from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports.sections import robustness
 from visual_memory.retrieval import exact
 from visual_memory.voting import queries as queries_lib
@@ -23,9 +22,7 @@ def main(config, workdir, mesh) -> None:
   settings = stages.voter_settings(config.voting)
 
   def search(part, k):
-    memory = VisualMemory.from_embedded(
-      part, mesh=mesh, precision=config.retrieval.precision
-    )
+    memory = stages.exact_memory(part, mesh, config.retrieval)
     return exact.search(asked, memory, k=min(k, len(part)))
 
   points = {name: [] for name in settings}

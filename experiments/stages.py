@@ -128,6 +128,22 @@ class Search:
     return digest.hexdigest()[:32]
 
 
+def exact_memory(embedded, mesh, retrieval) -> VisualMemory:
+  """The memory of an experiment that edits it, or needs exact answers.
+
+  Raises:
+    ValueError: an approximate backend was asked for.
+  """
+  if retrieval.backend != "exact":
+    raise ValueError(
+      "This experiment searches exactly: leave out"
+      f" --config.retrieval.backend={retrieval.backend}."
+    )
+  return VisualMemory.from_embedded(
+    embedded, mesh=mesh, precision=retrieval.precision
+  )
+
+
 def load_encoder(section):
   """The encoder of a config's `encoder` section."""
   values = section.to_dict()

@@ -8,7 +8,6 @@ from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import unlearning
 from visual_memory.data.selection import id_hash
-from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.store import Store
 from visual_memory.reports.sections import unlearning as sections
 from visual_memory.retrieval import exact
@@ -21,9 +20,7 @@ def main(config, workdir, mesh) -> None:
   choice = stages.chosen(config, study)
   path = workdir.path / "store"
   shutil.rmtree(path, ignore_errors=True)
-  build = lambda rows: VisualMemory.from_embedded(
-    rows, mesh=mesh, precision=config.retrieval.precision
-  )
+  build = lambda rows: stages.exact_memory(rows, mesh, config.retrieval)
   with study.clock("store"):
     store = Store.create(path, study.embedded)
   state = _State(study, choice, build(study.embedded), study.embedded)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scann", reason="needs pip install 'visual_memory[scann]'")
 
 from configs import evaluate
-from experiments import launch
+from experiments import launch, stages
 from visual_memory import distributed
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.memory.memory import VisualMemory
@@ -123,6 +123,8 @@ def test_experiments_report_the_recall(tmp_path):
   assert report["counts"]["audited_queries"] >= 64
   assert "scann recall" in (tmp_path / "run" / "report.html").read_text()
   assert not list((tmp_path / "run").rglob("neighbors/*.npz"))
+  with pytest.raises(ValueError, match="searches exactly"):
+    stages.exact_memory(rows(50), None, config.retrieval)
   config = evaluate.get_config("smoke")
   config.retrieval.backend = "faiss"
   with pytest.raises(ValueError, match="exact or scann"):
