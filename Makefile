@@ -51,5 +51,5 @@ $(VENV)/.test: setup.py | $(BIN)/python
 
 $(VENV)/.bench: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -e ".[data,plots,bench]"
+	  -e ".[data,plots,bench,scann]"
 	touch $@
