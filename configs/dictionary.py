@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.pictures.num_programs = 32
     config.pictures.per_program = 2
     config.pictures.size = 8
+    config.pictures.options.family = "fractal_noise"  # Compiles quickly.
     config.dictionary.patch = 3
     config.dictionary.num_words = 16
     config.dictionary.grid = 2

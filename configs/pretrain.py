@@ -12,8 +12,8 @@ are other ones, and no full run of this config has been made.
 
 A stopped run continues with the same command, on any number of devices. Forms:
 
-  :cpu    a small ViT at 32 pixels with the contrastive objective: about 90
-          pictures/s on one core, so 8 hours for its 20,000 steps of 128
+  :cpu    a small ViT at 32 pixels with the contrastive objective: about 80
+          pictures/s on one core, so 9 hours for its 20,000 steps of 128
   :smoke  a few steps of a tiny model
 
 Any image source can take the place of the programs:
