@@ -197,6 +197,7 @@ def _others(shots, num_shots, first_shot, static, settings):
     return jnp.ones((1, 1, 1), bool)
   classes = jnp.arange(static.rows.shape[0])[:, None, None]
   places = jnp.arange(static.rows.shape[1])[None, :, None]
+  shots = shots[None, None]  # [1, 1, B]
   own = (classes == shots // num_shots) & (
     places == first_shot + shots % num_shots
   )

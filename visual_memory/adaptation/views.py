@@ -131,10 +131,10 @@ def resized_crop(
   across = triangle_weights(canvas.shape[1], box[1], box[3], side=side)
   pixels = canvas.astype(jnp.float32)
   pixels = jnp.einsum("wx,yxc->ywc", across, pixels, precision="highest")
-  # Pillow rounds between the two passes, too.
-  pixels = jnp.clip(jnp.round(pixels), 0, 255)
+  # Pillow rounds between the two passes, too, and halves always up.
+  pixels = jnp.clip(jnp.floor(pixels + 0.5), 0, 255)
   pixels = jnp.einsum("hy,ywc->hwc", down, pixels, precision="highest")
-  return jnp.clip(jnp.round(pixels), 0, 255)
+  return jnp.clip(jnp.floor(pixels + 0.5), 0, 255)
 
 
 def triangle_weights(
