@@ -6,7 +6,8 @@
 Figure 10 of the visual-memory paper, which draws classes evenly; beside it,
 noise towards the next class, and towards the classes really confused. The
 tuning rows' labels are as wrong as the memory's. A minute or two on two CPU
-cores. Expected: little loss up to 60 % of even noise; at 90 %, near chance.
+cores. Expected: 44.8 % by the softmax vote, 39.4 % with 60 %
+of all labels random.
 """
 
 import ml_collections
