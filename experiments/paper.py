@@ -1,7 +1,10 @@
-"""Every table and figure of the visual-memory paper that there is data for.
+"""Every table and figure of a paper that there is data for.
 
   python -m experiments.paper --data=DIR --workdir=work/paper \\
-      [--only=table4,figure9] [--list]
+      [--paper=procedural] [--only=table4,figure9] [--list]
+
+The visual-memory paper (configs/paper), or the procedural-data paper
+(configs/paper_procedural).
 
 Prints ours beside the published numbers, and keeps them in workdir/paper.md and
 paper.json. What has no data is skipped and says what is missing; what was run
@@ -16,10 +19,17 @@ Embeddings and neighbors are shared through workdir/cache. DIR holds, unpacked:
   inaturalist/{train,train_mini,val}/*/*    iNaturalist 2021
   weights/NAME.pth (or a folder NAME)       weights; else they are downloaded
 
-Published numbers: experiments/published.py.
+and for the procedural-data paper, as their authors lay them out:
+
+  flowers102/ cub200/ food101/ NAMEmnist_224.npz nights/ coco/
+  ADEChallengeData2016/ VOCdevkit/VOC2012/
+  weights/{kml,kml_mixup,...}.pth           its encoders; others are left out
+
+Published numbers: experiments/published.py and published_procedural.py.
 """
 
 import copy
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -27,16 +37,35 @@ import os
 import pathlib
 import pkgutil
 import sys
+from collections.abc import Mapping, Sequence
 
 from absl import app, flags, logging
 
-import configs.paper
-from experiments import launch, published
+from experiments import launch, published, published_procedural
 from visual_memory import distributed
 from visual_memory.reports import files, tables
 
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+  """The package of a paper's configs, and its numbers by their names."""
+
+  package: str
+  expected: Mapping[str, list[published.Expected]]
+
+
+PAPERS = {
+  "visual_memory": Paper("configs.paper", published.EXPECTED),
+  "procedural": Paper(
+    "configs.paper_procedural", published_procedural.EXPECTED
+  ),
+}
+
 _DATA = flags.DEFINE_string("data", None, "Where the data sets are.")
-_ONLY = flags.DEFINE_list("only", [], "Names of configs/paper; default: all.")
+_PAPER = flags.DEFINE_enum(
+  "paper", "visual_memory", list(PAPERS), "Which paper."
+)
+_ONLY = flags.DEFINE_list("only", [], "Names of its configs; default: all.")
 _LIST = flags.DEFINE_bool("list", False, "Say what would run, and stop.")
 
 
@@ -47,39 +76,64 @@ def main(argv: list[str]) -> None:
   if not _DATA.value or not launch.WORKDIR.value:
     raise app.UsageError("Name --data=DIR and --workdir=DIR.")
   distributed.initialize()
-  items = load_configs(_DATA.value, _ONLY.value)
+  items = load_configs(_DATA.value, _ONLY.value, paper=_PAPER.value)
   if _LIST.value:
     for name, config in items.items():
       print(f"{name:16}{missing(config) or config.title}")
     return
-  outcomes = run(items, launch.WORKDIR.value)
+  outcomes = run(items, launch.WORKDIR.value, paper=_PAPER.value)
   if distributed.is_lead():
     print((pathlib.Path(launch.WORKDIR.value) / "paper.md").read_text())
   if any(value["state"] == "failed" for value in outcomes.values()):
     sys.exit(1)
 
 
-def load_configs(data: str, only: list[str]) -> dict:
-  """The paper's configs by name, over the data sets of one directory.
+def load_configs(
+  data: str, only: list[str], *, paper: str = "visual_memory"
+) -> dict:
+  """A paper's configs by name (and form), over the data sets of one directory.
 
   Raises:
     ValueError: a name of `only` that there is no config of.
   """
   os.environ["VISUAL_MEMORY_DATA"] = str(data)
-  names = [found.name for found in pkgutil.iter_modules(configs.paper.__path__)]
+  names = _names(paper)
   unknown = sorted(set(only) - set(names))
   if unknown:
     raise ValueError(f"No {unknown[0]!r}; there are: {', '.join(names)}.")
   items = {}
   for name in only or names:
-    config = importlib.import_module(f"configs.paper.{name}").get_config()
+    module, _, form = name.partition(":")
+    package = PAPERS[paper].package
+    config = importlib.import_module(f"{package}.{module}").get_config(form)
     for section in _encoders(config):
       section.weights = section.weights or _weights(data, section.name)
+    _leave_out_absent(config)
     items[name] = config
   return items
 
 
-def run(items: dict, path: str) -> dict[str, dict]:
+def _names(paper: str) -> list[str]:
+  """The modules of a paper's configs, with their forms where there are any."""
+  package = importlib.import_module(PAPERS[paper].package)
+  names = []
+  for found in pkgutil.iter_modules(package.__path__):
+    module = importlib.import_module(f"{package.__name__}.{found.name}")
+    forms = getattr(module, "VARIANTS", ())
+    names += [f"{found.name}:{form}" for form in forms] or [found.name]
+  return names
+
+
+def _leave_out_absent(config) -> None:
+  """Drops encoders of a comparison whose own weights are not there."""
+  for name, section in list(config.get("encoders", {}).items()):
+    if section.weights and not os.path.exists(section.weights):
+      del config.encoders[name]
+
+
+def run(
+  items: dict, path: str, *, paper: str = "visual_memory"
+) -> dict[str, dict]:
   """What became of each config: its state, reason, report and numbers."""
   root, outcomes, made = pathlib.Path(path), {}, {}
   for name, config in items.items():
@@ -102,7 +156,10 @@ def run(items: dict, path: str) -> dict[str, dict]:
       outcomes[name] = {
         "state": "done",
         "report": str(folder.relative_to(root) / "report.html"),
-        "numbers": compare(name, files.read_json(folder / "report.json")),
+        "numbers": compare(
+          PAPERS[paper].expected.get(name, ()),
+          files.read_json(folder / "report.json"),
+        ),
       }
   if distributed.is_lead():
     root.mkdir(parents=True, exist_ok=True)
@@ -113,22 +170,26 @@ def run(items: dict, path: str) -> dict[str, dict]:
 
 def missing(config) -> str:
   """What a config needs and does not find; empty if it can be run."""
-  for section in _sources(config):
-    options = section.options
-    path = pathlib.Path(options.path)
-    if not path.exists():
-      return f"there is no {path}"
-    if options.split and path.is_dir() and not (path / options.split).is_dir():
-      return f"there is no {path / options.split}"
-    if section.get("labels") and not pathlib.Path(section.labels).exists():
-      return f"there is no {section.labels}"
+  for section in _sections(config):
+    options = section.get("options")
+    wanted = section.get("path") or section.get("weights")
+    if options is not None and "path" in options:
+      wanted = wanted or options.path
+    if wanted and not pathlib.Path(wanted).exists():
+      return f"there is no {wanted}"
+    if section.get("source") == "folder" and options.split:
+      path = pathlib.Path(options.path)
+      if path.is_dir() and not (path / options.split).is_dir():
+        return f"there is no {path / options.split}"
   return ""
 
 
-def compare(name: str, report: dict) -> list[dict]:
-  """The published numbers of a config with ours beside them."""
+def compare(
+  published_numbers: Sequence[published.Expected], report: dict
+) -> list[dict]:
+  """Published numbers with ours beside them."""
   rows = []
-  for expected in published.EXPECTED.get(name, ()):
+  for expected in published_numbers:
     ours = expected.path and published.look_up(report, expected.path)
     rows.append(
       {
@@ -147,13 +208,6 @@ def _sections(config):
     if hasattr(value, "values") and hasattr(value, "get"):
       yield value
       yield from _sections(value)
-
-
-def _sources(config):
-  """The sections that name a folder of images."""
-  for section in _sections(config):
-    if section.get("source") == "folder" and "options" in section:
-      yield section
 
 
 def _encoders(config):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import paper, published
+from experiments import paper, published, published_procedural
 
 SYNSETS = ("n01440764", "n02391049", "n03000684")
 
@@ -132,3 +132,43 @@ def test_values_of_reports_are_looked_up(path, expected):
   report = {"a": [{}, {"b": 0.5}], "c": "text"}
   report["d"] = {"rank": {"x": 0.7}, "softmax": {"x": 0.6}, "none": {}}
   assert published.look_up(report, path) == expected
+
+
+def test_the_procedural_paper_lists_what_it_lacks(tmp_path):
+  """Every form of every config; models without weights are left out."""
+  (tmp_path / "weights").mkdir()
+  (tmp_path / "weights/kml.pth").write_bytes(b"")
+  items = paper.load_configs(str(tmp_path), [], paper="procedural")
+  assert set(published_procedural.EXPECTED) <= set(items)
+  assert {"table1:pathmnist", "table1:pathmnist_val"} <= set(items)
+  assert list(items["table1:cub200"].encoders) == ["kml", "random"]
+  for name, config in items.items():
+    assert "there is no" in paper.missing(config), name
+  with pytest.raises(ValueError, match="No 'table1'; there are"):
+    paper.load_configs(str(tmp_path), ["table1"], paper="procedural")
+
+
+def test_numbers_of_the_procedural_paper_are_found_in_a_report(tmp_path):
+  """A run on tiny MedMNIST-like files, with pixels for the models."""
+  rng = np.random.default_rng(0)
+  arrays = {}
+  for split in ("train", "val", "test"):
+    labels = rng.integers(0, 2, (40, 1))
+    noise = rng.integers(0, 60, (40, 8, 8))
+    arrays[f"{split}_images"] = (noise + 90 * labels[..., None]).astype("u1")
+    arrays[f"{split}_labels"] = labels
+  np.savez(tmp_path / "breastmnist_224.npz", **arrays)
+  name = "table1:breastmnist_val"
+  items = paper.load_configs(str(tmp_path), [name], paper="procedural")
+  config = items[name]
+  config.encoders.kml = config.encoders.random.copy_and_resolve_references()
+  del config.encoders["random"]
+  config.encoders.kml.name = "pixels"
+  config.encoders.kml.options = {"size": 4}
+  config.voting.ks = (1, 2, 3)
+  found = paper.run(items, str(tmp_path / "run"), paper="procedural")[name]
+  assert found["state"] == "done", found
+  numbers = {row["what"]: row for row in found["numbers"]}
+  assert numbers["kml"]["published"] == 91.03
+  assert 90 < numbers["kml"]["ours"] <= 100
+  assert numbers["stylegan"]["ours"] is None

@@ -196,6 +196,8 @@ PRESETS = {
   "dino": Preprocess(resize=256, crop=224),
   # OpenAI's transform.
   "clip": Preprocess(resize=224, crop=224, mean=CLIP_MEAN, std=CLIP_STD),
+  # The whole picture, its ratio ignored, as segmentation wants it.
+  "square": square(224),
   # The visual memory notebook (Geirhos et al. 2025, cells 4, 7 and 17).
   "as_published_dino": Preprocess(
     resize=256, crop=224, antialias=True, **_AS_PUBLISHED

@@ -12,7 +12,10 @@ from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import pretrained, vit
 from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
-from visual_memory.encoders.patch_dictionary import PatchDictionary
+from visual_memory.encoders.patch_dictionary import (
+  DictionaryPatches,
+  PatchDictionary,
+)
 from visual_memory.encoders.patches import patch_grid, patchify
 from visual_memory.encoders.pooling import POOLINGS
 
@@ -210,6 +213,8 @@ def from_files(
   weights: str | os.PathLike | None = None,
   precision: str = "float32",
   preprocess: Preprocess | str | None = None,
+  image_size: int | None = None,
+  cell: int = 4,
 ) -> Parts:
   """An encoder from a file of weights and its card.
 
@@ -219,6 +224,8 @@ def from_files(
     weights: that file.
     precision: "float32" or "bfloat16" (vision transformers alone).
     preprocess: in place of the card's.
+    image_size: side of the pixels that it sees, where not the card's.
+    cell: of a dictionary: side of the cells that are its patches, in pixels.
   """
   if weights is None:
     if name == "procedural":
@@ -234,6 +241,8 @@ def from_files(
       for key, value in card["preprocess"].items()
     }
   )
+  if image_size is not None:
+    preprocess = _at_size(preprocess, image_size)
   if card["kind"] == "vit":
     return vit_parts(
       params,
@@ -255,7 +264,22 @@ def from_files(
     apply=PatchDictionary(**card["config"]),
     preprocess=preprocess,
     weights_fingerprint=f"{pretrained.fingerprint(params)} {settings}",
+    **_dictionary_patches(card["config"], preprocess.size, cell),
   )
+
+
+def _dictionary_patches(
+  settings: dict[str, Any], side: int, cell: int
+) -> dict[str, Any]:
+  """The parts of a dictionary that concern patches, if cells fit the image."""
+  if side % cell:
+    return {}
+  return {
+    "apply_patches": DictionaryPatches(
+      patch=settings["patch"], threshold=settings["threshold"], cell=cell
+    ),
+    "grid": patch_grid((side, side), cell),
+  }
 
 
 def vit_parts(

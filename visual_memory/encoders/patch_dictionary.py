@@ -58,20 +58,9 @@ class PatchDictionary:
     self, params: Any, pixels: Float[Array, "B S S 3"]
   ) -> Float[jax.Array, "B GGK"]:
     """Square roots of the pooled responses, before the projection."""
-    side = self.patch
-    pixels, kernel = jnp.asarray(pixels), jnp.asarray(params["kernel"])
-    count, size = kernel.shape
-    # A patch is normalized after the product with the dictionary, not before:
-    # (p - mean) / deviation @ kernel = (p @ kernel - mean sum(kernel)) / ...
-    sums = jnp.ones((side, side, 3, 1))
-    total = _slide(pixels, sums)
-    mean = total / count
-    variance = jnp.maximum(_slide(pixels * pixels, sums) / count - mean**2, 0)
-    products = _slide(pixels, kernel.reshape(side, side, 3, size))
-    products = products - mean * jnp.sum(kernel, axis=0)[None, None, None]
-    scores = products * jax.lax.rsqrt(variance + CONTRAST)
-    offset = params["bias"] + self.threshold
-    found = jnp.maximum(scores - offset[None, None, None], 0)
+    found = dense_responses(
+      params, pixels, patch=self.patch, threshold=self.threshold
+    )
     batch, places = found.shape[:2]
     edges = [round(i * places / self.grid) for i in range(self.grid + 1)]
     cells = [
@@ -80,6 +69,82 @@ class PatchDictionary:
       for left, right in zip(edges[:-1], edges[1:], strict=True)
     ]
     return jnp.sqrt(jnp.stack(cells, axis=1).reshape(batch, -1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DictionaryPatches:
+  """Pooled responses around each cell of an image: its patches' embeddings.
+
+  Attributes:
+    patch: side of a patch of the dictionary in pixels.
+    threshold: as of the dictionary.
+    cell: side of a cell in pixels; responses are averaged over a window of
+      three cells a side around it, so that a cell knows its surroundings.
+  """
+
+  patch: int
+  threshold: float
+  cell: int
+
+  def __call__(
+    self, params: Any, pixels: Float[Array, "B S S 3"]
+  ) -> Float[jax.Array, "B P K"]:
+    """Square roots of the responses less their usual values, row by row."""
+    found = dense_responses(
+      params, pixels, patch=self.patch, threshold=self.threshold
+    )
+    before = (self.patch - 1) // 2
+    margins = (before + self.cell, self.patch - 1 - before + self.cell)
+    # Counts of real responses make the edges averages of fewer.
+    ones = jnp.ones((1, *found.shape[1:3], 1))
+    sums, counts = (self._summed(values, margins) for values in (found, ones))
+    cells = jnp.sqrt(sums / counts)
+    usual = params["mean"].reshape(-1, cells.shape[-1]).mean(axis=0)
+    cells = cells - usual[None, None, None]
+    return cells.reshape(len(cells), -1, cells.shape[-1])
+
+  def _summed(
+    self, values: jax.Array, margins: tuple[int, int]
+  ) -> jax.Array:
+    """Sums over the window of every cell."""
+    return jax.lax.reduce_window(
+      values,
+      0.0,
+      jax.lax.add,
+      window_dimensions=(1, 3 * self.cell, 3 * self.cell, 1),
+      window_strides=(1, self.cell, self.cell, 1),
+      padding=((0, 0), margins, margins, (0, 0)),
+    )
+
+
+def dense_responses(
+  params: Any,
+  pixels: Float[Array, "B S S 3"],
+  *,
+  patch: int,
+  threshold: float,
+) -> Float[jax.Array, "B T T K"]:
+  """How much of each word is in every window of the images, T = S - patch + 1.
+
+  Args:
+    params: kernel and bias.
+    pixels: in [0, 1].
+    patch: side of a window.
+    threshold: subtracted from similarities; what is below zero is dropped.
+  """
+  pixels, kernel = jnp.asarray(pixels), jnp.asarray(params["kernel"])
+  count, size = kernel.shape
+  # A patch is normalized after the product with the dictionary, not before:
+  # (p - mean) / deviation @ kernel = (p @ kernel - mean sum(kernel)) / ...
+  sums = jnp.ones((patch, patch, 3, 1))
+  total = _slide(pixels, sums)
+  mean = total / count
+  variance = jnp.maximum(_slide(pixels * pixels, sums) / count - mean**2, 0)
+  products = _slide(pixels, kernel.reshape(patch, patch, 3, size))
+  products = products - mean * jnp.sum(kernel, axis=0)[None, None, None]
+  scores = products * jax.lax.rsqrt(variance + CONTRAST)
+  offset = params["bias"] + threshold
+  return jnp.maximum(scores - offset[None, None, None], 0)
 
 
 def _slide(images: jax.Array, kernel: jax.Array) -> jax.Array:

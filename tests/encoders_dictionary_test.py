@@ -1,0 +1,47 @@
+"""Cells of a patch dictionary by a plain loop."""
+
+import numpy as np
+
+from visual_memory.encoders.patch_dictionary import (
+  CONTRAST,
+  DictionaryPatches,
+  dense_responses,
+)
+
+PATCH, CELL, SIDE, THRESHOLD = 3, 4, 12, 0.2
+
+
+def test_cells_know_their_surroundings():
+  rng = np.random.default_rng(0)
+  params = {
+    "kernel": rng.normal(size=(PATCH * PATCH * 3, 5)).astype(np.float32),
+    "bias": 0.1 * rng.normal(size=5).astype(np.float32),
+    "mean": rng.random(20).astype(np.float32),
+  }
+  pixels = rng.random((2, SIDE, SIDE, 3)).astype(np.float32)
+  places = SIDE - PATCH + 1
+  found = np.zeros((2, places, places, 5))
+  for row in range(places):
+    for column in range(places):
+      patches = pixels[:, row : row + PATCH, column : column + PATCH]
+      patches = patches.reshape(2, -1).astype(np.float64)
+      patches = patches - patches.mean(axis=1, keepdims=True)
+      patches /= np.sqrt(patches.var(axis=1, keepdims=True) + CONTRAST)
+      scores = patches @ params["kernel"] - params["bias"] - THRESHOLD
+      found[:, row, column] = np.maximum(scores, 0)
+  ours = dense_responses(params, pixels, patch=PATCH, threshold=THRESHOLD)
+  np.testing.assert_allclose(ours, found, atol=2e-4)
+
+  cells = DictionaryPatches(patch=PATCH, threshold=THRESHOLD, cell=CELL)
+  tokens = np.asarray(cells(params, pixels)).reshape(2, 3, 3, 5)
+  usual = params["mean"].reshape(-1, 5).mean(axis=0)
+  middle = np.arange(places) + (PATCH - 1) // 2
+  for row in range(3):
+    for column in range(3):
+      near = [
+        (middle >= CELL * (n - 1)) & (middle < CELL * (n + 2))
+        for n in (row, column)
+      ]
+      window = found[:, near[0]][:, :, near[1]]
+      expected = np.sqrt(window.mean(axis=(1, 2))) - usual
+      np.testing.assert_allclose(tokens[:, row, column], expected, atol=2e-4)
