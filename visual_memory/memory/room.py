@@ -38,6 +38,8 @@ def check(needed: int, mesh: Mesh, what: str, remedy: str) -> None:
   """
   for device in mesh.local_devices:
     free = free_bytes(device)
+    if free is not None and device.platform == "cpu":
+      free //= len(mesh.local_devices)  # They share the host's memory.
     if free is not None and needed > free:
       raise MemoryError(
         f"{what} needs {needed / 1e9:,.2f} GB on each device, but {device} has"
@@ -48,7 +50,7 @@ def check(needed: int, mesh: Mesh, what: str, remedy: str) -> None:
 def free_bytes(device: jax.Device) -> int | None:
   """The bytes that may still be allocated there; None where nothing tells.
 
-  The devices of a CPU share the memory of the host: each has its part.
+  For a CPU, those that the host has for all of its devices together.
   """
   stats = device.memory_stats()
   if stats and "bytes_limit" in stats:
@@ -60,4 +62,4 @@ def free_bytes(device: jax.Device) -> int | None:
       line = next(line for line in file if line.startswith("MemAvailable"))
   except (OSError, StopIteration):
     return None
-  return int(line.split()[1]) * 1024 // jax.local_device_count()
+  return int(line.split()[1]) * 1024
