@@ -67,6 +67,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   rerank.max_characters = 2000
   if arg == "smoke":
     rerank.k = 5
+    rerank.promise = 1.0
     rerank.most = 40
     rerank.most_tuning = 16
     rerank.attention = (0.1,)

@@ -43,6 +43,8 @@ def reranker(section, workdir, study, tune_votes, tune_margin, threshold):
     encoder=study.encoder, num_classes=study.num_classes,
     patch=section.patch, settings=candidates[0],
   )  # fmt: skip
+  if not (tune_margin < threshold).any():
+    threshold = float("inf")  # No vote is split: tune on the closest ones.
   asked = split_queries(
     tune_margin, threshold=threshold, most=section.most_tuning
   )
