@@ -8,7 +8,8 @@ from visual_memory import distributed
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import dictionary, pools
 from visual_memory.procedural.programs import GRAMMAR_VERSION
-from visual_memory.reports import files
+from visual_memory.reports import page
+from visual_memory.reports.sections.pretraining import encoder_file
 
 
 def main(config, workdir, mesh) -> None:
@@ -52,8 +53,17 @@ def main(config, workdir, mesh) -> None:
       "num_bytes": path.stat().st_size,
       "dim": encoder.dim,
       "fingerprint": encoder.fingerprint,
-      "timings": clock.seconds,
     }
-    files.write_json(workdir.path / "report.json", report)
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=f"The encoder {config.name}",
+        sections=(encoder_file(report),),
+        config=config.to_dict(),
+        env=env,
+        timings=clock.seconds,
+      ),
+      report,
+    )
     print(f"{path}: {report['num_bytes']:,} bytes, {encoder.fingerprint}")
   distributed.barrier("dictionary")

@@ -9,7 +9,8 @@ from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import export, step
 from visual_memory.pretraining.train import restore_state
 from visual_memory.procedural.programs import GRAMMAR_VERSION
-from visual_memory.reports import files
+from visual_memory.reports import files, page
+from visual_memory.reports.sections.pretraining import encoder_file
 
 
 def main(config, workdir, mesh) -> None:
@@ -64,6 +65,15 @@ def main(config, workdir, mesh) -> None:
       "fingerprint": encoder.fingerprint,
       "steps": steps,
     }
-    files.write_json(workdir.path / "report.json", report)
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=f"The encoder {config.name}",
+        sections=(encoder_file(report),),
+        config=config.to_dict(),
+        env=env,
+      ),
+      report,
+    )
     print(f"{path}: {report['num_bytes']:,} bytes, {encoder.fingerprint}")
   distributed.barrier("export")

@@ -8,12 +8,13 @@ from experiments import pretrain_stages
 from visual_memory import distributed
 from visual_memory.pretraining import meter
 from visual_memory.pretraining.train import train
-from visual_memory.reports import files
+from visual_memory.reports import page
+from visual_memory.reports.sections.pretraining import curves
 
 
 def main(config, workdir, mesh) -> None:
   """Runs or continues a pretraining."""
-  workdir.write_env(mesh=mesh)
+  env = workdir.write_env(mesh=mesh)
   recipe = pretrain_stages.make_recipe(config)
   logs = [workdir.log, _print]
   if config.tensorboard:
@@ -31,11 +32,22 @@ def main(config, workdir, mesh) -> None:
     evaluate_every=config.every.evaluate,
   )
   lines = workdir.metrics()
-  last = {k: v for line in lines for k, v in line.items()}
   scores = [line["score"] for line in lines if "score" in line]
-  report = {"last": last, "best_score": max(scores, default=None)}
+  values = {
+    "last": {name: x for line in lines for name, x in line.items()},
+    "best_score": max(scores, default=None),
+  }
   if workdir.lead:
-    files.write_json(workdir.path / "report.json", report)
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=config.title,
+        sections=(curves(lines),),
+        config=config.to_dict(),
+        env=env,
+      ),
+      values,
+    )
 
 
 def _print(**values) -> None:

@@ -260,7 +260,9 @@ def test_gradients_in_half_precision_are_those_of_float32():
 def test_poolings_have_the_shapes_that_heads_expect(exported):
   recipe, params, _ = exported
   outputs = vit.forward(
-    params, jnp.zeros((2, 16, 16, 3)), config=recipe.backbone
+    jax.tree.map(jnp.asarray, params),
+    jnp.zeros((2, 16, 16, 3)),
+    config=recipe.backbone,
   )
   dims = {name: pool(outputs).shape for name, pool in POOLINGS.items()}
   d = recipe.backbone.dim
