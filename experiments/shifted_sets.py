@@ -40,7 +40,14 @@ def main(config, workdir, mesh) -> None:
           min_max=section.layout == "real",
         )
         for protocol, near, competing in _protocols(
-          config, workdir, mesh, study, queries, truth, max(ks)
+          config,
+          workdir,
+          mesh,
+          study,
+          queries,
+          truth,
+          max(ks),
+          every_class=section.layout == "real",
         )
       ]
     counts[name] = {
@@ -77,13 +84,13 @@ def _open_set(config, workdir, mesh, study, section):
   )
 
 
-def _protocols(config, workdir, mesh, study, queries, truth, k):
+def _protocols(config, workdir, mesh, study, queries, truth, k, *, every_class):
   """(name, neighbors, competing classes) of every protocol."""
   near = study.search(queries, k, leave_one_out=False)
   present = np.unique(study.embedded.labels)
   yield "all classes", near, len(present)
   own = np.intersect1d(np.unique(truth.labels), present)
-  if len(own) == len(present):
+  if every_class or len(own) == len(present):
     return
   yield "own classes, votes", shifted_sets.only_classes(near, own), len(own)
   rows = study.embedded.take(np.isin(study.embedded.labels, own))

@@ -11,7 +11,7 @@ from configs import shifted_sets as shifted_config
 from experiments import launch
 from visual_memory.analysis import shifted_sets
 from visual_memory.analysis.selection import Choice
-from visual_memory.data import relabeling
+from visual_memory.data import relabeling, tfds_source
 from visual_memory.data.folder import folder
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat, label_sets, weighting
@@ -77,6 +77,26 @@ def test_real_labels_go_by_the_number_of_the_image(published, flat):
     relabeling.real_labels(published / "real.json", ["x.jpg"], num_classes=12)
   with pytest.raises(ValueError, match="has label 11; labels go from 0 to 9"):
     relabeling.real_labels(published / "real.json", ids, num_classes=10)
+
+
+class Records(list):
+  """Records as TFDS hands them out."""
+
+  def __getitems__(self, rows):
+    return [self[row] for row in rows]
+
+
+def test_tfds_lists_real_labels_with_its_images():
+  lists = [[q % 7, 3][: q % 3] for q in range(600)]
+  source = tfds_source.TfdsSource(
+    records=Records({"real_label": np.array(x, np.int64)} for x in lists),
+    name="imagenet2012_real", split="validation", image_feature="image",
+    label_feature="original_label", id_feature="file_name", class_names=(),
+    fingerprint="f",
+  )  # fmt: skip
+  assert relabeling.tfds_label_sets(source) == lists
+  with pytest.raises(ValueError, match="no feature 'x'; it has 'real_label'"):
+    relabeling.tfds_label_sets(source, feature="x")
 
 
 def test_multi_label_accuracy_equals_a_loop():
