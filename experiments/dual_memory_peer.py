@@ -21,7 +21,8 @@ def seconds_per_image(
   except ImportError:
     return None
   text, memory = torch.from_numpy(text), torch.from_numpy(memory)
-  mask = torch.arange(memory.shape[1])[None] < torch.tensor(counts.tolist())[:, None]
+  used = torch.tensor(counts.tolist())[:, None]
+  mask = torch.arange(memory.shape[1])[None] < used
   mask = torch.cat([mask, torch.ones(len(text), 1, dtype=torch.bool)], dim=1)
   cosines = []
   with torch.no_grad():
