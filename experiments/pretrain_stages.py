@@ -24,12 +24,12 @@ def make_recipe(config) -> recipe_lib.Recipe:
         backbone.name,
         image_size=backbone.image_size,
         patch_size=backbone.patch_size,
-        **backbone.changes,
+        **_plain(backbone.changes),
       ),
       pooling=backbone.pooling,
       drop_path=backbone.drop_path,
       head=recipe_lib.HeadSettings(**config.head),
-      views=ViewSettings(**config.views),
+      views=ViewSettings(**_plain(config.views)),
       optimizer=OptimizerSettings(
         num_steps=config.num_steps, **config.optimizer
       ),
@@ -42,6 +42,14 @@ def make_recipe(config) -> recipe_lib.Recipe:
       seed=config.seed,
     )
   )
+
+
+def _plain(section) -> dict:
+  """A section whose lists are tuples again, after a time as JSON."""
+  return {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in section.items()
+  }
 
 
 def make_feed(config, path) -> feeds.Feed:

@@ -337,8 +337,9 @@ def test_the_backbone_sees_each_size_once_and_equals_views_alone():
   got = network.project(
     recipe, params, views.Views(globals=wide, locals=near), key=None
   )
+  both = jnp.concatenate([near, near])
   alone = network.project(
-    recipe, params, views.Views(globals=near, locals=None), key=None
+    recipe, params, views.Views(globals=both, locals=None), key=None
   )
   assert got.shape == (3, 3, 64)
   np.testing.assert_allclose(got[2], alone[0], atol=1e-5)

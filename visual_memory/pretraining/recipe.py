@@ -8,7 +8,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from visual_memory.encoders import pooling, vit
 from visual_memory.pretraining.optimizer import OptimizerSettings
@@ -78,7 +78,7 @@ class Recipe:
     seed: of params, views and the order of the data.
   """
 
-  objective: Literal["dino", "contrastive"]
+  objective: str
   backbone: vit.ViTConfig
   pooling: str
   drop_path: float

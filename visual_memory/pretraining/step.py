@@ -32,12 +32,15 @@ Metrics = dict[str, jax.Array]
 
 def init_state(recipe: Recipe, mesh: Mesh) -> State:
   """The state before the first step, on every device of the mesh."""
-  checked(recipe)
-  make = jax.jit(
+  return _initializer(checked(recipe), mesh)()
+
+
+@functools.cache
+def _initializer(recipe: Recipe, mesh: Mesh) -> Callable[[], State]:
+  return jax.jit(
     functools.partial(_init, recipe),
     out_shardings=distributed.replicated(mesh),
   )
-  return make()
 
 
 def _init(recipe: Recipe) -> State:
@@ -53,6 +56,7 @@ def _init(recipe: Recipe) -> State:
   return state
 
 
+@functools.cache  # A second run of the same recipe compiles nothing.
 def make_step(
   recipe: Recipe, mesh: Mesh
 ) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:
