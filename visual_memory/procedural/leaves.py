@@ -144,7 +144,7 @@ def _between(padded: Array, phase: int, factor: int, axis: int) -> Array:
   return (1.0 - abs(offset)) * near + abs(offset) * other
 
 
-def sample(mask: Mask, size: int) -> Mask:
+def sample(mask: Mask, size: int) -> Float[Array, "S S"]:
   """Bilinear resize that looks at the nearest pixels only (OpenCV's)."""
   for axis in (0, 1):
     old = mask.shape[axis]
@@ -159,7 +159,7 @@ def sample(mask: Mask, size: int) -> Mask:
   return mask
 
 
-def _pick(mask: Mask, places: np.ndarray, axis: int) -> Mask:
+def _pick(mask: Mask, places: np.ndarray, axis: int) -> Array:
   """Rows or columns at these places: a strided slice where that will do."""
   steps = np.unique(np.diff(places))
   if len(steps) == 1 and steps[0] > 0:
