@@ -5,8 +5,10 @@
 
 For each family: the mean distance between pictures and the Vendi score (the
 effective number of different ones), by raw pixels and by a random ViT, and a
-contact sheet. Three minutes on two CPU cores. Expected: shaders are farther
-apart than all three baselines for the ViT; see experiments/results.
+contact sheet. Three minutes on two CPU cores. Measured (experiments/results):
+for the ViT shaders are 0.62 apart, dead leaves 0.25, fractal noise 0.06 and
+iterated functions 0.72; by raw pixels all are above 0.9, and the Vendi score
+is highest for dead leaves.
 """
 
 import ml_collections
