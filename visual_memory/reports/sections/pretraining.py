@@ -7,13 +7,12 @@ from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
-_CURVES = {
-  "loss": "mean loss since the line before",
-  "teacher_entropy": "entropy of one answer of the teacher (nats)",
-  "batch_entropy": "entropy of the batch's mean answer (nats)",
-  "mean_similarity": "mean similarity of any two views",
-  "score": "accuracy of tuning rows, each left out",
-  "images_per_s": "images per second",
+_FIGURES = {
+  "loss": ("loss", ("loss",)),
+  "entropy": ("entropy, nats", ("teacher_entropy", "batch_entropy")),
+  "mean_similarity": ("similarity of any views", ("mean_similarity",)),
+  "score": ("accuracy of tuning rows", ("score",)),
+  "images_per_s": ("images per second", ("images_per_s",)),
 }
 
 
@@ -23,29 +22,24 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> Section:
   Args:
     lines: of metrics.jsonl; a step that comes twice counts as its last.
   """
-  found = {
-    name: {line["step"]: line[name] for line in lines if name in line}
-    for name in _CURVES
-  }
+  figures = []
+  for name, (label, metrics) in _FIGURES.items():
+    found = {
+      metric: {line["step"]: line[metric] for line in lines if metric in line}
+      for metric in metrics
+    }
+    found = {metric: values for metric, values in found.items() if values}
+    if found:
+      svg = plots.curves(found, name=name, x_label="step", y_label=label)
+      figures.append(Figure(name=name, svg=svg))
   return Section(
     title="Training",
     prose=(
-      "A collapse would show: entropies that meet (all images alike), or an"
-      " entropy of the teacher that stays at its maximum (no preference).",
+      "A collapse would show: the entropies of single answers and of the"
+      " batch's mean meet (all images alike), or that of single answers stays"
+      " at its maximum (no preference).",
     ),
-    figures=tuple(
-      Figure(
-        name=name,
-        svg=plots.curves(
-          {name: values},
-          name=name,
-          x_label="step",
-          y_label=_CURVES[name],
-        ),
-      )
-      for name, values in found.items()
-      if values
-    ),
+    figures=tuple(figures),
   )
 
 
