@@ -9,8 +9,9 @@ The base is the vote of a visual memory: of the 1, 2, 4, 8 or 16 shots of each
 class alone (base=shots), or of all rows (base=memory). A static memory of the
 shots and a dynamic memory of the test images that went by are added to it.
 Five seeds; sharpness, temperature and weights are chosen on held-out shots (on
-the memory's tuning rows if that is the base). On two CPU cores about ten
-minutes with raw pixels. Measured: experiments/results/image_memories.json.
+the memory's tuning rows if that is the base). On two CPU cores five minutes
+for CIFAR-10's raw pixels, twenty for CIFAR-100's. Measured:
+experiments/results/image_memories.json.
 
 The images are read from cifar10.zip or cifar100_half.zip under the directory
 that VISUAL_MEMORY_DATA names.

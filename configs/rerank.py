@@ -13,7 +13,7 @@ Answers are recorded under `recordings` (the workdir's by default); with
 --config.rerank.offline=True they are read from there, without key or network.
 The paper's 88.5 % on ImageNet (Gemini 1.5 Flash, 50 neighbors of DINOv2 L/14)
 cannot be repeated: its prompt is unpublished. By default CIFAR-10's pixels and
-the local re-ranker; measured: experiments/results/rerank.json.
+the local re-ranker.
 """
 
 import ml_collections
