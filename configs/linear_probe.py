@@ -15,7 +15,7 @@ from configs import cifar10
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  """The config; `smoke` trains 52 small probes on a part of the digits."""
+  """The config; `smoke` trains probes on a part of the digits."""
   config = cifar10.get_config(arg)
   config.experiment = "linear_probe"
   config.title = "Linear probes"
@@ -32,10 +32,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.probe.max_steps = 100  # Of L-BFGS; published: 1000.
 
   if arg == "smoke":
-    config.encoder.name = "vit_random"
-    config.encoder.options.size = 8
-    config.encoder.options.dim = 24
-    config.encoder.options.depth = 4
     config.voting.ks = (1, 10)
     config.probe.num_steps = 64
     config.probe.strengths = (1.0, 100.0)

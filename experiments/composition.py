@@ -81,7 +81,7 @@ def _unlabeled(rows, embedded):
   """Queries of the memory's encoder whose classes nobody says."""
   return types.embedded_set(
     rows,
-    [types.UNLABELED] * len(rows),
+    np.full(len(rows), types.UNLABELED),
     [f"pair/{i}" for i in range(len(rows))],
     class_names=embedded.class_names,
     fingerprint=embedded.fingerprint,

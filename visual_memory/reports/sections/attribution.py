@@ -25,8 +25,8 @@ _SHOWN = 5
 def suspects(
   found: LabelErrors,
   *,
-  labels: Sequence[int],
-  ids: Sequence[str],
+  labels: Int[np.ndarray, "N"],
+  ids: np.ndarray,
   class_names: Sequence[str],
   rule: str,
 ) -> Section:
@@ -122,7 +122,7 @@ def composed(
   near: Neighbors,
   *,
   picture: UInt8[np.ndarray, "S S 3"],
-  classes: Sequence[int] | Int[np.ndarray, "2"],
+  classes: Int[np.ndarray, "2"],
   what: str,
   class_names: Sequence[str],
   row_image: Callable[[str], np.ndarray | None],
