@@ -127,9 +127,8 @@ def test_eight_devices_and_micro_batches_agree_with_one(whole):
   recipe = dataclasses.replace(recipe, drop_path=0.0)
   split = dataclasses.replace(recipe, micro_batches=2, remat=True)
   found = {}
-  for name, used, devices in (
-    ("one", recipe, 1), ("eight", recipe, 8), ("split", split, 8),
-  ):  # fmt: skip
+  # One program on eight devices tries everything: compiling is what costs.
+  for name, used, devices in (("one", recipe, 1), ("eight", split, 8)):
     mesh = distributed.make_mesh(devices)
     state = step.init_state(used, mesh)
     advance = step.make_step(used, mesh)
@@ -138,20 +137,16 @@ def test_eight_devices_and_micro_batches_agree_with_one(whole):
       batch = next(batches)
       state, metrics = advance(state, batch.images, batch.labels)
     found[name] = jax.device_get((state, metrics))
-  for name in ("eight", "split"):
-    # Adam divides by the root of small squares, which magnifies rounding.
-    for a, b in zip(
-      jax.tree.leaves(found["one"][0]["student"]),
-      jax.tree.leaves(found[name][0]["student"]),
-      strict=True,
-    ):
-      np.testing.assert_allclose(a, b, atol=2e-4)
-    np.testing.assert_allclose(
-      found["one"][1]["loss"], found[name][1]["loss"], rtol=1e-5
-    )
-    np.testing.assert_allclose(
-      found["one"][0]["center"], found[name][0]["center"], atol=1e-6
-    )
+  one, eight = found["one"], found["eight"]
+  # Adam divides by the root of small squares, which magnifies rounding.
+  for a, b in zip(
+    jax.tree.leaves(one[0]["student"]),
+    jax.tree.leaves(eight[0]["student"]),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, atol=2e-4)
+  np.testing.assert_allclose(one[1]["loss"], eight[1]["loss"], rtol=1e-5)
+  np.testing.assert_allclose(one[0]["center"], eight[0]["center"], atol=1e-6)
 
 
 def test_another_recipe_or_feed_is_refused_with_its_differences(whole):
