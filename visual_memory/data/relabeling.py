@@ -22,7 +22,7 @@ from jaxtyping import Int
 from visual_memory.data import image_source
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.tfds_source import SCAN_ROWS, TfdsSource
-from visual_memory.types import Example
+from visual_memory.types import Example, Ids
 
 _VALIDATION_NUMBER = re.compile(r"(?:^|[/_])val_(\d{8})(?:\.\w+)?$")
 
@@ -101,7 +101,7 @@ def numbered(source: ImageSource, *, class_names: Sequence[str]) -> Relabeled:
 
 
 def real_labels(
-  path: str | os.PathLike, ids: Sequence[str], *, num_classes: int
+  path: str | os.PathLike, ids: Ids, *, num_classes: int
 ) -> list[list[int]]:
   """The right labels of ImageNet's validation images, by ReaL.
 
