@@ -4,8 +4,9 @@
       --config.cache_dir=work/cache --workdir=work/linear_probe
 
 A vision transformer has 52 probes, DINOv2's; other encoders 13, one for each
-learning rate. By default CIFAR-10 by its pixels; about ten minutes on two CPU
-cores. Published for ImageNet and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 %
+learning rate. By default CIFAR-10 by its pixels, where 13 probes of 12,500
+steps took three minutes on two busy CPU cores; the search for the strength of
+L-BFGS takes longer, and is cut short here (see below). Published for ImageNet and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 %
 by the vote.
 """
 
@@ -27,9 +28,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   config.probe.num_steps = 12_500
   config.probe.batch_size = 128
-  config.probe.strengths = (1e-2, 1.0, 1e2, 1e4)  # Published: 1e-6 to 1e6.
-  config.probe.refinements = 2  # Published: 4.
-  config.probe.max_steps = 100  # Of L-BFGS; published: 1000.
+  config.probe.strengths = (1.0, 1e2, 1e4)  # Published: 1e-6 to 1e6.
+  config.probe.refinements = 1  # Published: 4.
+  config.probe.max_steps = 50  # Of L-BFGS; published: 1000.
 
   if arg == "smoke":
     config.voting.ks = (1, 10)
