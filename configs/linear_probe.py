@@ -6,8 +6,8 @@
 A vision transformer has 52 probes, DINOv2's; other encoders 13, one for each
 learning rate. By default CIFAR-10 by its pixels, where 13 probes of 12,500
 steps took three minutes on two busy CPU cores; the search for the strength of
-L-BFGS takes longer, and is cut short here (see below). Published for ImageNet and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 %
-by the vote.
+L-BFGS takes longer, and is cut short here (see below). Published for ImageNet
+and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 % by the vote.
 """
 
 import ml_collections
