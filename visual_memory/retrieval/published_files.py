@@ -231,14 +231,14 @@ def write_published(path: str | os.PathLike, records: NeighborRecords) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}")
   names = [json.dumps(str(value)) for value in records.row_ids]
-  sets = records.label_sets
+  sets, all_distances = records.label_sets, records.distances
   with open(temporary, "w", encoding="ascii") as file:
     file.write("{")
     for query, places in enumerate(records.places.tolist()):
       classes = sets[query] if sets else int(records.query_labels[query])
       image_id = json.dumps(str(records.query_ids[query]))
       neighbors = ", ".join(names[place] for place in places)
-      distances = np.asarray(records.distances[query], np.float64).tolist()
+      distances = np.asarray(all_distances[query], np.float64).tolist()
       file.write(
         f"{', ' if query else ''}{image_id}: "
         f'{{"featurizer": {json.dumps(records.featurizer)}, '
