@@ -65,16 +65,6 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
         x_log=True,
       ),
     ),
-    Figure(
-      name="accuracy_against_privacy",
-      svg=plots.curves(
-        _by_accuracy(found),
-        name="accuracy_against_privacy",
-        x_label="accuracy (%)",
-        y_label="non-private rows (%)",
-      ),
-      caption="Each point is one k.",
-    ),
   )
   section = Section(
     title="Rows that can be told from the answers",
@@ -99,12 +89,3 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
     ]
   }
   return [section], values
-
-
-def _by_accuracy(found):
-  """{voter: {accuracy: share of non-private rows}}, in percent."""
-  lines = {}
-  for item in found:
-    line = lines.setdefault(item.name, {})
-    line[100 * item.accuracy] = 100 * item.non_private
-  return lines
