@@ -282,11 +282,11 @@ def test_two_hundred_steps_learn_without_collapse_and_survive_a_kill(tmp_path):
   recipe, feed = pretraining_process.make(200)
   expected, lines = run(recipe, feed, tmp_path / "whole")
   losses = [line["loss"] for line in lines]
-  assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.05
+  assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.5
   # No collapse: the teacher prefers something, and not always the same.
   most = np.log(recipe.head.prototypes)
   assert lines[-1]["teacher_entropy"] < 0.95 * most
-  assert lines[-1]["batch_entropy"] > lines[-1]["teacher_entropy"] + 0.05
+  assert lines[-1]["batch_entropy"] > lines[-1]["teacher_entropy"] + 0.5
   env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   process = subprocess.Popen(
     [*COMMAND, str(tmp_path / "cut"), "200"],
