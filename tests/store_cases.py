@@ -229,14 +229,15 @@ def one_at_a_time(seed):
   """Lets parallel operations follow each other in a random order."""
   normal = parallel.started
 
-  def started(call, items):
+  def started(call, items, *, background=False):
+    del background
     items = list(items)
     results = [None] * len(items)
     order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     for position in order:
       results[position] = call(items[position])
-    return iter(results)
+    return (result for result in results)
 
   parallel.started = started
   try:

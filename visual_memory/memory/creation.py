@@ -17,7 +17,7 @@ from visual_memory.memory.storage.state import State
 from visual_memory.memory.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet
 
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 32 << 20
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
 _TEXT_CHUNK_BYTES = 1 << 20
 _LOCK_TIMEOUT_S = 10.0
@@ -60,12 +60,20 @@ def create(
       next_serial=successor_of.next_serial,
     )
   edit = Transaction(State.empty(files, empty))
-  row_edits.add(edit, embedded, metadata)
-  if distributed.is_lead():
-    _make_room(files)
-    upkeep.create_arrays(files, empty)
-  distributed.barrier("store-arrays")
-  edit.write_fresh(slice(jax.process_index(), None, jax.process_count()))
+  share = slice(jax.process_index(), None, jax.process_count())
+
+  def begin() -> None:
+    if distributed.is_lead():
+      _make_room(files)
+      upkeep.create_arrays(files, empty)
+    distributed.barrier("store-arrays")
+    edit.begin_fresh(share)
+
+  try:
+    row_edits.add(edit, embedded, metadata, begin=begin)
+    edit.write_fresh(share)
+  finally:
+    edit.close()
   distributed.barrier("store-rows")
   if distributed.is_lead():
     with files.writer_lock(_LOCK_TIMEOUT_S):
@@ -95,7 +103,7 @@ def _make_room(files: Files) -> None:
 
 
 def rows_per_chunk(count: int, dim: int) -> int:
-  """A power of two: chunks of 16 MiB, or as large as the rows need."""
+  """A power of two: chunks of 32 MiB, or as large as the rows need."""
   fitting = 1 << max(0, (_CHUNK_BYTES // (4 * max(1, dim))).bit_length() - 1)
   needed = 1 << max(0, count - 1).bit_length()
   return min(max(min(fitting, needed), _LEAST_ROWS), _MOST_ROWS)

@@ -5,36 +5,60 @@ They check everything that the caller gave before they change anything.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from visual_memory.memory.memory import match_classes
-from visual_memory.memory.storage import arrays
+from visual_memory.memory.storage import arrays, parallel
 from visual_memory.memory.storage.state import State
 from visual_memory.memory.storage.transaction import Transaction
-from visual_memory.types import UNLABELED, EmbeddedSet, Ids, embedded_set
+from visual_memory.types import (
+  UNLABELED,
+  EmbeddedSet,
+  Ids,
+  check_unit_rows,
+  embedded_set,
+)
 
 Metadata = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """One JSON object for all rows, or one for each."""
 
 _MOST_SERIALS = 2**31 - 1
 """Device memories keep serials as int32."""
+_CHECKED_ROWS = 1 << 14
+"""Rows whose lengths one thread checks at a time."""
 
 
 def add(
-  edit: Transaction, embedded: EmbeddedSet, metadata: Metadata
+  edit: Transaction,
+  embedded: EmbeddedSet,
+  metadata: Metadata,
+  *,
+  begin: Callable[[], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Adds rows; their slots and ids.
+
+  Args:
+    edit: what gets them.
+    embedded: the rows.
+    metadata: a JSON object for all of them, or one for each.
+    begin: called once all is checked and the embeddings are put; the text
+      follows, so writing can begin before that.
 
   Raises:
     ValueError: names the first row that cannot be added, and why.
   """
   state, count = edit.state, len(embedded)
   records = encode_metadata(metadata, count)
-  ids = _encode_ids(embedded.ids)
-  _check_addable(state, embedded)
+  _check_fitting(state, embedded)
+  lengths = _checked_lengths(embedded)
+  try:  # While the lengths are checked.
+    _check_addable(state, embedded)
+    ids = _encode_ids(embedded.ids)
+  finally:
+    list(lengths)
   class_names, labels = match_classes(edit.manifest.class_names, embedded)
   first = edit.manifest.next_serial
   if first + count > _MOST_SERIALS:
@@ -50,6 +74,8 @@ def add(
     serials=np.arange(first, first + count),
     added=np.full(count, int(time.time())),
   )
+  if begin is not None:
+    begin()
   edit.put_text(slots, ids, records)
   edit.set(
     class_names=class_names,
@@ -215,27 +241,50 @@ def _encode_ids(ids: Ids) -> list[bytes]:
     ) from error
 
 
-def _check_addable(state: State, embedded: EmbeddedSet) -> None:
-  """Raises ValueError unless every row of the set may be added."""
+def _check_fitting(state: State, embedded: EmbeddedSet) -> None:
+  """Raises ValueError unless the rows are of the store's kind."""
   of = state.manifest
   if embedded.fingerprint != of.fingerprint:
     raise ValueError(
       f"The rows come from encoder {embedded.fingerprint!r}, the store holds"
       f" {of.fingerprint!r}: embed them with the store's encoder."
     )
-  embedded_set(
-    embedded.embeddings,
-    embedded.labels,
-    embedded.ids,
-    class_names=embedded.class_names,
-    fingerprint=embedded.fingerprint,
-  )
   if embedded.embeddings.shape[1] != of.dim:
     raise ValueError(
       f"The rows have dimension {embedded.embeddings.shape[1]}, the store"
       f" {of.dim}."
     )
-  if not of.num_rows:
+
+
+def _checked_lengths(embedded: EmbeddedSet) -> Iterable[None]:
+  """Starts to check the lengths of all rows; iterating raises what is found."""
+  rows = [
+    slice(first, first + _CHECKED_ROWS)
+    for first in range(0, len(embedded), _CHECKED_ROWS)
+  ]
+
+  def check(part: slice) -> None:
+    try:
+      check_unit_rows(embedded.embeddings[part], embedded.ids[part])
+    except ValueError:  # Said again with the row's number among all.
+      check_unit_rows(embedded.embeddings, embedded.ids)
+      raise
+
+  if len(rows) > 1:
+    return parallel.started(check, rows)
+  return map(check, rows)
+
+
+def _check_addable(state: State, embedded: EmbeddedSet) -> None:
+  """Raises ValueError unless labels and ids, not lengths, may be added."""
+  embedded_set(
+    embedded.embeddings[:, :0],
+    embedded.labels,
+    embedded.ids,
+    class_names=embedded.class_names,
+    fingerprint=embedded.fingerprint,
+  )
+  if not state.manifest.num_rows:
     return
   for row, row_id in enumerate(embedded.ids):
     if row_id in state.slot_of:

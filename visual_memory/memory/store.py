@@ -71,7 +71,7 @@ class Store(StoreReader):
       embedded: the rows; may be empty (its dimension and fingerprint count).
       metadata: a JSON object for all rows, or one for each.
       attributes: a JSON object about the store (encoder, preprocessing, ...).
-      rows_per_chunk: rows in a chunk, a power of two; by default about 16 MiB
+      rows_per_chunk: rows in a chunk, a power of two; by default about 32 MiB
         of embeddings, at most what the rows need.
 
     Raises:

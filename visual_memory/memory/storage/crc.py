@@ -11,6 +11,13 @@ import functools
 import numpy as np
 from jaxtyping import UInt32
 
+try:  # The processor's own carry-less products: three times as fast.
+  from isal.isal_zlib import crc32
+except ImportError:
+  from zlib import crc32
+
+__all__ = ["crc32", "joined"]
+
 _POLYNOMIAL = 0xEDB88320  # Bit 31 is the constant term: reflected, as in zlib.
 _ONE = 1 << 31
 

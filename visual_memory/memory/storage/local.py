@@ -31,6 +31,7 @@ class LocalFiles:
     """The files of `root`, which need not exist yet."""
     self.root = os.path.abspath(root)
     self._unsynced_folders: set[str] = set()
+    self._flushed: set[str] = set()  # Files without changes to sync.
 
   def __repr__(self) -> str:
     """The directory."""
@@ -92,11 +93,15 @@ class LocalFiles:
     """Writes a whole file; durable now, or (wait=False) after `sync`."""
     path = self._path(key)
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
+    if folder not in self._unsynced_folders:
+      os.makedirs(folder, exist_ok=True)
+    flush = wait or len(data) >= _FLUSHED
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
       _write(file, data, 0)
-      if wait or len(data) >= _FLUSHED:
+      if flush:
         os.fsync(file)
+    if flush and not wait:
+      self._flushed.add(key)
     if wait:
       _sync_folder(folder)
     else:
@@ -105,6 +110,7 @@ class LocalFiles:
   def patch(self, patch: Patch) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""
     path = self._path(patch.key)
+    self._flushed.discard(patch.key)
     new = not os.path.exists(path)
     with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
       for offset, data in patch.ranges():
@@ -117,10 +123,11 @@ class LocalFiles:
 
     Many are synced at once, which costs a disk little more than one.
     """
-    parallel.run(self._sync_file, keys)
+    parallel.run(self._sync_file, [k for k in keys if k not in self._flushed])
     folders = {folder for key in keys if (folder := self._new_in(key))}
     self._unsynced_folders -= folders
     parallel.run(_sync_folder, folders)
+    self._flushed -= set(keys)
 
   def reserve(self, key: str, size: int) -> None:
     """Grows a file to a size with zero bytes, so that patches find space."""

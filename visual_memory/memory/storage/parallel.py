@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 _THREADS = 8
+_BACKGROUND_THREADS = 4
 
 
 def run(call: Callable, items: Iterable) -> list:
@@ -16,18 +17,30 @@ def run(call: Callable, items: Iterable) -> list:
   return list(started(call, items))
 
 
-def started(call: Callable, items: Iterable) -> Iterator:
+def started(
+  call: Callable, items: Iterable, *, background: bool = False
+) -> Iterator:
   """The same, begun at once; iterating waits for the results.
 
-  It ends, also by an exception, when no call is running any more.
+  It ends, also by an exception or by close(), when no call is running any more.
+
+  Args:
+    call: of one argument.
+    items: its arguments.
+    background: for long calls, beside which other operations are to run; they
+      have threads of their own.
   """
-  pool = _pool(os.getpid())
-  return _results([pool.submit(call, item) for item in items])
+  threads = _BACKGROUND_THREADS if background else _THREADS
+  pool = _pool(os.getpid(), threads)
+  results = _results([pool.submit(call, item) for item in items])
+  next(results)  # From here on, closing it waits.
+  return results
 
 
 def _results(pending: list[Future]) -> Iterator:
-  """The results, in order."""
+  """Nothing at first, then the results in order."""
   try:
+    yield
     for future in pending:
       yield future.result()
   finally:
@@ -36,7 +49,7 @@ def _results(pending: list[Future]) -> Iterator:
     wait(pending)
 
 
-@functools.lru_cache(maxsize=1)
-def _pool(pid: int) -> ThreadPoolExecutor:
-  """The threads of this process; a forked child needs its own."""
-  return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{pid}")
+@functools.lru_cache(maxsize=2)
+def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
+  """So many threads of this process; a forked child needs its own."""
+  return ThreadPoolExecutor(threads, thread_name_prefix=f"store-{pid}")

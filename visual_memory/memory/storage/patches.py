@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from visual_memory.memory.storage import arrays
+from visual_memory.memory.storage import arrays, manifest
 from visual_memory.memory.storage.files import Patch
 
 _DENSE = 4
@@ -101,3 +101,15 @@ def erased_text_patches(
       lengths=lengths,
       data=None,
     )
+
+
+def metadata_patches(
+  old: manifest.Manifest, new: manifest.Manifest
+) -> list[Patch]:
+  """Patches of the zarr.json files whose shapes change."""
+  if old.shapes == new.shapes:
+    return []
+  before, after = old.metadata_files(), new.metadata_files()
+  return [
+    Patch.whole(key, data) for key, data in after.items() if data != before[key]
+  ]

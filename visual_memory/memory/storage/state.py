@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import json
 import threading
-import zlib
 from typing import Any
 
 import numpy as np
@@ -233,9 +232,9 @@ class State:
     size, row_bytes = self.manifest.rows_per_chunk, 4 * self.manifest.dim
     here = slice(chunk * size, (chunk + 1) * size)
     checksums = self.columns["checksums"][here, arrays.EMBEDDING_CRC]
-    empty = np.uint32(zlib.crc32(bytes(row_bytes)))
+    empty = np.uint32(crc.crc32(bytes(row_bytes)))
     checksums = np.where(self.columns["mask"][here], checksums, empty)
-    return crc.joined(checksums, row_bytes) == zlib.crc32(data)
+    return crc.joined(checksums, row_bytes) == crc.crc32(data)
 
   def describe(self, slot: int) -> str:
     """A sentence about a damaged embedding."""
@@ -261,7 +260,7 @@ class State:
     else:
       whole = self.text(0, self.manifest.text_end)
       records = [whole[start:end] for start, end in ranges]
-    checksums = np.fromiter(map(zlib.crc32, records), np.uint32, len(records))
+    checksums = np.fromiter(map(crc.crc32, records), np.uint32, len(records))
     expected = self.columns["checksums"][slots, arrays.TEXT_CRC]
     bad = slots[checksums != expected]
     if len(bad):
@@ -300,10 +299,5 @@ def row_checksums(rows: Float32[np.ndarray, "N D"]) -> UInt32[np.ndarray, "N"]:
   """The CRC-32 of every row's bytes."""
   if not rows.size:
     return np.zeros(len(rows), np.uint32)
-  data = memoryview(np.ascontiguousarray(rows)).cast("B")
-  step = rows.shape[1] * 4
-  checksums = [
-    zlib.crc32(data[start : start + step])
-    for start in range(0, len(data), step)
-  ]
-  return np.array(checksums, np.uint32)
+  rows = np.ascontiguousarray(rows)
+  return np.fromiter(map(crc.crc32, rows), np.uint32, len(rows))

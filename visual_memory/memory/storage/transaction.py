@@ -6,13 +6,13 @@ the few ranges of bytes that change.
 """
 
 import dataclasses
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from visual_memory.memory.storage import (
   arrays,
+  crc,
   journal,
   manifest,
   parallel,
@@ -21,10 +21,7 @@ from visual_memory.memory.storage import (
 )
 from visual_memory.memory.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
 from visual_memory.memory.storage.files import Patch
-from visual_memory.memory.storage.state import (
-  State,
-  row_checksums,
-)
+from visual_memory.memory.storage.state import State, row_checksums
 
 DERIVED = "derived"
 RECEIPTS = "receipts.jsonl"
@@ -51,6 +48,7 @@ class Transaction:
     self._unchecked: list[tuple[np.ndarray, np.ndarray]] = []
     self._text: list[tuple[int, bytes]] = []
     self._erased_text: list[tuple[np.ndarray, np.ndarray]] = []
+    self._writing: Iterator[str] | None = None
 
   def set(self, **fields) -> None:
     """Changes fields of the manifest."""
@@ -132,7 +130,7 @@ class Transaction:
     starts = self.manifest.text_end + np.cumsum(lengths) - lengths
     spans = np.stack([starts, id_bytes, lengths - id_bytes], axis=1)
     self.put("spans", slots, spans)
-    checksums = np.fromiter(map(zlib.crc32, records), np.uint32, count)
+    checksums = np.fromiter(map(crc.crc32, records), np.uint32, count)
     self.put("checksums", slots, checksums, arrays.TEXT_CRC)
     self._text.append((self.manifest.text_end, b"".join(records)))
     self.set(text_end=self.manifest.text_end + int(lengths.sum()))
@@ -148,19 +146,34 @@ class Transaction:
     self.set(text_end=len(text))
     self._text = [(0, text.ljust(self.manifest.num_text_chunks * size, b"\0"))]
 
+  def begin_fresh(self, share: slice = slice(None)) -> None:
+    """Starts to write the embeddings' part of `write_fresh`, once it is put.
+
+    Until `write_fresh` or `close`, threads are writing.
+    """
+    rows = self._fresh_chunks(share)
+    write = self._write_embeddings_chunk
+    self._writing = parallel.started(write, rows, background=True)
+
+  def close(self) -> None:
+    """Waits until what `begin_fresh` started is not writing any more."""
+    if self._writing is not None:
+      self._writing.close()
+
   def write_fresh(self, share: slice = slice(None)) -> None:
     """Writes the chunks that no manifest knows yet, or a share of them."""
     old, new = self.state.manifest, self.manifest
-    rows = range(len(old.chunks), len(new.chunks))[share]
+    rows = self._fresh_chunks(share)
     texts = range(old.num_text_chunks, new.num_text_chunks)[share]
-    writing = parallel.started(self._write_embeddings_chunk, rows)
-    keys = []
-    try:
-      self._put_checksums()  # While the disk is busy.
-      keys += sum(parallel.run(self._write_column_chunks, rows), [])
+    if self._writing is None:
+      self.begin_fresh(share)
+    try:  # All of this while the disk is busy.
+      self._put_checksums()
+      keys = sum(parallel.run(self._write_column_chunks, rows), [])
       keys += parallel.run(self._write_text_chunk, texts)
+      self.state.files.sync(keys)
     finally:
-      keys += list(writing)
+      keys, self._writing = list(self._writing), None
     self.state.files.sync(keys)
 
   def commit(
@@ -174,7 +187,8 @@ class Transaction:
     Args:
       receipt: from the final manifest, a line for the receipts and the trail
         that ends with it.
-      fresh_written: whether all processes have called `write_fresh`.
+      fresh_written: whether all processes have called `write_fresh`, as in a
+        creation; its state stays empty, since nobody needs it any more.
 
     Raises:
       OSError: the disk is full or broken; if it is full, nothing has changed.
@@ -185,7 +199,7 @@ class Transaction:
         self.write_fresh()
       new = self._with_checksums()
       changes = [*self._row_patches(), *self._text_patches()]
-      changes += self._metadata_patches()
+      changes += patches.metadata_patches(old, self.manifest)
       if receipt is not None:
         line, trail = receipt(new)
         new = dataclasses.replace(new, trail=trail)
@@ -202,7 +216,13 @@ class Transaction:
       if journal.pending(files) is None:
         upkeep.erase_unknown(files, old)
       raise
-    self.state.advance(new, self._columns, source=data)
+    if not fresh_written:
+      self.state.advance(new, self._columns, source=data)
+
+  def _fresh_chunks(self, share: slice) -> range:
+    """The row chunks that no manifest knows yet, or a share of them."""
+    old, new = self.state.manifest.chunks, self.manifest.chunks
+    return range(len(old), len(new))[share]
 
   def _chunk(self, name: str, chunk: int) -> np.ndarray:
     """The new content of a column's chunk, to be changed."""
@@ -229,7 +249,7 @@ class Transaction:
       if not changed:
         continue
       checksums = "".join(
-        f"{zlib.crc32(self._columns[name, index]):08x}"
+        f"{crc.crc32(self._columns[name, index]):08x}"
         if name in changed
         else chunk.checksum(name)
         for name in COLUMNS
@@ -270,40 +290,26 @@ class Transaction:
       found += patches.text_patches(start, data, size=size)
     return found
 
-  def _metadata_patches(self) -> list[Patch]:
-    """The zarr.json files whose shapes change."""
-    if self.state.manifest.shapes == self.manifest.shapes:
-      return []
-    before = self.state.manifest.metadata_files()
-    after = self.manifest.metadata_files()
-    return [
-      Patch.whole(key, data)
-      for key, data in after.items()
-      if data != before[key]
-    ]
-
   def _erased(self) -> list[str]:
     """Files that the edit deletes: dropped chunks, and all that was derived."""
     old, new = self.state.manifest, self.manifest
-    return (
-      [
-        arrays.chunk_key(name, chunk)
-        for chunk in range(len(new.chunks), len(old.chunks))
-        for name in (*COLUMNS, EMBEDDINGS)
-      ]
-      + [
-        arrays.chunk_key(TEXT, chunk)
-        for chunk in range(new.num_text_chunks, old.num_text_chunks)
-      ]
-      + self.state.files.keys(DERIVED)
-    )
+    dropped = [
+      arrays.chunk_key(name, chunk)
+      for chunk in range(len(new.chunks), len(old.chunks))
+      for name in (*COLUMNS, EMBEDDINGS)
+    ]
+    dropped += [
+      arrays.chunk_key(TEXT, chunk)
+      for chunk in range(new.num_text_chunks, old.num_text_chunks)
+    ]
+    return dropped + self.state.files.keys(DERIVED)
 
   def _write_column_chunks(self, chunk: int) -> list[str]:
     """Writes the columns' files of a new row chunk; their keys."""
     keys = [arrays.chunk_key(name, chunk) for name in COLUMNS]
     for name, key in zip(COLUMNS, keys, strict=True):
-      data = self._columns[name, chunk].tobytes()
-      self.state.files.create(key, data, wait=False)
+      data = np.ascontiguousarray(self._columns[name, chunk])
+      self.state.files.create(key, memoryview(data).cast("B"), wait=False)
     return keys
 
   def _write_embeddings_chunk(self, chunk: int) -> str:
@@ -333,7 +339,7 @@ class Transaction:
         piece = data[first - start : last - start]
         content[first - chunk * size : last - chunk * size] = piece
     key = arrays.chunk_key(TEXT, chunk)
-    self.state.files.create(key, bytes(content), wait=False)
+    self.state.files.create(key, memoryview(content), wait=False)
     return key
 
 
