@@ -13,7 +13,7 @@ import tensorstore
 from store_cases import contents, numbered, rows_of, small_store
 
 from visual_memory import types
-from visual_memory.memory import derived, receipts
+from visual_memory.memory import derived, receipts, row_edits
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.storage import crc
 from visual_memory.memory.storage import state as state_lib
@@ -577,3 +577,14 @@ def test_the_checksum_of_a_chunk_follows_from_its_rows():
   for count in (1, 2, 8, 64):
     expected = zlib.crc32(rows[:count].tobytes())
     assert crc.joined(checksums[:count], 20) == expected
+
+
+def test_a_bad_row_among_many_is_named_and_nothing_is_written(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(row_edits, "_CHECKED_ROWS", 4)
+  rows = numbered(0, 20)
+  rows.embeddings[[9, 17]] *= 2
+  with pytest.raises(ValueError, match=r"row 9 \(id 'number/9'\) has length 2"):
+    Store.create(tmp_path / "store", rows)
+  assert not (tmp_path / "store").exists()
