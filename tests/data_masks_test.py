@@ -139,7 +139,7 @@ def test_ade20k_full_codes_classes_in_colors(tmp_path):
 
 
 def test_coco_paints_instances_in_their_order(coco):
-  pytest.importorskip("pycocotools", reason="pip install visual_memory[perception]")
+  pytest.importorskip("pycocotools", reason="needs the extra: perception")
   source = open_source("coco", path=coco, split="val")
   assert source.class_names == ("background", "bicycle", "toy")
   assert source.ids.tolist() == [

@@ -1,6 +1,7 @@
 """Whether something fits on the devices, asked before it is allocated."""
 
-import jax
+from typing import Any
+
 from jax.sharding import Mesh
 
 _COARSE_BYTES = {"float32": 0, "bfloat16": 2, "int8": 1}
@@ -47,8 +48,8 @@ def check(needed: int, mesh: Mesh, what: str, remedy: str) -> None:
       )
 
 
-def free_bytes(device: jax.Device) -> int | None:
-  """The bytes that may still be allocated there; None where nothing tells.
+def free_bytes(device: Any) -> int | None:
+  """The bytes that a jax.Device has free; None where nothing tells.
 
   For a CPU, those that the host has for all of its devices together.
   """
