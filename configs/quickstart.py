@@ -2,8 +2,9 @@
 
   make quickstart
 
-The 1,797 digits bundled with scikit-learn, raw 8 x 8 pixels. A few seconds on
-a laptop. Expected accuracy with all classes: about 98 %.
+The 1,797 digits bundled with scikit-learn, by the encoder that comes with the
+package: it has never seen a photograph, nor a digit. Half a minute on a laptop.
+Expected accuracy with all classes: about 98 %.
 """
 
 import ml_collections
@@ -17,6 +18,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg not in ("", "smoke"):
     raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   config.experiment = "quickstart"
+  config.encoder.name = "procedural_patches"
+  config.encoder.options = ml_collections.ConfigDict()
   config.title = "Quickstart: digits in an editable memory"
   config.late_classes = ("8", "9")
   config.removed_class = "3"

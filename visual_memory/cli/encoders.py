@@ -8,8 +8,9 @@ from typing import Any
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.encoder import Encoder
 
-DEFAULT = "pixels"
-"""The encoder of a new memory; one of `load_encoder` that needs no weights."""
+DEFAULT = "procedural_patches"
+"""The encoder of a new memory: it comes with the package, and no photograph is
+in its weights."""
 
 
 def add_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
