@@ -16,7 +16,7 @@ on two CPU cores. Expected: 45.1 % by the softmax vote on pixels.
 
 import ml_collections
 
-from configs import cifar10
+from configs import cifar10, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -27,11 +27,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.voting.ks = tuple(range(1, 101))
 
   config.encoders = ml_collections.ConfigDict()
-  config.encoders.pixels = config.encoder.copy_and_resolve_references()
-  config.encoders.pixels_8 = config.encoder.copy_and_resolve_references()
+  options = config.encoder.options.to_dict()
+  config.encoders.pixels = evaluate.encoder("pixels", **options)
+  config.encoders.pixels_8 = evaluate.encoder("pixels")
   config.encoders.pixels_8.options.size = 8  # Averaged down to 8 x 8 pixels.
-  config.encoders.own = config.encoder.copy_and_resolve_references()
-  config.encoders.own.name = ""  # None.
+  config.encoders.own = evaluate.encoder("")  # None.
   del config.encoder
 
   config.sweeps = ml_collections.ConfigDict()  # The published values.

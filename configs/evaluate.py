@@ -26,13 +26,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.seed = 0  # Of the tuning split.
   config.cache_dir = ""  # Embeddings and neighbors; by default the workdir's.
 
-  config.encoder = ml_collections.ConfigDict()
-  config.encoder.name = "pixels"
-  config.encoder.weights = config_dict.placeholder(str)
-  config.encoder.precision = "float32"
-  config.encoder.preprocess = config_dict.placeholder(str)
-  config.encoder.image_size = config_dict.placeholder(int)
-  config.encoder.options = ml_collections.ConfigDict()
+  config.encoder = encoder("pixels")
 
   config.memory = source("folder")
   config.data = source("")
@@ -87,4 +81,16 @@ def source(name: str) -> ml_collections.ConfigDict:
   section.options.split = config_dict.placeholder(str)
   section.options.dataset = config_dict.placeholder(str)
   section.options.data_dir = config_dict.placeholder(str)
+  return section
+
+
+def encoder(name: str, **options) -> ml_collections.ConfigDict:
+  """An encoder: its name, what all may be given, and options of its own."""
+  section = ml_collections.ConfigDict()
+  section.name = name
+  section.weights = config_dict.placeholder(str)
+  section.precision = "float32"
+  section.preprocess = config_dict.placeholder(str)
+  section.image_size = config_dict.placeholder(int)
+  section.options = ml_collections.ConfigDict(options)
   return section

@@ -6,7 +6,8 @@
 A memory of the patches of 120 frames segments 60 others; beside it what three
 principal components of the features know of the classes, one-prompt
 segmentation, and k-means. For the encoders of `config.encoders`: RGB patches,
-a vision transformer with random weights, and one of your own:
+a vision transformer with random weights, the encoder of procedural pictures
+that comes with the package, and one of your own:
 
       --config.encoders.own.name=dinov2_vits14 \\
       --config.encoders.own.weights=FILE
@@ -35,13 +36,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     section.options.split = split
 
   config.encoders = ml_collections.ConfigDict()
-  for name in ("rgb", "random", "own"):
-    config.encoders[name] = config.encoder.copy_and_resolve_references()
-  config.encoders.rgb.options.size = 128
-  config.encoders.random.name = "vit_random"
-  config.encoders.random.options.size = 128
-  config.encoders.random.options.depth = 6
-  config.encoders.own.name = ""  # None.
+  config.encoders.rgb = evaluate.encoder("pixels", size=128)
+  config.encoders.random = evaluate.encoder("vit_random", size=128, depth=6)
+  config.encoders.procedural = evaluate.encoder("procedural_patches")
+  config.encoders.procedural.image_size = 128
+  config.encoders.own = evaluate.encoder("")  # None.
   del config.encoder
 
   config.tasks = ("neighbors", "components", "prompts", "clusters")
@@ -62,6 +61,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.memory.options = ml_collections.ConfigDict({"split": "train"})
     config.data.options = ml_collections.ConfigDict({"split": "test"})
     config.encoders.rgb.options.size = 16
+    config.encoders.procedural.name = ""
     config.encoders.random.options.update(
       size=16, depth=1, dim=24, heads=2, patch=4
     )

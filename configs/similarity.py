@@ -45,10 +45,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.num_photographs = 0  # Drawn by their ids; 0: all.
 
   config.encoders = ml_collections.ConfigDict()
-  for name in ("pixels", "random", "own"):
-    config.encoders[name] = whole.encoder.copy_and_resolve_references()
-  config.encoders.random.name = "vit_random"
-  config.encoders.own.name = ""  # None.
+  config.encoders.procedural = evaluate.encoder("procedural_patches")
+  config.encoders.pixels = evaluate.encoder("pixels")
+  config.encoders.random = evaluate.encoder("vit_random")
+  config.encoders.own = evaluate.encoder("")  # None.
   config.measures = ("psnr", "ssim")
   config.measured_side = 224  # Of the pictures that these compare, in pixels.
   config.batch_size = 16
@@ -58,6 +58,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.photographs.options = ml_collections.ConfigDict({"split": "test"})
     config.num_photographs = 4
     config.gaps = (1, 5)
+    config.encoders.procedural.name = ""
     config.encoders.pixels.options.size = 8
     config.encoders.random.options.update(size=8, depth=1, dim=24, heads=2)
     config.measured_side = 16

@@ -220,7 +220,7 @@ def test_errors_say_what_is_wrong(with_splits, tmp_path):
     open_folder(tmp_path / "empty")
   with pytest.raises(ValueError, match="neither a folder nor a readable .zip"):
     open_folder(tmp_path / "flat" / "0.png")
-  with pytest.raises(ValueError, match="no data source 'floder'.*folder, tfds"):
+  with pytest.raises(ValueError, match="source 'floder'; there are: folder, "):
     open_source("floder", path=".")
 
 

@@ -19,6 +19,8 @@ import os
 import ml_collections
 from ml_collections import config_dict
 
+from configs import evaluate
+
 ENCODERS = (
   "dinov2_vitl14",
   "dinov2_vitb14",
@@ -71,9 +73,8 @@ def voters(
   config: ml_collections.ConfigDict, title: str, *encoders: str
 ) -> ml_collections.ConfigDict:
   """`aggregation` on ImageNet with these encoders."""
-  first = config.encoders.own
   config.encoders = ml_collections.ConfigDict()
   for name in encoders:
-    config.encoders[name] = first.copy_and_resolve_references()
+    config.encoders[name] = evaluate.encoder(name)
     use_encoder(config.encoders[name], name)
   return on_imagenet(config, title)

@@ -18,6 +18,7 @@ import os
 
 import ml_collections
 
+from configs import evaluate
 from configs.paper import path, use_folder
 
 MODELS = (
@@ -42,24 +43,13 @@ MEDMNIST = (
 __all__ = ["KS", "MEDMNIST", "MODELS", "path", "use_folder", "use_models"]
 
 
-def use_models(
-  encoders: ml_collections.ConfigDict, template: ml_collections.ConfigDict
-) -> None:
-  """Fills an `encoders` section with the paper's models and baselines.
-
-  Args:
-    encoders: the section; what it holds is dropped.
-    template: an `encoder` section.
-  """
+def use_models(encoders: ml_collections.ConfigDict) -> None:
+  """Makes an `encoders` section that of the paper's models and baselines."""
   for name in list(encoders):
     del encoders[name]
   for model in MODELS:
-    encoders[model] = template.copy_and_resolve_references()
-    encoders[model].name = "dino_vits16"
+    encoders[model] = evaluate.encoder("dino_vits16")
     encoders[model].weights = os.path.join(path("weights"), f"{model}.pth")
-    encoders[model].options = ml_collections.ConfigDict()
-  encoders.random = template.copy_and_resolve_references()
-  encoders.random.name = "vit_random"
-  encoders.random.options = ml_collections.ConfigDict(
-    {"size": 224, "patch": 16, "dim": 384, "depth": 12, "heads": 6}
+  encoders.random = evaluate.encoder(
+    "vit_random", size=224, patch=16, dim=384, depth=12, heads=6
   )

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg:
     return config
   config.title = "Figure 10: segmentation from one prompt"
-  use_models(config.encoders, config.encoders.own)
+  use_models(config.encoders)
   for name in config.encoders:
     at_448(config.encoders[name])
   sections = (config.memory, "training"), (config.data, "validation")

@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg:
     return config
   config.title = "Figure 11: Pascal VOC by the nearest patches"
-  use_models(config.encoders, config.encoders.own)
+  use_models(config.encoders)
   for name in config.encoders:
     at_448(config.encoders[name])
   for section, split in ((config.memory, "train"), (config.data, "val")):

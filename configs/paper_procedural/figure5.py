@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg:
     return config
   config.title = "Figure 5: agreement with people on NIGHTS"
-  use_models(config.encoders, config.encoders.own)
+  use_models(config.encoders)
   config.triplets = "nights"
   config.nights.path = path("nights")
   config.photographs.options.path = path("nights")  # Not read.

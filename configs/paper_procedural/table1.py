@@ -33,8 +33,7 @@ def get_config(arg: str = "flowers102") -> ml_collections.ConfigDict:
     raise ValueError(
       f"The forms of this config are smoke and {', '.join(VARIANTS)}."
     )
-  template = config.encoders.own
-  use_models(config.encoders, template)
+  use_models(config.encoders)
   name, _, validation = arg.partition("_")
   config.title = f"Nearest neighbors: {name}{validation and ', validation'}"
   config.voting.ks = KS

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg:
     return config
   config.title = "Table 2: what components of the features know of objects"
-  use_models(config.encoders, config.encoders.own)
+  use_models(config.encoders)
   for name in config.encoders:
     at_448(config.encoders[name])
   for section in (config.memory, config.data):

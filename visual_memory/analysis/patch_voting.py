@@ -109,7 +109,7 @@ def segmented(
   *,
   setting: weighting.Setting,
   k: int,
-  image_ids: Sequence[str],
+  image_ids: Sequence[str] | np.ndarray,
   shape: tuple[int, int],
 ) -> list[Int32[np.ndarray, "H W"]]:
   """The class at each pixel of some pictures, as they are.

@@ -35,7 +35,9 @@ class ScalingLaw:
   form: str
   line: Line
 
-  def error_at(self, sizes: Shaped[np.ndarray, "*n"] | float) -> Any:
+  def error_at(
+    self, sizes: Shaped[np.ndarray, "*n"] | float | np.number
+  ) -> Any:
     """The fitted error, a fraction, shaped as the sizes."""
     return 10 ** self.line.at(FORMS[self.form](np.asarray(sizes))) / 100
 

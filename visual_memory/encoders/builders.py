@@ -16,7 +16,7 @@ from visual_memory.encoders.patch_dictionary import (
   DictionaryPatches,
   PatchDictionary,
 )
-from visual_memory.encoders.patches import patch_grid, patchify
+from visual_memory.encoders.patches import PixelPatches, patch_grid
 from visual_memory.encoders.pooling import POOLINGS
 
 
@@ -70,18 +70,6 @@ class ViTPatches:
       params, pixels, config=self.config, precision=self.precision
     )
     return outputs.patch_tokens
-
-
-@dataclasses.dataclass(frozen=True)
-class PixelPatches:
-  """The pixels of each square patch: the baseline without an encoder."""
-
-  patch: int
-
-  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
-    """Patches row by row, [B, P, 3 * patch * patch]."""
-    del params
-    return patchify(pixels, self.patch)
 
 
 def pixels(

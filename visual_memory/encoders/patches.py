@@ -1,5 +1,8 @@
 """Images as rows of patches."""
 
+import dataclasses
+from typing import Any
+
 import jax
 from jaxtyping import Float
 
@@ -31,3 +34,15 @@ def patch_grid(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
       f" of {patch_size} pixels: resize or crop it to multiples."
     )
   return height // patch_size, width // patch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelPatches:
+  """The pixels of each square patch: the baseline without an encoder."""
+
+  patch: int
+
+  def __call__(self, params: Any, pixels: Float[Array, "B S S 3"]) -> jax.Array:
+    """Patches row by row, [B, P, 3 * patch * patch]; there are no params."""
+    del params
+    return patchify(pixels, self.patch)

@@ -137,7 +137,7 @@ class VisualMemory:
       fingerprint=self.fingerprint,
     )
 
-  def ids_with_label(self, label: int | str) -> np.ndarray:
+  def ids_with_label(self, label: int | np.integer | str) -> np.ndarray:
     """The ids of a class (index or name), in order of insertion."""
     index = self._label_index(label)
     labels = distributed.gather(self.rows.labels)
@@ -257,7 +257,7 @@ class VisualMemory:
       raise ValueError("An id was given twice in one edit.")
     return slots
 
-  def _label_index(self, label: int | str) -> int:
+  def _label_index(self, label: int | np.integer | str) -> int:
     """The index of a class given by index or by name."""
     if isinstance(label, str):
       if label not in self.class_names:

@@ -103,7 +103,10 @@ class StoreReader:
     return self.read(lambda state: state.metadata(state.find(ids)))
 
   def select(
-    self, *, label: int | str | None = None, where: Where | None = None
+    self,
+    *,
+    label: int | np.integer | str | None = None,
+    where: Where | None = None,
   ) -> np.ndarray:
     """The ids of rows of a class, with some metadata, or both.
 

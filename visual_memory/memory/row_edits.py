@@ -180,7 +180,9 @@ def pack_text(edit: Transaction) -> bool:
   return True
 
 
-def label_index(class_names: Sequence[str], label: int | str) -> int:
+def label_index(
+  class_names: Sequence[str], label: int | np.integer | str
+) -> int:
   """The index of a class given by index or by name.
 
   Raises:

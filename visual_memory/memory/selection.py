@@ -23,7 +23,7 @@ def find_distinct(state: State, ids: Ids) -> np.ndarray:
 
 
 def select(
-  state: State, label: int | str | None, where: Where | None
+  state: State, label: int | np.integer | str | None, where: Where | None
 ) -> np.ndarray:
   """The slots of rows with a label and metadata, in order of insertion."""
   if label is None and where is None:

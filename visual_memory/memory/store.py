@@ -113,7 +113,7 @@ class Store(StoreReader):
     self,
     ids: Ids | None = None,
     *,
-    label: int | str | None = None,
+    label: int | np.integer | str | None = None,
     where: Where | None = None,
     key_file: str | os.PathLike | None = None,
   ) -> Receipt:

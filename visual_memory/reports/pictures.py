@@ -86,7 +86,7 @@ def legend(class_names: Sequence[str], *, name: str) -> str:
     for n, class_name in enumerate(class_names):
       row, column = divmod(n, 6)
       color = _PALETTE[n % len(_PALETTE)] / 255
-      axes.add_patch(_swatch((column, row + 0.2), color))
+      axes.add_patch(_swatch((column + 0.0, row + 0.2), color))
       axes.text(column + 0.22, row + 0.5, class_name, va="center", fontsize=9)
     return drawing.svg(figure)
 
