@@ -27,6 +27,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.pictures.options = ml_collections.ConfigDict()  # To sample_images.
   config.pictures.options.family = "shaders"
 
+  config.learn = "all"  # "whitening": random words; "nothing": all random.
   config.dictionary = ml_collections.ConfigDict()
   config.dictionary.patch = 6
   config.dictionary.num_words = 400

@@ -1,13 +1,8 @@
 """Learns the encoder `procedural_patches` and writes its two files."""
 
-import jax
-import numpy as np
-
-from experiments import stages
+from experiments import dictionary_stages, stages
 from visual_memory import distributed
 from visual_memory.encoders.encoder import load_encoder
-from visual_memory.pretraining import dictionary, pools
-from visual_memory.procedural.programs import GRAMMAR_VERSION
 from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import encoder_file
 
@@ -17,36 +12,22 @@ def main(config, workdir, mesh) -> None:
   clock = stages.Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   if workdir.lead:
-    pictures = config.pictures.to_dict()
-    options = pictures.pop("options")
     with clock("render"):
-      pools.write_pool(
-        workdir.path / "pool", seed=config.seed, **pictures, **options
-      )
-    settings = dictionary.DictionarySettings(
-      size=config.pictures.size, **config.dictionary
-    )
+      pictures = dictionary_stages.open_pictures(config, workdir.path / "pool")
     with clock("learn"):
-      params = dictionary.learn(
-        np.asarray(pools.open_pool(workdir.path / "pool").images),
-        settings,
-        key=jax.random.key(config.seed),
+      path = dictionary_stages.learn(
+        config,
+        pictures,
+        workdir.path / config.name,
+        training={
+          "commit": env["commit"],
+          "timings": {"render": clock.seconds["render"]},
+          "reproduce": (
+            "python -m experiments.launch --config=configs/dictionary.py"
+            " --workdir=DIR, with the values of `config`"
+          ),
+        },
       )
-    path = dictionary.export_dictionary(
-      params,
-      settings,
-      workdir.path / config.name,
-      training={
-        "grammar_version": GRAMMAR_VERSION,
-        "config": config.to_dict(),
-        "commit": env["commit"],
-        "timings": clock.seconds,
-        "reproduce": (
-          "python -m experiments.launch --config=configs/dictionary.py"
-          " --workdir=DIR, with the values of `config`"
-        ),
-      },
-    )
     encoder = load_encoder("procedural", weights=path)
     report = {
       "path": str(path),

@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from experiments import (
   aggregation,
   attribution,
+  comparison,
   composition,
   dictionary,
   dual_memory,
@@ -46,6 +47,7 @@ from visual_memory.reports.workdir import open_workdir
 EXPERIMENTS = {
   "aggregation": aggregation.main,
   "attribution": attribution.main,
+  "comparison": comparison.main,
   "composition": composition.main,
   "dictionary": dictionary.main,
   "dual_memory": dual_memory.main,

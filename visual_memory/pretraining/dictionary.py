@@ -80,6 +80,14 @@ def learn(
   Raises:
     ValueError: images of another size, or fewer than dimensions to whiten.
   """
+  check_images(images, settings)
+  patches = random_patches(images, settings, key=key)
+  kernel, bias = learn_words(patches, settings)
+  return decorrelated(images, settings, kernel=kernel, bias=bias)
+
+
+def check_images(images: np.ndarray, settings: DictionarySettings) -> None:
+  """Raises ValueError unless they fit the settings and are enough."""
   if images.shape[1:] != (settings.size, settings.size, 3):
     raise ValueError(
       f"images are {images.shape[1:]}; the settings say {settings.size}."
@@ -89,8 +97,16 @@ def learn(
       f"{len(images)} images cannot decorrelate {settings.dim} values: give"
       " more images."
     )
-  patches = random_patches(images, settings, key=key)
-  kernel, bias = learn_words(patches, settings)
+
+
+def decorrelated(
+  images: UInt8[np.ndarray, "N S S 3"],
+  settings: DictionarySettings,
+  *,
+  kernel: Float[np.ndarray, "values K"],
+  bias: Float[np.ndarray, "K"],
+) -> dict[str, np.ndarray]:
+  """Params of the words with a projection learned from their responses."""
   params = {"kernel": kernel, "bias": bias}
   rows = _all_responses(settings.apply, params, images)
   mean, projection = whitening(rows, dim=settings.dim, ridge=settings.ridge)
@@ -128,17 +144,32 @@ def learn_words(
   Patches are whitened by ZCA; words are the directions of spherical k-means,
   begun at the first patches. A word that no patch chooses stays as it is.
   """
-  mean = patches.mean(axis=0)
+  mean, whiten = patch_whitening(patches, ridge=settings.patch_ridge)
   centered = (patches - mean).astype(np.float64)
-  variances, axes = np.linalg.eigh(centered.T @ centered / len(patches))
-  scale = 1 / np.sqrt(np.maximum(variances, 0) + settings.patch_ridge)
-  whiten = (axes * scale) @ axes.T
   white = jnp.asarray(centered @ whiten, jnp.float32)
   words = white[: settings.num_words]
   words = words / jnp.linalg.norm(words, axis=1, keepdims=True)
   for _ in range(settings.rounds):
     words = _better_words(white, words)
-  kernel = whiten @ np.asarray(words, np.float64).T
+  return in_patches(np.asarray(words, np.float64), mean=mean, whiten=whiten)
+
+
+def patch_whitening(
+  patches: Float[np.ndarray, "P values"], *, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Mean [values] and the matrix [values, values] that whitens (ZCA)."""
+  mean = patches.mean(axis=0)
+  centered = (patches - mean).astype(np.float64)
+  variances, axes = np.linalg.eigh(centered.T @ centered / len(patches))
+  scale = 1 / np.sqrt(np.maximum(variances, 0) + ridge)
+  return mean, (axes * scale) @ axes.T
+
+
+def in_patches(
+  words: Float[np.ndarray, "K values"], *, mean: np.ndarray, whiten: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Kernel and bias of words that live among whitened patches, float32."""
+  kernel = whiten @ words.T
   return kernel.astype(np.float32), (mean @ kernel).astype(np.float32)
 
 

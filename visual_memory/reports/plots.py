@@ -119,6 +119,48 @@ def bars(
     return drawing.svg(figure)
 
 
+def intervals(
+  groups: Mapping[str, Mapping[str, tuple[Number, Number, Number]]],
+  *,
+  order: Sequence[str],
+  name: str,
+  x_label: str,
+  size: tuple[float, float] | None = None,
+) -> str:
+  """Points with intervals, one under the other, one color per group.
+
+  Args:
+    groups: {group: {row: (value, low, high)}}; no row is in two groups.
+    order: the rows from above.
+    name: of the figure, unique on its page.
+    x_label: what the values are, with their unit.
+    size: width and height in inches; by default as high as the rows need.
+  """
+  with drawing.style(name):
+    figure = drawing.new_figure(*(size or (4.8, 0.27 * len(order) + 0.9)))
+    axes = figure.add_subplot()
+    for i, (group, rows) in enumerate(groups.items()):
+      if not rows:
+        continue
+      values, lows, highs = np.array(list(rows.values()), float).T
+      axes.errorbar(
+        values,
+        [order.index(row) for row in rows],
+        xerr=(values - lows, highs - values),
+        fmt=drawing.MARKERS[i % len(drawing.MARKERS)],
+        color=drawing.COLORS[i % len(drawing.COLORS)],
+        label=group,
+        markersize=5,
+        elinewidth=1.7,
+      )
+    axes.set_yticks(range(len(order)), labels=list(order))
+    axes.invert_yaxis()
+    axes.set_xlabel(x_label)
+    axes.grid(axis="x")
+    _legend(figure, axes)
+    return drawing.svg(figure)
+
+
 def boxes(
   groups: Mapping[str, Shaped[np.ndarray, "_"]],
   *,
