@@ -63,6 +63,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.encoders.vit_untrained = evaluate.encoder("procedural")
   config.encoders.own = evaluate.encoder("procedural")
 
+  config.notes = (
+    "random: nothing is learned, words and projection are random; random"
+    " words: the words alone are random, how patches and responses are"
+    " whitened is learned from the shader pictures.",
+    "pixels 8: averaged down to 8 x 8.",
+  )
   # Encoders of growing size, by what they are: curves of accuracy.
   config.series = ml_collections.ConfigDict()
   if arg == "smoke":

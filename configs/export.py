@@ -22,7 +22,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.experiment = "export"
   config.run = ""  # The workdir of a pretraining.
   config.name = "procedural_vit"
-  config.kind = "best"  # Checkpoint: "best" by its score, or "last".
+  # Checkpoint: "best" by its score, or "last"; or "untrained": the run's
+  # weights before its first step, to compare with.
+  config.kind = "best"
   if arg == "smoke":
     config.kind = "untrained"
   elif arg:

@@ -43,6 +43,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
   for dim in dims[:-1]:
     config.learned[f"dim_{dim}"] = comparison.learned(family, dim=dim)
+  config.notes = ()
   sizes = ("vit_ti", "vit_s", "vit_b")
   config.encoders = ml_collections.ConfigDict()
   for size in sizes:  # If they have weights.

@@ -1,14 +1,14 @@
 """Encoders on the same memories and queries, in one table.
 
 Learned ones (`config.learned`) differ in what their entry says alone. What was
-learned and embedded is kept, so that a stopped run goes on where it was.
+rendered, learned and embedded is kept in the cache, so that a stopped run goes
+on where it was, and comparisons share what they have in common.
 """
 
 import copy
 
 from experiments import dictionary_stages, stages
 from experiments.study import finish_study, open_study
-from visual_memory import distributed
 from visual_memory.analysis import encoder_ranking, selection
 from visual_memory.reports.sections import encoder_ranking as sections
 
@@ -47,6 +47,7 @@ def main(config, workdir, mesh) -> None:
     compared,
     standings,
     baseline=config.baseline,
+    notes=tuple(config.notes),
     series={name: tuple(of) for name, of in config.series.items()},
     pictures={name: source.images for name, source in pictures.items()},
   )
@@ -64,24 +65,17 @@ def _encoders(config, workdir, pictures, clock):
   for name, section in config.encoders.items():
     if section.name and (section.name != "procedural" or section.weights):
       yield name, section
+  cache = dictionary_stages.Cache(config.cache_dir or workdir.path / "cache")
   for name, entry in config.learned.items():
     own = copy.deepcopy(config.recipe)
     own.learn, own.pictures.options.family = entry.learn, entry.family
     own.dictionary.num_words = entry.num_words or own.dictionary.num_words
     own.dictionary.dim = entry.dim or own.dictionary.dim
     if entry.family and entry.family not in pictures:
-      folder = workdir.path / "pictures" / entry.family
       with clock(f"pictures of {entry.family}"):
-        if workdir.lead:
-          dictionary_stages.open_pictures(own, folder)
-        distributed.barrier(f"pictures of {entry.family}")
-      pictures[entry.family] = dictionary_stages.open_pictures(own, folder)
-    path = workdir.path / "encoders" / f"{name}.npz"
+        pictures[entry.family] = cache.pictures(own)
     with clock(f"learn {name}"):
-      if workdir.lead and not path.with_suffix(".json").exists():
-        source = pictures.get(entry.family)
-        dictionary_stages.learn(own, source, path, training={})
-      distributed.barrier(f"learned {name}")
+      weights = cache.dictionary(own, pictures.get(entry.family))
     section = copy.deepcopy(config.learned_encoder)
-    section.weights = str(path)
+    section.weights = str(weights)
     yield name, section

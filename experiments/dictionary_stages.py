@@ -1,16 +1,56 @@
 """A dictionary of patches from config sections: pictures, then an encoder."""
 
+import hashlib
+import json
 import pathlib
 
 import jax
 import numpy as np
 
+from visual_memory import distributed
 from visual_memory.data.image_source import ImageSource
 from visual_memory.pretraining import dictionary, pools, random_dictionary
 from visual_memory.procedural.programs import GRAMMAR_VERSION
 
+_VERSION = 1
+"""Raised whenever the same config begins to give another dictionary."""
+
 LEARNED = ("all", "whitening", "nothing")
 """What config.learn may say: with "whitening" the words are random."""
+
+
+class Cache:
+  """Pictures and dictionaries by what they are of, in a directory."""
+
+  def __init__(self, path):
+    """Nothing is made before it is asked for."""
+    self._path = pathlib.Path(path) / "dictionaries"
+
+  def pictures(self, config) -> ImageSource:
+    """The pictures of a config, rendered if they are not there."""
+    identity = {"seed": config.seed, **config.pictures.to_dict()}
+    path = self._path / _name(config, "pictures", identity)
+    if distributed.is_lead():
+      open_pictures(config, path)
+    distributed.barrier(f"pictures {path}")
+    return open_pictures(config, path)
+
+  def dictionary(self, config, source: ImageSource | None) -> pathlib.Path:
+    """The weights of a config, learned from its pictures if not there."""
+    path = self._path / f"{_name(config, config.learn, config.to_dict())}.npz"
+    # The card is written last.
+    if distributed.is_lead() and not path.with_suffix(".json").exists():
+      learn(config, source, path, training={})
+    distributed.barrier(f"dictionary {path}")
+    return path
+
+
+def _name(config, what: str, identity: dict) -> str:
+  """Of a file: readable, and another for another identity."""
+  versions = _VERSION, GRAMMAR_VERSION
+  text = json.dumps([*versions, identity], sort_keys=True)
+  family = config.pictures.options.family or "none"
+  return f"{family}-{what}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def open_pictures(config, path: pathlib.Path) -> ImageSource:

@@ -16,14 +16,16 @@ from visual_memory.reports.sections.pretraining import encoder_file
 def main(config, workdir, mesh) -> None:
   """Writes NAME.npz, NAME.json and report.json into the workdir."""
   env = workdir.write_env(mesh=mesh)
-  if config.kind == "untrained":
-    run = pretrain_config.get_config("smoke")
-    recipe = pretrain_stages.make_recipe(run)
-    state, log = step.init_state(recipe, mesh), []
-  else:
+  if not config.run and config.kind != "untrained":
+    raise ValueError("Name the workdir of a pretraining: --config.run=DIR.")
+  run = pretrain_config.get_config("smoke")
+  if config.run:
     found = files.read_json(f"{config.run}/config.json")
     run = ml_collections.ConfigDict(found)
-    recipe = pretrain_stages.make_recipe(run)
+  recipe = pretrain_stages.make_recipe(run)
+  if config.kind == "untrained":
+    state, log = step.init_state(recipe, mesh), []
+  else:
     state = restore_state(
       recipe, f"{config.run}/run", kind=config.kind, mesh=mesh
     )

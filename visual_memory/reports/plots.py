@@ -154,7 +154,7 @@ def intervals(
         elinewidth=1.7,
       )
     axes.set_yticks(range(len(order)), labels=list(order))
-    axes.invert_yaxis()
+    axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlabel(x_label)
     axes.grid(axis="x")
     _legend(figure, axes)

@@ -49,6 +49,7 @@ def sections(
   standings: Mapping[str, Mapping[str, Standing]],
   *,
   baseline: str,
+  notes: Sequence[str],
   series: Mapping[str, Sequence[str]],
   pictures: Mapping[str, UInt8[np.ndarray, "N S S 3"]],
 ) -> tuple[tuple[Section, ...], dict[str, Any], dict[str, str]]:
@@ -58,6 +59,7 @@ def sections(
     compared: the encoders by name.
     standings: by task, then by encoder, the most accurate first.
     baseline: the encoder that the others are compared with.
+    notes: what else is to be known of these encoders.
     series: encoders of growing size, by what they are: each is a curve of
       accuracy against size. Names that are not compared are left out.
     pictures: what was learned from, by family.
@@ -74,6 +76,7 @@ def sections(
         "Alike: those so marked were learned from as many pictures and patches"
         " in as many rounds, and differ in their pictures (or size) alone; how"
         " long the pictures take to render is not counted.",
+        *notes,
       ),
       figures=tuple(
         _ranking(task, found, compared) for task, found in standings.items()
