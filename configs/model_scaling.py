@@ -25,7 +25,7 @@ import ml_collections
 from configs import comparison, evaluate
 
 WORDS = (50, 100, 200, 400)
-DIMS = (48, 96, 192, 384)
+DIMS = (96, 192, 384)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
