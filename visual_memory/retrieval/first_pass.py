@@ -33,6 +33,8 @@ _MOST_LIFTED = 2.0**28
 floats that the bits of scores are compared as."""
 _ONE_BITS = 0x3F800000  # float32 1.0
 _GROUP = 16
+_FLOOR_BITS = 22
+"""Leading bits by which values are told apart before the largest are taken."""
 
 
 @typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
@@ -159,18 +161,23 @@ def two_best_per_block(
   column within its block replaces the lowest bits of its score. Lifts, whole
   multiples of 64, are added to the scores of their columns.
   """
-  num_queries, width = scores.shape
-  shape = (num_queries, block, width // block)
-  place = lax.broadcasted_iota(jnp.int32, shape, 1)
-  tagged = (_bits(scores.reshape(shape)) & ~(block - 1)) | place
-  if lifts is not None:
-    tagged = tagged + lifts.reshape(1, *shape[1:])
-  tagged = _from_bits(tagged, scores.dtype)
-  left, right = tagged[:, : block // 2], tagged[:, block // 2 :]
-  high, low = jnp.maximum(left, right), jnp.minimum(left, right)
-  best = jnp.max(high, axis=1)
-  # The second is the best of the other pairs' highs and its own pair's low.
-  second = jnp.max(jnp.where(high == best[:, None], low, high), axis=1)
+  width = scores.shape[1] // block
+
+  def tagged(place):
+    columns = slice(place * width, (place + 1) * width)
+    bits = (_bits(scores[:, columns]) & ~(block - 1)) | place
+    if lifts is not None:
+      bits = bits + lifts[None, columns]
+    return _from_bits(bits, scores.dtype)
+
+  # Plain maxima of slices become one pass at the speed of memory; a reduction
+  # over places, written as such, takes a CPU several times as long.
+  best, second = tagged(0), tagged(1)
+  best, second = jnp.maximum(best, second), jnp.minimum(best, second)
+  for place in range(2, block):
+    score = tagged(place)
+    second = jnp.maximum(second, jnp.minimum(best, score))
+    best = jnp.maximum(best, score)
   return best, second
 
 
@@ -182,6 +189,13 @@ def _as_floats(scores: Shaped[Array, "Q W"]) -> Float[Array, "Q W"]:
   if scores.dtype == jnp.float32:
     return scores
   return lax.bitcast_convert_type(scores + _ONE_BITS, jnp.float32)
+
+
+def _from_floats(values: Float[Array, "Q"], dtype) -> Shaped[Array, "Q"]:
+  """The scores that `_as_floats` was given."""
+  if dtype == jnp.float32:
+    return values
+  return lax.bitcast_convert_type(values, jnp.int32) - _ONE_BITS
 
 
 def _bits(values: Array) -> Array:
@@ -199,22 +213,49 @@ def largest(
 ) -> tuple[Float[Array, "Q count"], Int[Array, "Q count"]]:
   """The `count` largest values of each row, descending, and their columns.
 
-  Which of several equal values at the end are taken is not defined. Wide rows
-  go through the maxima of groups: the groups with the `count` largest maxima
-  hold the `count` largest values.
+  Which of several equal values at the end are taken is not defined. On a CPU,
+  whose top_k keeps a heap, what cannot be among them is lowered first.
   """
-  num_queries, width = values.shape
+  width = values.shape[1]
   count = min(count, width)
-  if width % _GROUP or width < 4 * _GROUP * count:
+  if width % _GROUP or width < 2 * _GROUP * count:
     return top_k(values, count)
-  groups = values.reshape(num_queries, _GROUP, width // _GROUP)
-  _, chosen = top_k(jnp.max(groups, axis=1), count)
-  columns = chosen[:, None, :] + (
-    jnp.arange(_GROUP, dtype=jnp.int32)[None, :, None] * (width // _GROUP)
+  return lax.platform_dependent(
+    values,
+    cpu=lambda values: top_k(_lowered(values, count), count),
+    default=lambda values: top_k(values, count),
   )
-  columns = columns.reshape(num_queries, -1)
-  found, place = top_k(jnp.take_along_axis(values, columns, axis=1), count)
-  return found, jnp.take_along_axis(columns, place, axis=1)
+
+
+def _lowered(values: Float[Array, "Q W"], count: int) -> Float[Array, "Q W"]:
+  """Values, with most of those below the `count` largest set to NOTHING.
+
+  `count` groups of columns have a maximum of at least `floor`, so as many
+  values have; its leading bits are found one after the other.
+  """
+  groups = values.reshape(len(values), _GROUP, -1)
+  maxima = groups[:, 0]
+  for i in range(1, _GROUP):
+    maxima = jnp.maximum(maxima, groups[:, i])
+  keys = _in_order(maxima)
+
+  def add_bit(i, floor):
+    higher = floor + (jnp.int32(1) << (30 - i))
+    enough = jnp.sum(keys >= higher[:, None], axis=1) >= count
+    return jnp.where(enough, higher, floor)
+
+  lowest = jnp.full(len(values), jnp.iinfo(jnp.int32).min, jnp.int32)
+  positive = jnp.sum(keys >= 0, axis=1) >= count
+  floor = lax.fori_loop(
+    0, _FLOOR_BITS, add_bit, jnp.where(positive, 0, lowest)
+  )
+  return jnp.where(_in_order(values) >= floor[:, None], values, NOTHING)
+
+
+def _in_order(values: Float[Array, "Q W"]) -> Int[Array, "Q W"]:
+  """Integers that compare as the floats do."""
+  bits = lax.bitcast_convert_type(values, jnp.int32)
+  return bits ^ ((bits >> 31) & jnp.int32(0x7FFFFFFF))
 
 
 def top_k(
@@ -223,9 +264,12 @@ def top_k(
   """lax.top_k, free to order ties as it likes where JAX lets us say so."""
   try:
     # On GPU the stable form sorts whole rows; the other selects.
-    best, columns = lax.top_k(values, count, is_stable=False)
+    found = lax.top_k(values, count, is_stable=False)
   except TypeError:  # jax < 0.12
-    best, columns = lax.top_k(values, count)
+    found = lax.top_k(values, count)
+  # Both outputs stay whole, and callers use both: if one is sliced or unused,
+  # XLA no longer sees a selection, and sorts whole rows.
+  best, columns = map(lax.optimization_barrier, found)
   return best, columns
 
 
@@ -237,6 +281,11 @@ def candidates(
 ) -> tuple[Int[Array, "Q M"], Float[Array, "Q"]]:
   """Rows that may be among the nearest, and a bound on all the others.
 
+  The best row of each of the `num_candidates` best blocks, and all rows of
+  those among these blocks whose second is largest, the `num_opened` opened
+  ones. What is not listed is the best row of another block at most, or the
+  second of one that is not opened: a row that is not kept is no better.
+
   Args:
     prepared: the queries.
     rows: the shard.
@@ -244,39 +293,49 @@ def candidates(
     tiling: static sizes.
 
   Returns:
-    Positions within the shard, [Q, M], M = num_candidates plus the rows of
-    the opened blocks, with repeats as -1; and the bound, slack included: a row
-    of the super-tile that is not listed has at most this similarity, [Q].
+    Positions within the shard, [Q, M], M = num_candidates + num_opened *
+    block, with repeats as -1; and the bound, slack included: a row of the
+    super-tile that is not listed has at most this similarity, [Q].
   """
   best, second = _kept_scores(prepared, rows, start, tiling)
   per_tile = tiling.rows // tiling.block
-  # A block's second is among the largest kept only if its best is.
-  count = tiling.num_candidates + 1
-  _, blocks = largest(_as_floats(best), count)
-  pool = jnp.concatenate(
-    [jnp.take_along_axis(kept, blocks, axis=1) for kept in (best, second)],
-    axis=1,
-  )
-  _, columns = top_k(_as_floats(pool), min(count, pool.shape[1]))
-  values = jnp.take_along_axis(pool, columns, axis=1)
-  others, values, columns = values[:, -1], values[:, :-1], columns[:, :-1]
-  is_second = columns >= blocks.shape[1]
-  blocks = jnp.take_along_axis(blocks, columns % blocks.shape[1], axis=1)
+  blocks, others = _leading(best, tiling.num_candidates)
+  values = jnp.take_along_axis(best, blocks, axis=1)
   first_row = start + blocks // per_tile * tiling.rows + blocks % per_tile
   place = _bits(values) & (tiling.block - 1)
   found = first_row + place * per_tile
+  opened, hidden = _leading(
+    jnp.take_along_axis(second, blocks, axis=1), tiling.num_opened
+  )
+  others = jnp.maximum(others, hidden)
+  first_row, place = (
+    jnp.take_along_axis(x, opened, axis=1)[:, :, None]
+    for x in (first_row, place)
+  )
+  places = jnp.arange(tiling.block, dtype=jnp.int32)[None, None]
+  inside = jnp.where(places == place, -1, first_row + places * per_tile)
   if values.dtype == jnp.float32:
     found, others = _drop_traceless(values, found, others)
-  if tiling.num_opened:
-    opened, hidden = _open_blocks(values, is_second, first_row, found, tiling)
-    found = jnp.concatenate([found, opened], axis=1)
-    others = jnp.maximum(others, hidden)
+  found = jnp.concatenate([found, inside.reshape(len(found), -1)], axis=1)
   bound = others.astype(jnp.float32) * prepared.scales
   # Lifted scores of many dimensions exceed what float32 counts exactly.
   bound = bound + 2.0**-22 * jnp.abs(bound) + prepared.slack
   # Scores of a query that cannot be measured may be NaN: no maximum sees them.
   bound = jnp.where(jnp.isinf(prepared.slack), jnp.inf, bound)
   return found, bound
+
+
+def _leading(
+  scores: Shaped[Array, "Q M"], count: int
+) -> tuple[Int[Array, "Q count"], Shaped[Array, "Q"]]:
+  """Columns of the `count` largest scores, and the largest of the others."""
+  num_queries, width = scores.shape
+  if count >= width:
+    every = jnp.arange(width, dtype=jnp.int32)[None]
+    nothing = jnp.full(num_queries, _nothing(scores.dtype))
+    return jnp.broadcast_to(every, scores.shape), nothing
+  values, columns = largest(_as_floats(scores), count + 1)
+  return columns[:, :-1], _from_floats(values[:, -1], scores.dtype)
 
 
 def _drop_traceless(values, found, others):
@@ -322,29 +381,3 @@ def _kept_scores(prepared, rows, start, tiling):
   return lax.fori_loop(
     0, tiling.super_rows // tiling.rows, tile, (nothing, nothing)
   )
-
-
-def _open_blocks(values, is_second, first_row, found, tiling):
-  """All rows of the blocks that may hide a third candidate.
-
-  A row that is not kept is at most as good as its block's second; so only a
-  block whose second is a candidate can hide one. The best of these blocks are
-  opened; the first that is not opened bounds what stays hidden.
-  """
-  order = jnp.where(
-    is_second,
-    values.shape[1] - jnp.arange(values.shape[1], dtype=jnp.float32),
-    -1,
-  )  # Candidates come in descending order.
-  count = min(tiling.num_opened, values.shape[1] - 1)
-  rank, which = top_k(order, count + 1)
-  hidden = jnp.take_along_axis(values, which[:, -1:], axis=1)[:, 0]
-  hidden = jnp.where(rank[:, -1] > 0, hidden, _nothing(values.dtype))
-  first_row = jnp.take_along_axis(first_row, which[:, :-1], axis=1)
-  per_tile = tiling.rows // tiling.block
-  places = jnp.arange(tiling.block, dtype=jnp.int32) * per_tile
-  opened = first_row[:, :, None] + places[None, None]
-  opened = jnp.where(rank[:, :-1, None] > 0, opened, -1)
-  opened = opened.reshape(values.shape[0], -1)
-  repeated = jnp.any(opened[:, :, None] == found[:, None, :], axis=2)
-  return jnp.where(repeated, -1, opened), hidden

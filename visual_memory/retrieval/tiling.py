@@ -31,7 +31,7 @@ _RESCORE_COST = 0.08
 measured on a CPU: about 0.3 and 4 ns). Larger blocks keep fewer scores, but
 more of them have to be opened."""
 _LEAST_QUERIES = 8
-_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.0, 64)}
+_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.5, 64)}
 """Candidates for k neighbors: factor * k + constant. Wider where the first
 pass is coarser; a query that needed more is answered again, never wrongly."""
 _DEVIATIONS, _LEAST_EXTRA = 4.0, 8
@@ -52,7 +52,7 @@ class Tiling:
       similarity; the float32 one bounds the others.
     num_merged: rows per query that a shard hands to the merge.
     num_opened: blocks per query and super-tile that are rescored whole,
-      because more than two of their rows may be candidates.
+      because more than one of their rows may be a candidate.
     masked: whether empty slots are scored below everything.
     map_queries: queries rescored at once.
     thorough: whether all candidates are sorted, so that ties are settled.
@@ -125,7 +125,11 @@ def plan(
     num_exact = _share(k + _MARGIN["float32"][1], num_parts)
     num_merged = min(k, _share(k, num_shards))
   num_candidates = min(num_candidates, super_rows - 1)
-  block = 2 if thorough else _block(num_candidates, super_rows, rows, dim)
+  if thorough:
+    block, num_opened = 2, num_candidates  # Both rows of every block.
+  else:
+    block = _block(num_candidates, super_rows, rows, dim)
+    num_opened = _num_opened(num_candidates, super_rows, block)
   return Tiling(
     queries=num_queries,
     rows=rows,
@@ -134,7 +138,7 @@ def plan(
     num_candidates=num_candidates,
     num_exact=num_exact,
     num_merged=num_merged,
-    num_opened=_num_opened(num_candidates, super_rows, block),
+    num_opened=num_opened,
     masked=thorough or k > shard_rows // 8,
     map_queries=1 if backend == "cpu" else 256,
     thorough=thorough,
@@ -160,13 +164,12 @@ def _row_tile(dim: int, backend: str) -> int:
 
 
 def _num_opened(num_candidates: int, super_rows: int, block: int) -> int:
-  """Blocks that may hold a third candidate: room for twice those expected.
+  """Blocks that may hold two candidates: room for twice those expected.
 
   n candidates in m blocks meet in about n**2 / 2m of them.
   """
-  if block == 2:
-    return 0  # Both rows are kept.
-  return 2 * (num_candidates**2 * block // (2 * super_rows)) + 6
+  expected = num_candidates**2 * block // (2 * super_rows)
+  return min(num_candidates, 2 * expected + 6)
 
 
 def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
