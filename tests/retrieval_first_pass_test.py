@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from visual_memory import distributed
 from visual_memory.memory.coarse import PRECISIONS
 from visual_memory.memory.memory import VisualMemory
-from visual_memory.retrieval import certified, first_pass, tiling
+from visual_memory.retrieval import certified, first_pass, select, tiling
 
 DIM = 16
 
@@ -48,11 +48,15 @@ def test_keeps_the_two_best_of_every_block_and_their_places(make, block):
   assert (best >= second).all()
 
 
-@pytest.mark.parametrize("width, count", [(60, 7), (4096, 3), (4096, 900)])
+@pytest.mark.parametrize(
+  "width, count", [(60, 7), (4096, 3), (4096, 125), (4096, 900)]
+)
 def test_largest_finds_the_largest(width, count):
   values = floats((4, width))
   values[1] = 0.5  # All equal.
-  found, columns = jax.jit(first_pass.largest, static_argnums=1)(values, count)
+  values[2] = -np.abs(values[2]) - 1e-3
+  values[3, : width // 2] = -1e30  # As of empty slots.
+  found, columns = jax.jit(select.largest, static_argnums=1)(values, count)
   np.testing.assert_array_equal(found, -np.sort(-values, axis=1)[:, :count])
   np.testing.assert_array_equal(
     np.take_along_axis(values, np.asarray(columns), axis=1), found

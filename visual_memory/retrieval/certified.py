@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from visual_memory import distributed
 from visual_memory.memory.edits import Rows, row_specs
-from visual_memory.retrieval import first_pass
+from visual_memory.retrieval import first_pass, select
 from visual_memory.retrieval.tiling import Tiling
 from visual_memory.types import Array
 
@@ -196,7 +196,7 @@ def rescore(
     return exact, positions, jnp.float32(-jnp.inf)
   scores = jnp.dot(rows, query, precision=lax.Precision.HIGHEST)
   scores = jnp.where(real, scores, -jnp.inf)
-  values, columns = first_pass.top_k(scores, num_exact + 1)
+  values, columns = select.top_k(scores, num_exact + 1)
   columns = columns[:-1]
   exact = similarities(query[None], rows[columns][None])[0]
   cut = values[-1] + first_pass.rounding(query)

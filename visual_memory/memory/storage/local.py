@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from visual_memory.memory.storage import parallel
+from visual_memory.memory.storage import direct, parallel
 from visual_memory.memory.storage.files import Patch, StoreError, StoreLocked
 
 _LOCK = "lock"
@@ -95,11 +95,13 @@ class LocalFiles:
     folder = os.path.dirname(path)
     if folder not in self._unsynced_folders:
       os.makedirs(folder, exist_ok=True)
-    flush = wait or len(data) >= _FLUSHED
-    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-      _write(file, data, 0)
-      if flush:
-        os.fsync(file)
+    large = len(data) >= _FLUSHED
+    flush = wait or large
+    if not (large and direct.write(path, data)):
+      with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+        _write(file, data, 0)
+        if flush:
+          os.fsync(file)
     if flush and not wait:
       self._flushed.add(key)
     if wait:
