@@ -3,8 +3,9 @@
 images = clouds(times, size=128)             # float32 [B, S, S, 3]
 program = renderer.compile(GLSL, "geeker_300")
 
-f(p + 2 (f(p + t), f(p + (5.2, 1.3)))), f five octaves of value noise: fifteen
-noises a pixel. Both give the same picture but for rounding.
+f(p + 2 (f(p + t), f(p + (5.2 - t, 1.3)))), f five octaves of value noise:
+fifteen noises a pixel, and none of them is the same at another time. Both give
+the same picture but for rounding.
 """
 
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ GLSL = (
   + """
 void main() {
   vec2 at = (gl_FragCoord.xy / r * 2. - 1.) * vec2(2., -2.);
-  vec2 q = vec2(fbm(at + t), fbm(at + vec2(5.2, 1.3)));
+  vec2 q = vec2(fbm(at + t), fbm(at + vec2(5.2 - t, 1.3)));
   float v = fbm(at + 2. * q);
   o = vec4(vec3(v, q) * .5 + .5, 1.);
 }
@@ -76,7 +77,7 @@ def clouds(times: Float[Array, "B"], *, size: int) -> Float[Array, "B S S 3"]:
     )
 
   def one(time):
-    a, b = fbm(x + time, y + time), fbm(x + 5.2, y + 1.3)
+    a, b = fbm(x + time, y + time), fbm(x + (5.2 - time), y + 1.3)
     v = fbm(x + 2.0 * a, y + 2.0 * b)
     return jnp.stack([v, a, b], -1) * 0.5 + 0.5
 

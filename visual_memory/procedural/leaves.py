@@ -11,7 +11,6 @@ left out.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -55,10 +54,11 @@ def smooth_mask(shape: Image) -> Mask:
 
   Cluster map at 256 x 256, 3 x 3 mean, resize, 3 x 3 mean.
   """
-  size = shape.shape[0]
-  colors, arrange = enlarge(jnp.moveaxis(shape, -1, 0))
-  cluster = arrange(is_first_cluster(colors))
-  return _box_blur(sample(_box_blur(cluster), size))
+  colors = resized(jnp.moveaxis(shape, -1, 0))
+  cluster = is_first_cluster(colors.reshape(3, -1)).reshape(colors.shape[1:])
+  if len(cluster) > 1:
+    return _box_blur(shrink(cluster))
+  return _box_blur(sample(_box_blur(cluster[0, 0]), shape.shape[0]))
 
 
 def is_first_cluster(colors: Float[Array, "3 P"]) -> Float[Array, "P"]:
@@ -68,8 +68,11 @@ def is_first_cluster(colors: Float[Array, "3 P"]) -> Float[Array, "P"]:
   blue) and are updated between NUM_ITERATIONS assignments; ties go to the
   first. A picture of one color is all first cluster.
   """
-  total, count = jnp.sum(colors, axis=1), colors.shape[1]
-  low, high = _extreme(colors, jnp.min), _extreme(colors, jnp.max)
+  count = colors.shape[1]
+  # Products with vectors: plain sums are slower, or less exact.
+  total = jnp.dot(colors, jnp.ones(count), precision="highest")
+  low = _extreme(colors, jnp.minimum, jnp.inf)
+  high = _extreme(colors, jnp.maximum, -jnp.inf)
   # Else the rounding of its mean would decide about a single color.
   one_color = jnp.all(low == high)
   for iteration in range(NUM_ITERATIONS):
@@ -88,49 +91,83 @@ def is_first_cluster(colors: Float[Array, "3 P"]) -> Float[Array, "P"]:
   return jnp.where(one_color, 1.0, is_first)
 
 
-def _extreme(colors: Float[Array, "3 P"], pick) -> Float[Array, "3"]:
-  """The lexicographically least (jnp.min) or greatest (jnp.max) color."""
-  worst = jnp.inf if pick is jnp.min else -jnp.inf
-  red = pick(colors[0])
+def _extreme(colors: Float[Array, "3 P"], pick, worst) -> Float[Array, "3"]:
+  """The lexicographically least (jnp.minimum) or greatest color."""
+  red = _fold(colors[0], pick)
   among = colors[0] == red
-  green = pick(jnp.where(among, colors[1], worst))
+  green = _fold(jnp.where(among, colors[1], worst), pick)
   among &= colors[1] == green
-  return jnp.stack([red, green, pick(jnp.where(among, colors[2], worst))])
+  blue = _fold(jnp.where(among, colors[2], worst), pick)
+  return jnp.stack([red, green, blue])
 
 
-def enlarge(planes: Float[Array, "3 S S"]) -> tuple[Array, Callable]:
+def _fold(values: Float[Array, "P"], pick) -> Float[Array, ""]:
+  """The least or greatest number, by halves: a plain minimum is no vector code.
+
+  Args:
+    values: of any length.
+    pick: jnp.minimum or jnp.maximum.
+  """
+  while len(values) % 2 == 0:
+    half = len(values) // 2
+    values = pick(values[:half], values[half:])
+  return functools.reduce(pick, [values[i] for i in range(len(values))])
+
+
+def resized(planes: Float[Array, "3 S S"]) -> Float[Array, "3 f f T T"]:
   """Colors at CLUSTER_SIZE: bilinear, half-pixel centers.
 
-  Antialiased where it shrinks. Clustering does not ask for an order, so
-  where the factor is whole the colors stay sorted by their offset from a
-  pixel, and only the cluster map is put in order.
-
-  Returns:
-    (colors [3, P], a function from a map [P] to [CLUSTER_SIZE,
-    CLUSTER_SIZE]).
+  Antialiased where it shrinks. Where the factor f is whole, T is S and the
+  colors are sorted by their offset from a pixel: clustering does not ask for
+  an order, and what follows needs few of the points. Else f is 1.
   """
   size = planes.shape[-1]
   factor = CLUSTER_SIZE // size
   if CLUSTER_SIZE % size or factor > 8:
     shape = (3, CLUSTER_SIZE, CLUSTER_SIZE)
-    large = jax.image.resize(planes, shape, "bilinear", antialias=True)
-    return large.reshape(3, -1), lambda m: m.reshape(shape[1:])
+    planes = jax.image.resize(planes, shape, "bilinear", antialias=True)
+    return planes[:, None, None]
   if factor == 1:
-    return planes.reshape(3, -1), lambda m: m.reshape(size, size)
+    return planes[:, None, None]
   padded = jnp.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
   rows = [_between(padded, phase, factor, 1) for phase in range(factor)]
-  rows = jax.lax.optimization_barrier(rows)
   phases = [
     _between(row, phase, factor, 2) for row in rows for phase in range(factor)
   ]
-  # Without this, the sums are computed one by one within a concatenation.
-  phases = jax.lax.optimization_barrier(phases)
+  return jnp.stack(phases, 1).reshape(3, factor, factor, size, size)
 
-  def arrange(m):
-    m = m.reshape(factor, factor, size, size).transpose(2, 0, 3, 1)
-    return m.reshape(CLUSTER_SIZE, CLUSTER_SIZE)
 
-  return jnp.stack(phases, 1).reshape(3, -1), arrange
+def shrink(cluster: Float[Array, "f f S S"]) -> Mask:
+  """3 x 3 mean of the arranged map, then OpenCV's bilinear resize to S.
+
+  An even factor puts a pixel's middle between two points; each is the mean of
+  three: weights 1, 2, 2, 1 of the four around it. Of two points per pixel, the
+  outer two belong to the neighbors.
+  """
+  factor = cluster.shape[0]
+  for axis in (0, 1):
+    points = [cluster[i] for i in range(factor)]
+    middle = points[factor // 2 - 1], points[factor // 2]
+    if factor == 2:
+      outer = _shifted(points, axis)
+    else:
+      outer = points[factor // 2 - 2], points[factor // 2 + 1]
+    cluster = 2.0 * (middle[0] + middle[1]) + (outer[0] + outer[1])
+  return cluster * (1.0 / 36.0)
+
+
+def _shifted(points: list, axis: int) -> tuple[Array, Array]:
+  """The neighbors' points; at the border the map mirrors, not repeating it."""
+  axis = axis - 2
+  first, last = points
+  size = first.shape[axis]
+  cut = functools.partial(jax.lax.slice_in_dim, axis=axis % first.ndim)
+  before = [cut(last, 0, 1), cut(last, 0, size - 1)]
+  after = [cut(first, 1, size), cut(first, size - 1, size)]
+  return (
+    jnp.concatenate(before, axis=axis),
+    jnp.concatenate(after, axis=axis),
+  )
 
 
 def _between(padded: Array, phase: int, factor: int, axis: int) -> Array:
@@ -141,7 +178,8 @@ def _between(padded: Array, phase: int, factor: int, axis: int) -> Array:
   near = cut(padded, 1, length + 1)
   begin = 0 if offset < 0 else 2
   other = cut(padded, begin, begin + length)
-  return (1.0 - abs(offset)) * near + abs(offset) * other
+  # Exact where both are alike: rounding must not choose the least color.
+  return near + abs(offset) * (other - near)
 
 
 def sample(mask: Mask, size: int) -> Float[Array, "S S"]:

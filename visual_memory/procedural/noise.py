@@ -5,6 +5,7 @@ and multiplications, so that a whole picture compiles to vector loops. Waves
 and angles are in turns (1 is a full circle), not in radians.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt32
@@ -78,11 +79,22 @@ def triangle(x: Field) -> Field:
   return 1.0 - 4.0 * jnp.abs(x - jnp.round(x))
 
 
+def whole_bits(whole: Field) -> Bits:
+  """Whole numbers (below 2^22) as integers modulo 2^32.
+
+  Reads the mantissa of a sum: a conversion would check every number for
+  overflow and NaN, at four times the cost.
+  """
+  shifted = jnp.asarray(whole, jnp.float32) + np.float32(1.5 * 2**23)
+  bits = jax.lax.bitcast_convert_type(shifted, jnp.uint32)
+  return bits - np.uint32(0x4B400000)
+
+
 def lattice(x: Field, y: Field, seed: Bits) -> tuple:
   """The cell of each point: (fraction x, fraction y, hash parts x, y)."""
   cell_x, cell_y = jnp.floor(x), jnp.floor(y)
-  bits_x = cell_x.astype(jnp.int32).astype(jnp.uint32) * _ALONG_X + seed
-  bits_y = cell_y.astype(jnp.int32).astype(jnp.uint32) * _ALONG_Y
+  bits_x = whole_bits(cell_x) * _ALONG_X + seed
+  bits_y = whole_bits(cell_y) * _ALONG_Y
   return x - cell_x, y - cell_y, bits_x, bits_y
 
 
@@ -92,9 +104,14 @@ def scramble(bits: Bits) -> Bits:
   return bits ^ (bits >> 13)
 
 
+def lowest(bits: Bits) -> Field:
+  """The 16 lowest bits as whole numbers."""
+  return (bits & 0xFFFF).astype(jnp.int32).astype(jnp.float32)
+
+
 def unit(bits: Bits) -> Field:
   """Bits as numbers in [0, 1), from their 16 lowest."""
-  return (bits & 0xFFFF).astype(jnp.int32).astype(jnp.float32) * 2.0**-16
+  return lowest(bits) * 2.0**-16
 
 
 def unit_pair(bits: Bits) -> tuple[Field, Field]:
@@ -109,10 +126,11 @@ def value_noise(x: Field, y: Field, seed: Bits) -> Field:
   fx, fy, bx, by = lattice(x, y, seed)
   sx, sy = fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy)
   bx1, by1 = bx + _ALONG_X, by + _ALONG_Y
-  a, b = unit(scramble(bx + by)), unit(scramble(bx1 + by))
-  c, d = unit(scramble(bx + by1)), unit(scramble(bx1 + by1))
+  a, b = lowest(scramble(bx + by)), lowest(scramble(bx1 + by))
+  c, d = lowest(scramble(bx + by1)), lowest(scramble(bx1 + by1))
   top, bottom = a + sx * (b - a), c + sx * (d - c)
-  return 2.0 * (top + sy * (bottom - top)) - 1.0
+  # Scaled once: by a power of two, which changes no bits.
+  return (top + sy * (bottom - top)) * 2.0**-15 - 1.0
 
 
 def simplex_noise(x: Field, y: Field, seed: Bits) -> Field:
@@ -128,8 +146,8 @@ def simplex_noise(x: Field, y: Field, seed: Bits) -> Field:
   x0, y0 = x - (cell_x - t), y - (cell_y - t)
   right = x0 > y0
   step = right.astype(jnp.float32)
-  bits_x = cell_x.astype(jnp.int32).astype(jnp.uint32) * _ALONG_X + seed
-  bits_y = cell_y.astype(jnp.int32).astype(jnp.uint32) * _ALONG_Y
+  bits_x = whole_bits(cell_x) * _ALONG_X + seed
+  bits_y = whole_bits(cell_y) * _ALONG_Y
   bits = bits_x + bits_y
   middle = bits + jnp.where(right, _ALONG_X, _ALONG_Y)
   last = bits + np.uint32((int(_ALONG_X) + int(_ALONG_Y)) % 2**32)
@@ -159,15 +177,23 @@ def octaves(noise, x: Field, y: Field, seed: Bits, *, num: int, gain, shape):
     gain: an octave's amplitude over that of the one before.
     shape: applied to each octave's noise.
   """
-  total, amplitude, norm = 0.0, 1.0, 0.0
-  for octave in range(num):
-    offset = np.uint32(octave * 0x632BE5AB % 2**32)
+  offsets = np.arange(num, dtype=np.uint32) * np.uint32(0x632BE5AB)
+
+  def add(carry, offset):
+    x, y, total, amplitude = carry
     total = total + amplitude * shape(noise(x, y, seed + offset))
-    norm = norm + amplitude
-    amplitude = amplitude * gain
     # A turn by the 3-4-5 triangle's angle, and twice the frequency.
     x, y = 1.6 * x - 1.2 * y + 0.37, 1.2 * x + 1.6 * y - 0.71
-  return total / norm
+    return (x, y, total, amplitude * gain), None
+
+  norm, amplitude = 0.0, 1.0
+  for _ in range(num):
+    norm, amplitude = norm + amplitude, amplitude * gain
+  # A CPU's compiler draws one octave as fast loops over vectors, and several,
+  # fused with all that follows, number by number.
+  unroll = 1 if jax.default_backend() == "cpu" else num
+  start = (x, y, jnp.zeros_like(x), jnp.float32(1.0))
+  return jax.lax.scan(add, start, offsets, unroll=unroll)[0][2] / norm
 
 
 def worley(x: Field, y: Field, seed: Bits, *, jitter) -> tuple:

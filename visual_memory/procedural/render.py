@@ -203,4 +203,10 @@ def _finish(finish, color: steps.Color, size: int) -> steps.Color:
   dark = 1.0 - 0.5 * finish[0] * (square[:, None] + square[None, :])
   color = tuple(dark * (0.5 + finish[1] * (c - 0.5)) for c in color)
   gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-  return tuple(jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0) for c in color)
+  # In a loop, or a CPU would do all of this for each number of [S, S, 3] apart.
+  return tuple(
+    jax.lax.map(
+      lambda c: jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0),
+      jnp.stack(color),
+    )
+  )
