@@ -21,10 +21,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.batch_size = 256
   config.num_rounds = 7
   config.num_devices = 2  # CPU devices: one for each core.
-  config.tasks = ("shaders", "kml", "mixup")  # Ours alone.
+  config.mixed_batch_size = 64  # Six times as many pictures are drawn.
+  config.tasks = ("shaders", "kml", "mixup", "kml_mixup", "kml_mixup_sources")
   if arg == "smoke":
     config.size = 16
     config.batch_size = 4
+    config.mixed_batch_size = 4
     config.num_rounds = 1
     config.num_devices = 1
     config.tasks = ("kml", "mixup")

@@ -4,8 +4,8 @@
       --config=configs/benchmark_rendering.py[:smoke] --workdir=DIR
 """
 
+import functools
 import pathlib
-import statistics
 import time
 
 import jax
@@ -44,12 +44,13 @@ def main(argv: list[str]) -> None:
       seconds[name].append(time.perf_counter() - start)
       # Of all threads: hardly disturbed by what else the machine does.
       cpu_seconds[name].append(time.process_time() - cpu_start)
+  counts = {name: _num_images(name, config) for name in tasks}
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
     "opengl": device,
-    "wall": summarize(seconds, config.batch_size),
-    "cpu": summarize(cpu_seconds, config.batch_size),
+    "wall": summarize(seconds, counts),
+    "cpu": summarize(cpu_seconds, counts),
   }
   files.write_json(path / "benchmark_rendering.json", report)
   for clock in ("wall", "cpu"):
@@ -57,23 +58,38 @@ def main(argv: list[str]) -> None:
       print(clock, name, value if name != "seconds" else "")
 
 
-def summarize(seconds: dict, batch_size: int) -> dict:
-  """Median images per second of one clock, and ratios within rounds."""
-  rates = {
-    name: batch_size / statistics.median(values)
-    for name, values in seconds.items()
+def summarize(seconds: dict, counts: dict) -> dict:
+  """Median images per second of one clock, and ratios within rounds.
+
+  clouds_over_opengl: how many times as fast as OpenGL; kml_share and
+  mixup_share: cost of one image over that of drawing one; kml_mixup_share: of
+  a family's image, what is not drawing its six pictures, over drawing them.
+  """
+  each = {
+    name: np.asarray(values) / counts[name] for name, values in seconds.items()
   }
-  found = {"images_per_s": rates, "seconds": seconds}
-  pairs = {
-    "clouds_over_opengl_ratio": ("opengl_clouds", "clouds"),
-    "kml_cost_ratio": ("kml", "shaders"),
-    "mixup_cost_ratio": ("mixup", "shaders"),
+  found = {
+    "images_per_s": {
+      name: float(1 / np.median(values)) for name, values in each.items()
+    },
+    "seconds": seconds,
   }
-  for ratio, (above, below) in pairs.items():
-    if above in seconds and below in seconds:
-      turns = zip(seconds[above], seconds[below], strict=True)
-      found[ratio] = statistics.median(a / b for a, b in turns)
+  ratios = {
+    "clouds_over_opengl": ("opengl_clouds", "clouds", 0),
+    "kml_share": ("kml", "shaders", 0),
+    "mixup_share": ("mixup", "shaders", 0),
+    "kml_mixup_share": ("kml_mixup", "kml_mixup_sources", -1),
+  }
+  for ratio, (above, below, offset) in ratios.items():
+    if above in each and below in each:
+      found[ratio] = float(np.median(each[above] / each[below] + offset))
   return found
+
+
+def _num_images(name: str, config) -> int:
+  """How many images a task makes; six are drawn for each of some."""
+  mixed = name.startswith("kml_mixup")
+  return config.mixed_batch_size if mixed else config.batch_size
 
 
 def _tasks(config) -> tuple[dict, str | None]:
@@ -99,11 +115,16 @@ def _tasks(config) -> tuple[dict, str | None]:
   on_devices = distributed.shard_rows(images, mesh)
   kml = source.on_mesh(lambda x: leaves.kmeans_leaves(x, x, x), mesh)
   mixup = source.on_mesh(lambda x: mixing.mixup(x, x[::-1]), mesh)
-  ids = jnp.arange(batch, dtype=jnp.int32)
+  key, ids = jax.random.key(0), jnp.arange(batch, dtype=jnp.int32)
+  some = ids[: config.mixed_batch_size]
+  sample = functools.partial(source.sample_images, size=size, seed=0, mesh=mesh)
+  draw = source.on_mesh(
+    lambda i: source.draw_shaders(key, i, jnp.uint32(0), size, num=6), mesh
+  )
   alone = {
-    "shaders": lambda: np.asarray(
-      source.sample_images(jax.random.key(0), ids, size=size, seed=0, mesh=mesh)
-    ),
+    "shaders": lambda: np.asarray(sample(key, ids)),
+    "kml_mixup": lambda: np.asarray(sample(key, some, family="kml_mixup")),
+    "kml_mixup_sources": lambda: jax.block_until_ready(draw(some)),
     "kml": lambda: jax.block_until_ready(kml(on_devices)),
     "mixup": lambda: jax.block_until_ready(mixup(on_devices)),
   }
