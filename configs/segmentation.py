@@ -7,7 +7,8 @@ A memory of the patches of 120 frames segments 60 others; beside it what three
 principal components of the features know of the classes, one-prompt
 segmentation, and k-means. For the encoders of `config.encoders`: RGB patches,
 a vision transformer with random weights, the encoder of procedural pictures
-that comes with the package, and one of your own:
+that comes with the package (its responses around each cell, and its embedding
+of the window around each cell), and one of your own:
 
       --config.encoders.own.name=dinov2_vits14 \\
       --config.encoders.own.weights=FILE
@@ -40,6 +41,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.encoders.random = evaluate.encoder("vit_random", size=128, depth=6)
   config.encoders.procedural = evaluate.encoder("procedural_patches")
   config.encoders.procedural.image_size = 128
+  config.encoders.windows = evaluate.encoder(
+    "procedural_patches", dense="windows"
+  )
+  config.encoders.windows.image_size = 128
   config.encoders.own = evaluate.encoder("")  # None.
   del config.encoder
 
@@ -53,6 +58,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.background = -1  # A class that pixel accuracy can leave out.
   config.pca_size = 112
   config.num_clusters = 8
+  config.temperatures = (0.003, 0.01, 0.03, 0.1)  # Of attention, to choose.
+  config.prompts_held_out = 0.25  # Of the prompts, to choose by.
   config.least_share = 0.01  # Of a picture, to be asked for by a prompt.
   config.shown = 4  # Pictures in the figures.
   if arg == "smoke":
@@ -61,12 +68,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.memory.options = ml_collections.ConfigDict({"split": "train"})
     config.data.options = ml_collections.ConfigDict({"split": "test"})
     config.encoders.rgb.options.size = 16
-    config.encoders.procedural.name = ""
+    config.encoders.procedural.name = config.encoders.windows.name = ""
     config.encoders.random.options.update(
       size=16, depth=1, dim=24, heads=2, patch=4
     )
     config.voting.ks = (1, 5)
     config.voting.tune_fraction = 0.3
+    config.temperatures = (0.01, 0.1)
     config.pca_size = 16
     config.num_clusters = 3
     config.shown = 1

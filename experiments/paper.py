@@ -78,14 +78,24 @@ def main(argv: list[str]) -> None:
   distributed.initialize()
   items = load_configs(_DATA.value, _ONLY.value, paper=_PAPER.value)
   if _LIST.value:
-    for name, config in items.items():
-      print(f"{name:16}{missing(config) or config.title}")
+    print(listing(items, paper=_PAPER.value))
     return
   outcomes = run(items, launch.WORKDIR.value, paper=_PAPER.value)
   if distributed.is_lead():
     print((pathlib.Path(launch.WORKDIR.value) / "paper.md").read_text())
   if any(value["state"] == "failed" for value in outcomes.values()):
     sys.exit(1)
+
+
+def listing(items: dict, *, paper: str = "visual_memory") -> str:
+  """Every config with its title and whether it can be run, as lines."""
+  package = importlib.import_module(PAPERS[paper].package)
+  width = 2 + max(map(len, items))
+  lines = [
+    f"{name:{width}}{config.title}: {missing(config) or 'can be run'}"
+    for name, config in items.items()
+  ]
+  return "\n".join([*lines, *getattr(package, "WITHOUT", ())])
 
 
 def load_configs(

@@ -3,7 +3,8 @@
 import pathlib
 
 from experiments import stages
-from visual_memory.analysis import patch_voting, segmentation
+from visual_memory.analysis import patch_voting, segmentation, token_spread
+from visual_memory.analysis.latency import Stopwatch
 from visual_memory.analysis.segment_scores import segment_scores
 from visual_memory.data import selection
 from visual_memory.encoders import embed as embed_lib
@@ -23,10 +24,10 @@ def main(config, workdir, mesh) -> None:
       (config.data, config.num_queries),
     )
   )
-  rgb = segmentation.explained_variance(
-    None, queries, size=config.pca_size, background=_background(config),
-    **_features(config),
-  )  # fmt: skip
+  with clock("pictures"):
+    seen = segmentation.picture_variance(
+      queries, size=config.pca_size, background=_background(config)
+    )
   cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
   found = {}
   for name, section in config.encoders.items():
@@ -39,14 +40,14 @@ def main(config, workdir, mesh) -> None:
       workdir.path,
       page.Page(
         title=config.title,
-        sections=sections.sections(found, rgb, rows.class_names),
+        sections=sections.sections(found, seen, rows.class_names),
         config=config.to_dict(),
         tiles=sections.tiles(found),
         timings=clock.seconds,
         counts={"memory_images": len(rows), "test_images": len(queries)},
         env=env,
       ),
-      sections.values(found, rgb),
+      sections.values(found, seen),
     )
 
 
@@ -63,10 +64,7 @@ def _segment(config, encoder, rows, queries, mesh, cache_dir):
       **options,
     )  # fmt: skip
   if "prompts" in config.tasks:
-    found["prompted"] = segmentation.prompted_iou(
-      encoder, selection.sample(rows, config.num_prompts, seed=config.seed),
-      queries, seed=config.seed, least_share=config.least_share, **options,
-    )  # fmt: skip
+    found |= _by_prompts(config, encoder, rows, queries)
   if "clusters" in config.tasks:
     found["clustered"] = segmentation.clustered_iou(
       encoder, queries, **of_clusters, **options
@@ -74,6 +72,27 @@ def _segment(config, encoder, rows, queries, mesh, cache_dir):
   shown = selection.sample(queries, config.shown, seed=config.seed)
   pictures = segmentation.pictures(encoder, shown, **of_clusters)
   return sections.Found(pictures=pictures, **found)
+
+
+def _by_prompts(config, encoder, rows, queries):
+  """One prompt for each class; the form of attention chosen on prompts."""
+  prompts = selection.sample(rows, config.num_prompts, seed=config.seed)
+  options = {"least_share": config.least_share, "seed": config.seed}
+  options |= _features(config)
+  best, scores = segmentation.best_attention(
+    encoder, prompts, temperatures=tuple(config.temperatures),
+    held_out=config.prompts_held_out, **options,
+  )  # fmt: skip
+  return {
+    "attention": scores,
+    "spread": token_spread.token_spread(
+      encoder, prompts, batch_size=config.images_at_once
+    ),
+    "prompted": segmentation.prompted_iou(
+      encoder, prompts, queries, ways={**segmentation.WAYS, "tuned": best},
+      **options,
+    ),
+  }  # fmt: skip
 
 
 def _by_neighbors(config, encoder, rows, queries, mesh, cache_dir):
@@ -100,14 +119,17 @@ def _by_neighbors(config, encoder, rows, queries, mesh, cache_dir):
     )
   )  # fmt: skip
   memory = memory.add(embed(held_out, config.per_image))
-  asked, setting = embed(queries), settings[choice.voter]
+  stopwatch, setting = Stopwatch(), settings[choice.voter]
+  with stopwatch("embed"):
+    asked = embed(queries)
   counts = patch_voting.patch_confusions(
     asked, queries, memory, settings={choice.voter: setting}, ks=(choice.k,),
-    **at_once,
+    stopwatch=stopwatch, **at_once,
   )  # fmt: skip
   shown = selection.sample(queries, config.shown, seed=config.seed)
   return {
     "choice": choice,
+    "seconds": stopwatch.seconds,
     "scores": segment_scores(
       counts[choice.voter][choice.k], background=_background(config)
     ),

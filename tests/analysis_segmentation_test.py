@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import special
-from sklearn import decomposition, metrics
+from sklearn import decomposition, linear_model, metrics
 
 import visual_memory as vm
 from visual_memory.analysis import (
@@ -14,6 +14,8 @@ from visual_memory.analysis import (
   patch_voting,
   pca_maps,
   segment_scores,
+  segmentation,
+  token_spread,
 )
 from visual_memory.types import UNLABELED, embedded_set
 from visual_memory.voting import weighting
@@ -165,6 +167,79 @@ def test_attention_is_that_of_float64():
   )
   with pytest.raises(ValueError, match="7x12 pixels does not divide"):
     in_context.attend(prompt, np.zeros((7, 12), np.float32), query)
+
+
+def test_attention_of_cosines_is_that_of_float64():
+  stream = np.random.default_rng(2)
+  prompt, query = stream.normal(size=(2, 3, 4, 8)).astype(np.float32) * 3
+  mask = stream.integers(0, 2, (3, 4)).astype(np.float32)
+  keys, queries = (
+    x.reshape(12, 8) / np.linalg.norm(x.reshape(12, 8), axis=1, keepdims=True)
+    for x in (prompt.astype(np.float64), query.astype(np.float64))
+  )
+  weights = special.softmax(queries @ keys.T / 0.1, axis=1)
+  expected = (weights @ mask.reshape(-1)).reshape(3, 4)
+  found = in_context.attend(prompt, mask, query, temperature=0.1)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  nearest = in_context.attend(prompt, mask, query, nearest=True)
+  cold = in_context.attend(prompt, mask, query, temperature=1e-4)
+  np.testing.assert_allclose(cold, nearest, atol=1e-5)
+
+
+def test_the_form_of_attention_is_chosen_on_other_pictures():
+  encoder = vm.load_encoder("pixels", size=8, patch=2)
+  prompts = HalfAndHalf([c * n for n, c in enumerate("abcdefgh", 1)])
+  way, scores = segmentation.best_attention(
+    encoder, prompts, temperatures=(0.01, 100.0), held_out=0.4, seed=0,
+    batch_size=4,
+  )  # fmt: skip
+  assert set(scores) == {
+    "0.01", "100", "0.01, centered", "100, centered",
+  }  # fmt: skip
+  assert scores["100"] < 0.9 < scores["0.01, centered"]
+  assert way["temperature"] == 0.01
+  found = segmentation.prompted_iou(
+    encoder, prompts, HalfAndHalf(["xxx", "yyyy"]), seed=0, batch_size=4,
+    ways={"tuned": way},
+  )  # fmt: skip
+  assert found["tuned"].hard.min() > 0.9
+
+
+def test_the_spread_of_tokens_by_entropy_in_float64():
+  scores = np.random.default_rng(3).normal(size=(4, 6)) * 2
+  weights = special.softmax(scores, axis=1)
+  expected = np.exp(special.entr(weights).sum(axis=1)).mean() / 6
+  assert token_spread.effective_share(scores) == pytest.approx(expected)
+  assert token_spread.effective_share(np.zeros((2, 6))) == pytest.approx(1)
+
+  encoder = vm.load_encoder("pixels", size=8, patch=2)
+  source = HalfAndHalf(["a", "bb", "ccc"])
+  rows = np.stack([encoder.preprocess(source[i].image) for i in range(3)])
+  tokens = rows.reshape(3, 4, 2, 4, 2, 3).swapaxes(2, 3).reshape(48, 12)
+  spread = token_spread.token_spread(encoder, source, batch_size=2)
+  squares = np.square(tokens.astype(np.float64)).sum(axis=1).mean()
+  assert spread.mean_square == pytest.approx(squares / 12, rel=1e-5)
+  common = np.square(tokens.mean(axis=0, dtype=np.float64)).sum() / squares
+  assert spread.common == pytest.approx(common, rel=1e-4)
+  attended = [
+    token_spread.effective_share(tokens[i : i + 16] @ tokens[i - 16 : i].T / 12)
+    for i in (16, 32)
+  ]
+  assert spread.attended == pytest.approx(np.mean(attended), rel=1e-4)
+
+
+def test_brightness_in_maps_is_the_r2_of_scikit_learn():
+  stream = np.random.default_rng(4)
+  picture = stream.random((6, 5, 3)).astype(np.float32)
+  maps = stream.random((6, 5, 3)).astype(np.float32)
+  maps[..., 0] += picture[..., 1]
+  rows, target = maps.reshape(-1, 3), picture.mean(axis=2).reshape(-1)
+  expected = linear_model.LinearRegression().fit(rows, target)
+  assert pca_maps.brightness_in(maps, picture) == pytest.approx(
+    expected.score(rows, target), abs=1e-5
+  )
+  assert pca_maps.brightness_in(picture, picture) == pytest.approx(1)
+  assert np.isnan(pca_maps.brightness_in(maps, np.ones_like(picture)))
 
 
 def test_clusters_that_are_the_objects_match_them():

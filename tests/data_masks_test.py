@@ -204,6 +204,87 @@ def test_masks_of_another_kind(camvid):
     source.mask(1)
 
 
+@pytest.fixture
+def ade(tmp_path):
+  """Both layouts of ADE20K in one folder."""
+  picture(tmp_path / "images/validation/A1.jpg")
+  indexed(tmp_path / "annotations/validation/A1.png", halves(0, 2))
+  names = "Idx\tRatio\tTrain\tVal\tName\n1\t0\t1\t1\twall\n2\t0\t1\t1\tsky\n"
+  (tmp_path / "objectInfo150.txt").write_text(names)
+  picture(tmp_path / "images/ADE/training/A7.jpg")
+  picture(tmp_path / "images/ADE/training/A7_seg.png", shade=75)
+  return tmp_path
+
+
+MASKS = {
+  "voc": ("val", "VOC2012/SegmentationClass/y.png"),
+  "ade20k": ("validation", "annotations/validation/A1.png"),
+  "ade20k_full": ("training", "images/ADE/training/A7_seg.png"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_every_layout_names_what_is_broken(name, voc, ade):
+  assert voc == ade  # One folder holds all of them.
+  split, place = MASKS[name]
+  file = voc / place
+  open_masks = lambda: open_source(name, path=voc, split=split)
+  size = (HEIGHT + 1, WIDTH)
+  if name == "ade20k_full":
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(file)
+  else:
+    indexed(file, np.ones(size))
+  with pytest.raises(ValueError, match=r"is 7 x 8 pixels, .* image is 6 x 8"):
+    open_masks().mask(0)
+  file.write_bytes(file.read_bytes()[:40])
+  with pytest.raises(ValueError, match=f"{file.name}' cannot be read"):
+    open_masks().mask(0)
+  if name == "ade20k_full":  # All its codes exist: what is wrong is no color.
+    indexed(file, halves(1, 2))
+    message = "no colors, in which the class is coded"
+  else:
+    indexed(file, halves(1, 200))
+    message = r"holds class (200|199); there are (21|2) classes"
+  with pytest.raises(ValueError, match=message):
+    open_masks().mask(0)
+  if name != "ade20k_full":
+    picture(file)
+    with pytest.raises(ValueError, match="it has colors, where one index"):
+      open_masks().mask(0)
+  file.unlink()
+  with pytest.raises(ValueError, match="There (is no mask|are no images)"):
+    open_masks()
+  with pytest.raises(ValueError, match="is the split's name right"):
+    open_source(name, path=voc, split="trian")
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda text: text[: len(text) // 2], "not a file of COCO instances"),
+    (lambda text: text.replace('"images"', '"pictures"'), "not a file of COCO"),
+    (
+      lambda text: text.replace('"category_id": 90', '"category_id": 91'),
+      "instances of category 91, which is not among its 2 categories",
+    ),
+  ],
+)
+def test_broken_annotations_of_coco(coco, change, message):
+  pytest.importorskip("pycocotools", reason="needs the extra: perception")
+  file = coco / "annotations/instances_val2017.json"
+  file.write_text(change(file.read_text()))
+  with pytest.raises(ValueError, match=message):
+    open_source("coco", path=coco, split="val")
+
+
+def test_a_picture_of_coco_of_another_size(coco):
+  pytest.importorskip("pycocotools", reason="needs the extra: perception")
+  Image.new("RGB", (WIDTH, HEIGHT + 2)).save(coco / "val2017/000000000007.jpg")
+  source = open_source("coco", path=coco, split="val")
+  with pytest.raises(ValueError, match="is 6 x 8 pixels, .* image is 8 x 8"):
+    source.mask(0)
+
+
 def test_the_real_camvid(data_file):
   source = open_source("camvid", path=data_file("camvid_180.zip"), split="test")
   assert len(source) == 60

@@ -1,7 +1,10 @@
 """Cells of a patch dictionary by a plain loop."""
 
 import numpy as np
+import pytest
 
+import visual_memory as vm
+from visual_memory.encoders.embed_patches import patch_encoder
 from visual_memory.encoders.patch_dictionary import (
   CONTRAST,
   DictionaryPatches,
@@ -45,3 +48,25 @@ def test_cells_know_their_surroundings():
       window = found[:, near[0]][:, :, near[1]]
       expected = np.sqrt(window.mean(axis=(1, 2))) - usual
       np.testing.assert_allclose(tokens[:, row, column], expected, atol=2e-4)
+
+
+def test_windows_are_embeddings_of_what_is_cut_out():
+  whole = vm.load_encoder("procedural_patches")
+  windows = vm.load_encoder(
+    "procedural_patches", image_size=48, dense="windows"
+  )
+  cells = vm.load_encoder("procedural_patches", image_size=48)
+  assert windows.fingerprint == cells.fingerprint  # Images are embedded alike.
+  assert patch_encoder(windows).fingerprint != patch_encoder(cells).fingerprint
+  pixels = np.random.default_rng(1).random((1, 48, 48, 3)).astype(np.float32)
+  found = np.asarray(windows.apply_patches(windows.params, pixels))
+  assert found.shape == (1, 144, 384)
+  mirrored = np.pad(pixels[0], ((14, 14), (14, 14), (0, 0)), "reflect")
+  for row, column in ((0, 0), (5, 3), (11, 11)):
+    crop = mirrored[4 * row : 4 * row + 32, 4 * column : 4 * column + 32]
+    expected = np.asarray(whole.apply(whole.params, crop[None]))[0]
+    np.testing.assert_allclose(
+      found[0, 12 * row + column], expected, atol=2e-4
+    )
+  with pytest.raises(ValueError, match="choose cells or windows"):
+    vm.load_encoder("procedural_patches", dense="tokens")

@@ -1,6 +1,7 @@
 """The paper's runner: what has data runs, ours stand beside the published."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -144,6 +145,12 @@ def test_the_procedural_paper_lists_what_it_lacks(tmp_path):
   assert list(items["table1:cub200"].encoders) == ["kml", "random"]
   for name, config in items.items():
     assert "there is no" in paper.missing(config), name
+  text = paper.listing(items, paper="procedural")
+  for number in (5, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19):
+    assert re.search(rf"Figures? [\d, and]*\b{number}\b", text), number
+  for number in (1, 2, 3, 4, 5):
+    assert f"Table {number}" in text
+  assert "have no config here" in text.splitlines()[-1]
   with pytest.raises(ValueError, match="No 'table1'; there are"):
     paper.load_configs(str(tmp_path), ["table1"], paper="procedural")
 

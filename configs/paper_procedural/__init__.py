@@ -40,6 +40,9 @@ MEDMNIST = (
   "bloodmnist", "tissuemnist", "organamnist", "organcmnist", "organsmnist",
 )  # fmt: skip
 
+WITHOUT = ("Figures 1 to 4, 6, 7 and 13 have no config here.",)
+"""What `experiments.paper --list` says of the rest of the paper."""
+
 __all__ = ["KS", "MEDMNIST", "MODELS", "path", "use_folder", "use_models"]
 
 

@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = segmentation.get_config(arg)
   if arg:
     return config
-  config.title = "Figure 11: Pascal VOC by the nearest patches"
+  config.title = "Figures 11, 12, 18 and 19: Pascal VOC by patches"
   use_models(config.encoders)
   for name in config.encoders:
     at_448(config.encoders[name])

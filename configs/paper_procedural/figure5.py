@@ -18,7 +18,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = similarity.get_config(arg)
   if arg:
     return config
-  config.title = "Figure 5: agreement with people on NIGHTS"
+  config.title = "Figure 5 and Table 4: agreement with people on NIGHTS"
   use_models(config.encoders)
   config.triplets = "nights"
   config.nights.path = path("nights")

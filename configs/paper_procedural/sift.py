@@ -18,7 +18,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = sift.get_config(arg)
   if arg:
     return config
-  config.title = "SIFT on ImageNet"
+  config.title = "Table 1, SIFT on ImageNet"
   use_folder(config.memory, "imagenet", "train")
   use_folder(config.data, "imagenet", "val")
   config.num_rows, config.num_queries = 20_000, 10_000

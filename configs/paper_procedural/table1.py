@@ -35,7 +35,8 @@ def get_config(arg: str = "flowers102") -> ml_collections.ConfigDict:
     )
   use_models(config.encoders)
   name, _, validation = arg.partition("_")
-  config.title = f"Nearest neighbors: {name}{validation and ', validation'}"
+  table = "Table 3" if name in MEDMNIST else "Table 1"
+  config.title = f"{table}: {name}{validation and ', validation split'}"
   config.voting.ks = KS
   config.voting.voters = ("plurality", "softmax", "rank")
   config.sweeps.rank, config.sweeps.distance = (2.0,), (1.0,)

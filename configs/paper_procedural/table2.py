@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = segmentation.get_config(arg)
   if arg:
     return config
-  config.title = "Table 2: what components of the features know of objects"
+  config.title = "Table 2, Figure 9: what components know of objects"
   use_models(config.encoders)
   for name in config.encoders:
     at_448(config.encoders[name])

@@ -6,7 +6,9 @@ Every patch of the query copies mask patches of the prompt: all of them by
 their attention, or that of its nearest patch.
 
 Reference: procedural-data paper, Fig. 10: softmax over the prompt's patches of
-z1.z2 / D (not its square root), raw last-layer tokens, maps cut at 0.2.
+z1.z2 / D (not its square root), raw last-layer tokens, maps cut at 0.2. That is
+flat for tokens much shorter than sqrt(D), which the last LayerNorm of a vision
+transformer makes and other encoders do not: `temperature` is for all.
 """
 
 import functools
@@ -28,6 +30,7 @@ def attend(
   query: Float[Array, "h w D"],
   *,
   nearest: bool = False,
+  temperature: float | jax.Array | None = None,
 ) -> Float32[jax.Array, "H W"]:
   """The mask of the prompt, carried over to the query.
 
@@ -37,6 +40,8 @@ def attend(
     query: features of the query's patches.
     nearest: copy the mask of the most similar patch (cosine; ties: the first)
       in place of the softmax of all.
+    temperature: the softmax of cosines divided by it, in place of the
+      published one of products.
 
   Raises:
     ValueError: a mask that is not a whole number of pixels per patch.
@@ -52,14 +57,15 @@ def attend(
   patches = mask.reshape(rows, cell[0], columns, cell[1]).swapaxes(1, 2)
   patches = patches.reshape(rows * columns, -1)  # [P, pixels]
   keys, queries = prompt.reshape(-1, dim), query.reshape(-1, dim)
-  if nearest:
+  if nearest or temperature is not None:
     keys, queries = _unit(keys), _unit(queries)
   scores = jnp.matmul(queries, keys.T, precision=jax.lax.Precision.HIGHEST)
   if nearest:
     found = patches[jnp.argmax(scores, axis=1)]
   else:
+    scale = dim if temperature is None else temperature
     found = jnp.matmul(
-      jax.nn.softmax(scores / dim, axis=1),
+      jax.nn.softmax(scores / scale, axis=1),
       patches,
       precision=jax.lax.Precision.HIGHEST,
     )

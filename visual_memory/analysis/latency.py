@@ -4,9 +4,10 @@ timed = time_calls(lambda: search(...), repeats=30, per_call=16)
 timed.median_s, timed.p95_s, timed.per_second
 """
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -57,3 +58,24 @@ def time_calls(
     per_second=per_call / median,
     repeats=repeats,
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stopwatch:
+  """Seconds of stages that come again and again, added up by name.
+
+  Attributes:
+    seconds: so far.
+  """
+
+  seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+  @contextlib.contextmanager
+  def __call__(self, stage: str) -> Iterator[None]:
+    """Adds what happens inside to a stage."""
+    start = time.perf_counter()
+    try:
+      yield
+    finally:
+      spent = time.perf_counter() - start
+      self.seconds[stage] = self.seconds.get(stage, 0.0) + spent

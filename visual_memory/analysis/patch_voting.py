@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
+from visual_memory.analysis.latency import Stopwatch
 from visual_memory.analysis.segment_scores import confusion, segment_scores
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.masks import has_masks
@@ -69,6 +70,7 @@ def patch_confusions(
   settings: Mapping[str, weighting.Setting],
   ks: Sequence[int],
   images_at_once: int = 8,
+  stopwatch: Stopwatch | None = None,
 ) -> dict[str, dict[int, Int[np.ndarray, "C D"]]]:
   """Confusion matrices of whole masks, {voter: {k: [C, C + 1]}}.
 
@@ -79,6 +81,8 @@ def patch_confusions(
     settings: the voters.
     ks: how many neighbors vote.
     images_at_once: pictures that are searched together.
+    stopwatch: takes the time of "search" and of "vote", from neighbors to the
+      class of every pixel.
 
   Raises:
     ValueError: a source without masks, classes other than the memory's, or
@@ -88,17 +92,21 @@ def patch_confusions(
     raise ValueError(
       "Segments are scored against masks with the classes of the memory."
     )
+  stopwatch = Stopwatch() if stopwatch is None else stopwatch
   row_of = {image_id: row for row, image_id in enumerate(source.ids)}
   num_classes = len(memory.class_names)
   counts = {name: dict.fromkeys(ks, 0) for name in settings}
   for ids, grid, embeddings in picture_groups(patches, images_at_once):
-    near = exact.search(embeddings, memory, k=max(ks))
+    with stopwatch("search"):
+      near = exact.search(embeddings, memory, k=max(ks))
     masks = [source.mask(row_of[image_id]) for image_id in ids]
     for name, setting in settings.items():
-      scores = _picture_scores(near, setting, ks, grid, num_classes)
+      with stopwatch("vote"):
+        scores = _picture_scores(near, setting, ks, grid, num_classes)
       for k, pictures in zip(ks, scores, strict=True):
         for picture, mask in zip(pictures, masks, strict=True):
-          found = pixel_classes(picture, shape=mask.shape)
+          with stopwatch("vote"):
+            found = pixel_classes(picture, shape=mask.shape)
           counts[name][k] += confusion(found, mask, num_classes=num_classes)
   return counts
 

@@ -10,15 +10,13 @@ least as large where the clusters are the same.
 """
 
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
-from visual_memory.data.image_source import ImageSource
 from visual_memory.types import UNLABELED, Array
 
 
@@ -54,15 +52,48 @@ def _pca_map(features: jax.Array, size: int) -> jax.Array:
   return maps.reshape(size, size, -1)
 
 
-def rgb_maps(
-  source: ImageSource, *, size: int
-) -> Iterator[tuple[Float32[np.ndarray, "h w 3"], Int[np.ndarray, "h w"]]]:
-  """Each picture's own colors in [0, 1] and its mask: the baseline."""
-  for row in range(len(source)):
-    image = Image.fromarray(source[row].image)
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
-    mask = resized_mask(source.mask(row), size=size)
-    yield np.asarray(image, np.float32) / 255, mask
+def resized_picture(
+  image: UInt8[np.ndarray, "H W 3"], *, size: int
+) -> Float32[np.ndarray, "size size 3"]:
+  """The picture squeezed to size x size (bilinear), in [0, 1]."""
+  resized = Image.fromarray(image).resize(
+    (size, size), Image.Resampling.BILINEAR
+  )
+  return np.asarray(resized, np.float32) / 255
+
+
+def brightness(
+  picture: Float32[np.ndarray, "h w 3"],
+) -> Float32[np.ndarray, "h w 1"]:
+  """The mean of the three colors."""
+  return picture.mean(axis=2, keepdims=True)
+
+
+VIEWS = {
+  "RGB of the picture": lambda picture: picture,
+  "its brightness": brightness,
+  "its color without brightness": lambda p: p - brightness(p),
+}
+"""Maps of a picture that are no features: what is known without an encoder."""
+
+
+def brightness_in(
+  maps: Float[np.ndarray, "h w C"], picture: Float[np.ndarray, "h w 3"]
+) -> float:
+  """How much of a picture's brightness is a linear function of its maps.
+
+  R squared of least squares over all pixels; NaN for a picture of one
+  brightness.
+  """
+  target = brightness(picture).reshape(-1).astype(np.float64)
+  target = target - target.mean()
+  total = np.square(target).sum()
+  if not total:
+    return float("nan")
+  rows = maps.reshape(len(target), -1).astype(np.float64)
+  rows = rows - rows.mean(axis=0)
+  fitted = rows @ np.linalg.lstsq(rows, target, rcond=None)[0]
+  return float(1 - np.square(target - fitted).sum() / total)
 
 
 def resized_mask(

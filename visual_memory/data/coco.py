@@ -86,8 +86,15 @@ def _open(path: str | os.PathLike, split: str) -> tuple[list[dict], Any]:
   try:
     annotations = COCO(file)  # It prints how long it took.
     images = [annotations.imgs[number] for number in sorted(annotations.imgs)]
-  except (ValueError, KeyError, AssertionError) as error:
+    used = {entry["category_id"] for entry in annotations.anns.values()}
+  except (ValueError, KeyError, AssertionError, TypeError) as error:
     raise ValueError(
-      f"{file!r} is not a file of COCO instances: {error}."
+      f"{file!r} is not a file of COCO instances: {error!r}."
     ) from error
+  unknown = sorted(used.difference(annotations.cats))
+  if unknown:
+    raise ValueError(
+      f"{file!r} has instances of category {unknown[0]}, which is not among its"
+      f" {len(annotations.cats)} categories."
+    )
   return images, annotations

@@ -13,8 +13,8 @@ from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import pretrained, vit
 from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
 from visual_memory.encoders.patch_dictionary import (
-  DictionaryPatches,
   PatchDictionary,
+  patch_function,
 )
 from visual_memory.encoders.patches import PixelPatches, patch_grid
 from visual_memory.encoders.pooling import POOLINGS
@@ -31,6 +31,7 @@ class Parts:
     weights_fingerprint: identifies weights and architecture by value.
     apply_patches: as `apply`, but one row per patch, [B, P, E].
     grid: (rows, columns) of those patches.
+    patches_form: tells apart what one encoder can give for its patches.
   """
 
   params: Any
@@ -39,6 +40,7 @@ class Parts:
   weights_fingerprint: str
   apply_patches: Callable[..., jax.Array] | None = None
   grid: tuple[int, int] | None = None
+  patches_form: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +205,7 @@ def from_files(
   preprocess: Preprocess | str | None = None,
   image_size: int | None = None,
   cell: int = 4,
+  dense: str = "cells",
 ) -> Parts:
   """An encoder from a file of weights and its card.
 
@@ -214,6 +217,8 @@ def from_files(
     preprocess: in place of the card's.
     image_size: side of the pixels that it sees, where not the card's.
     cell: of a dictionary: side of the cells that are its patches, in pixels.
+    dense: of a dictionary: what a patch is, the mean responses around its cell
+      ("cells"), or the embedding of the window around it ("windows").
   """
   if weights is None:
     if name == "procedural":
@@ -252,22 +257,21 @@ def from_files(
     apply=PatchDictionary(**card["config"]),
     preprocess=preprocess,
     weights_fingerprint=f"{pretrained.fingerprint(params)} {settings}",
-    **_dictionary_patches(card["config"], preprocess.size, cell),
+    **_dictionary_patches(card, preprocess.size, cell, dense),
   )
 
 
 def _dictionary_patches(
-  settings: dict[str, Any], side: int, cell: int
+  card: dict[str, Any], side: int, cell: int, dense: str
 ) -> dict[str, Any]:
   """The parts of a dictionary that concern patches, if cells fit the image."""
+  learned = card["preprocess"]["crop"]
+  apply = patch_function(card["config"], dense, side=learned, cell=cell)
   if side % cell:
     return {}
-  return {
-    "apply_patches": DictionaryPatches(
-      patch=settings["patch"], threshold=settings["threshold"], cell=cell
-    ),
-    "grid": patch_grid((side, side), cell),
-  }
+  form = "" if dense == "cells" else f"-{dense}{learned}"
+  grid = patch_grid((side, side), cell)
+  return {"apply_patches": apply, "grid": grid, "patches_form": form}
 
 
 def vit_parts(

@@ -49,7 +49,9 @@ def patch_encoder(encoder: Encoder) -> Encoder:
   return dataclasses.replace(
     encoder,
     apply=encoder.apply_patches,
-    fingerprint=f"{encoder.fingerprint}/patches{rows}x{columns}",
+    fingerprint=(
+      f"{encoder.fingerprint}/patches{rows}x{columns}{encoder.patches_form}"
+    ),
   )
 
 

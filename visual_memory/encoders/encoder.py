@@ -49,6 +49,7 @@ class Encoder:
     apply_patches: as `apply`, but one row per patch, [B, P, E], not
       normalized; None for an encoder without patches.
     grid: (rows, columns) of patches, P = rows * columns; None likewise.
+    patches_form: part of the fingerprint of rows of patches.
   """
 
   params: Any
@@ -63,6 +64,7 @@ class Encoder:
   grid: tuple[int, int] | None = dataclasses.field(
     default=None, metadata={"static": True}
   )
+  patches_form: str = dataclasses.field(default="", metadata={"static": True})
 
   def forward(self, pixels: Float[Array, "B S S 3"]) -> Float32[Array, "B D"]:
     """Unit embeddings of preprocessed pixels; pure, to be called in a jit.
@@ -233,4 +235,5 @@ def make_encoder(
     fingerprint=f"{name}-{digest.hexdigest()[:24]}",
     apply_patches=parts.apply_patches,
     grid=parts.grid,
+    patches_form=parts.patches_form,
   )

@@ -117,6 +117,98 @@ class DictionaryPatches:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DictionaryWindows:
+  """The embedding of the window around each cell of an image.
+
+  What `PatchDictionary` gives for an image of the size that it was learned at,
+  cut out around the cell; the image is mirrored at its edges. So patches are
+  whitened as images are, and lie in the same space.
+
+  Attributes:
+    dictionary: the function of a whole image.
+    side: of a window in pixels.
+    cell: side of a cell in pixels.
+  """
+
+  dictionary: PatchDictionary
+  side: int
+  cell: int
+
+  def __call__(
+    self, params: Any, pixels: Float[Array, "B S S 3"]
+  ) -> Float[jax.Array, "B P D"]:
+    """Embeddings row by row, not normalized; one image at a time."""
+    params = jax.tree.map(jnp.asarray, params)
+    return jax.lax.map(lambda image: self._windows(params, image[None]), pixels)
+
+  def _windows(self, params: Any, image: jax.Array) -> jax.Array:
+    """All windows of one image, [1, S, S, 3] -> [P, D]."""
+    grid = self.dictionary.grid
+    count = image.shape[1] // self.cell
+    before = (self.side - self.cell) // 2
+    margins = (before, self.side - self.cell - before)
+    found = dense_responses(
+      params,
+      jnp.pad(image, ((0, 0), margins, margins, (0, 0)), mode="reflect"),
+      patch=self.dictionary.patch,
+      threshold=self.dictionary.threshold,
+    )
+    places = self.side - self.dictionary.patch + 1
+    edges = [round(i * places / grid) for i in range(grid + 1)]
+    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    cells = [
+      self._means(found, rows, columns)[:, :count, :count]
+      for rows in spans
+      for columns in spans
+    ]
+    rows = jnp.sqrt(jnp.stack(cells, axis=3)).reshape(count * count, -1)
+    return jnp.matmul(
+      rows - params["mean"][None],
+      params["projection"],
+      precision=jax.lax.Precision.HIGHEST,
+    )
+
+  def _means(
+    self, found: jax.Array, rows: tuple[int, int], columns: tuple[int, int]
+  ) -> jax.Array:
+    """The mean response in one part of every window."""
+    height, width = rows[1] - rows[0], columns[1] - columns[0]
+    sums = jax.lax.reduce_window(
+      found[:, rows[0] :, columns[0] :],
+      0.0,
+      jax.lax.add,
+      window_dimensions=(1, height, width, 1),
+      window_strides=(1, self.cell, self.cell, 1),
+      padding="VALID",
+    )
+    return sums / (height * width)
+
+
+def patch_function(
+  settings: dict[str, Any], dense: str, *, side: int, cell: int
+) -> DictionaryPatches | DictionaryWindows:
+  """What gives the patches of an image, by the settings of a dictionary.
+
+  Args:
+    settings: of the `PatchDictionary`.
+    dense: "cells" or "windows".
+    side: of the images that it was learned from, in pixels.
+    cell: side of a cell in pixels.
+
+  Raises:
+    ValueError: another kind of patches.
+  """
+  dictionary = PatchDictionary(**settings)
+  if dense == "windows":
+    return DictionaryWindows(dictionary=dictionary, side=side, cell=cell)
+  if dense != "cells":
+    raise ValueError(f"dense cannot be {dense!r}: choose cells or windows.")
+  return DictionaryPatches(
+    patch=dictionary.patch, threshold=dictionary.threshold, cell=cell
+  )
+
+
 def dense_responses(
   params: Any,
   pixels: Float[Array, "B S S 3"],

@@ -10,9 +10,12 @@ from jaxtyping import Float
 from visual_memory.analysis.patch_voting import PatchChoice
 from visual_memory.analysis.segment_scores import SegmentScores
 from visual_memory.analysis.segmentation import Explained, Prompted
+from visual_memory.analysis.token_spread import TokenSpread
 from visual_memory.reports import pictures, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent
+
+_STAGES = ("embed", "search", "vote")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,10 @@ class Found:
     scores: by the votes of the nearest patches.
     segmented: `pictures` by those votes, int32 [S, S] each.
     explained: by the principal components.
+    seconds: to answer all test pictures: "embed", "search" and "vote".
     prompted: by one prompt each.
+    attention: hard IoU on held-out prompts of every form of attention.
+    spread: how the tokens of the prompts lie.
     clustered: mean IoU of each picture, [N].
   """
 
@@ -34,18 +40,25 @@ class Found:
   scores: SegmentScores | None = None
   segmented: Sequence[np.ndarray] | None = None
   explained: Explained | None = None
+  seconds: Mapping[str, float] | None = None
   prompted: Mapping[str, Prompted] | None = None
+  attention: Mapping[str, float] | None = None
+  spread: TokenSpread | None = None
   clustered: Float[np.ndarray, "N"] | None = None
 
 
 def sections(
-  found: Mapping[str, Found], rgb: Explained, class_names: Sequence[str]
+  found: Mapping[str, Found],
+  seen: Mapping[str, Explained],
+  class_names: Sequence[str],
 ) -> tuple[Section, ...]:
-  """The page: by neighbors, by features alone, to be looked at."""
+  """The page: by neighbors, by features alone, why, to be looked at."""
   voted = {name: one for name, one in found.items() if one.scores}
+  spread = any(one.spread for one in found.values())
   return (
     *((_by_neighbors(voted, class_names),) if voted else ()),
-    _by_features(found, rgb),
+    _by_features(found, seen),
+    *((_why(found, seen),) if spread else ()),
     _looked_at(found, class_names),
   )
 
@@ -59,10 +72,14 @@ def tiles(found: Mapping[str, Found]) -> dict[str, str]:
   }
 
 
-def values(found: Mapping[str, Found], rgb: Explained) -> dict[str, Any]:
+def values(
+  found: Mapping[str, Found], seen: Mapping[str, Explained]
+) -> dict[str, Any]:
   """Every number of the page, by encoder."""
+  pictures_alone = {view: _explained_values(one) for view, one in seen.items()}
   return {
-    "rgb_picture": _explained_values(rgb),
+    "rgb_picture": next(iter(pictures_alone.values())),
+    "pictures": pictures_alone,
     "encoders": {name: _values(one) for name, one in found.items()},
   }
 
@@ -80,9 +97,13 @@ def _by_neighbors(
       percent(scores[name].pixel_accuracy),
     )
     + (percent(scores[name].foreground_accuracy),)
+    + tuple(f"{one.seconds[stage]:.1f}" for stage in _STAGES)
     for name, one in found.items()
   )
-  header = ("encoder", "chosen", "mean IoU", "pixels right", "of foreground")
+  header = (
+    "encoder", "chosen", "mean IoU", "pixels right", "of foreground",
+    *(f"{stage} (s)" for stage in _STAGES),
+  )  # fmt: skip
   each = tuple(
     (label, *(_or_dash(score.class_iou[row]) for score in scores.values()))
     for row, label in enumerate(class_names)
@@ -98,7 +119,9 @@ def _by_neighbors(
     prose=(
       "Every patch of a test picture asks a memory of patches; the votes are"
       " interpolated to pixels. Voter and k were chosen on pictures of the"
-      " memory, held out whole; the test pictures were scored once. Percent.",
+      " memory, held out whole; the test pictures were scored once. Percent;"
+      " seconds are of all test pictures together (embedding is 0 where it was"
+      " remembered).",
     ),
     tables=(
       Table(header=header, rows=summary, name="by_neighbors"),
@@ -115,15 +138,18 @@ def _by_neighbors(
   )
 
 
-def _by_features(found: Mapping[str, Found], rgb: Explained) -> Section:
+def _by_features(
+  found: Mapping[str, Found], seen: Mapping[str, Explained]
+) -> Section:
   """PCA, prompts and clusters: one row for each encoder."""
   header = (
-    "encoder", "PCA R2", "PCA R2 as published", "prompt: soft IoU",
-    "soft IoU, cut", "hard IoU", "nearest patch: hard IoU", "k-means IoU",
+    "encoder", "PCA R2", "as published", "attention: soft IoU", "soft IoU, cut",
+    "hard IoU", "chosen attention: hard IoU", "nearest patch: hard IoU",
+    "k-means IoU",
   )  # fmt: skip
   rows = [
-    ("RGB of the picture", *map(_mean, (rgb.standard, rgb.as_published)))
-    + ("",) * 5
+    (view, _mean(one.standard), _mean(one.as_published)) + ("",) * 6
+    for view, one in seen.items()
   ]
   for name, one in found.items():
     explained, prompted = one.explained, one.prompted
@@ -136,9 +162,9 @@ def _by_features(found: Mapping[str, Found], rgb: Explained) -> Section:
     soft = prompted and prompted["attention"]
     row += (
       [*map(_mean, (soft.soft, soft.soft_cut, soft.hard))]
-      + [_mean(prompted["nearest"].hard)]
+      + [_mean(prompted[way].hard) for way in ("tuned", "nearest")]
       if prompted
-      else [""] * 4
+      else [""] * 5
     )
     row.append("" if one.clustered is None else _mean(one.clustered))
     rows.append(tuple(row))
@@ -147,12 +173,56 @@ def _by_features(found: Mapping[str, Found], rgb: Explained) -> Section:
     prose=(
       "PCA R2: the share of the variance of three principal components that"
       " the classes of the pixels explain. As published, all three are centered"
-      " on one mean, which counts the difference between them as explained.",
+      " on one mean, which counts the difference between them as explained."
+      " Above the encoders: the picture itself.",
       "Prompt: every class of a picture is found from one other picture with"
-      " its mask, by attention to all its patches or by its nearest patch."
+      " its mask: by attention to all its patches as published, by attention"
+      " whose form was chosen on held-out prompts, or by its nearest patch."
       " k-means: clusters matched one to one with the classes. Percent.",
     ),
     tables=(Table(header=header, rows=tuple(rows), name="by_features"),),
+  )
+
+
+def _why(
+  found: Mapping[str, Found], seen: Mapping[str, Explained]
+) -> Section:
+  """What the two scores above depend on, besides what features know."""
+  bright = seen["its brightness"]
+  rows = tuple(
+    (
+      name,
+      "" if one.explained is None else _mean(one.explained.brightness),
+      f"{one.spread.mean_square:.3f}",
+      percent(one.spread.common),
+      percent(one.spread.attended),
+      max(one.attention, key=one.attention.__getitem__),
+    )
+    for name, one in found.items()
+    if one.spread
+  )
+  header = (
+    "encoder", "brightness held by the PCA (%)", "mean square of an entry",
+    "common to all tokens (%)", "prompt attended to (%)", "chosen temperature",
+  )  # fmt: skip
+  return Section(
+    title="Why these scores are not those of the votes",
+    prose=(
+      "PCA R2 rewards few smooth components that follow the classes of a"
+      f" picture, and here brightness alone does so: its R2 is"
+      f" {_mean(bright.standard)} %, that of color without it"
+      f" {_mean(seen['its color without brightness'].standard)} %. An encoder"
+      " that normalizes the brightness and contrast of every patch away, as a"
+      " dictionary of patches does, has it not to show; its components follow"
+      " texture. Votes of nearest patches use all dimensions, and do not"
+      " depend on which vary most.",
+      "Attention as published divides products of tokens by their number of"
+      " entries, which suits tokens of a LayerNorm, of mean square 1. Shorter"
+      " ones, or ones that have much in common, attend to all of the prompt"
+      " alike. A temperature of cosines chosen on held-out prompts, without the"
+      " mean token where that is better, is the same for all encoders.",
+    ),
+    tables=(Table(header=header, rows=rows, name="why"),),
   )
 
 
@@ -201,10 +271,14 @@ def _values(one: Found) -> dict[str, Any]:
     result |= dataclasses.asdict(one.scores)
     result["chosen"] = {"voter": one.choice.voter, "k": one.choice.k}
     result["tuning_mean_iou"] = one.choice.mean_iou
+    result["seconds"] = dict(one.seconds)
   if one.explained:
     result |= _explained_values(one.explained)
   if one.clustered is not None:
     result["clusters_iou"] = float(np.nanmean(one.clustered))
+  if one.spread:
+    result["attention_on_held_out_prompts"] = dict(one.attention)
+    result["token_spread"] = dataclasses.asdict(one.spread)
   for way, pairs in (one.prompted or {}).items():
     result.setdefault("prompted", {})[way] = {
       "soft_iou": float(pairs.soft.mean()),
@@ -219,6 +293,7 @@ def _explained_values(explained: Explained) -> dict[str, float]:
   return {
     "pca_r2": float(np.nanmean(explained.standard)),
     "pca_r2_as_published": float(np.nanmean(explained.as_published)),
+    "brightness_in_components": float(np.nanmean(explained.brightness)),
   }
 
 

@@ -1,0 +1,80 @@
+"""The nearest rows of some queries, encoder by encoder, and why they are."""
+
+import numpy as np
+
+from experiments import needs, stages
+from experiments.study import finish_study, open_study
+from visual_memory.analysis import decision_maps
+from visual_memory.reports import neighbor_grid
+from visual_memory.reports.sections import galleries as sections
+
+
+def main(config, workdir, mesh) -> None:
+  """Retrieves by every encoder; shows the same queries for all."""
+  first, found, agreements = None, {}, {}
+  for name, section in config.encoders.items():
+    if not section.name:
+      continue
+    study = open_study(
+      stages.with_encoder(config, section), workdir, mesh,
+      max_k=config.shown.k, tune=False,
+    )  # fmt: skip
+    needs.images(study)
+    first = first or study
+    chosen = sections.choose(
+      first.labels, per_class=config.shown.per_class, count=config.shown.count
+    )
+    agreements[name] = sections.agreement(study.labels, study.near.labels)
+    with study.clock(f"maps of {name}"):
+      found[name] = _found(study, chosen)
+  image = stages.image_of(first.queries_source)
+  shown = [
+    sections.Shown(
+      id=first.queries.ids[query],
+      label=_name(first.class_names, first.labels[query]),
+      picture=image(first.queries.ids[query]),
+      found={name: by_query[place] for name, by_query in found.items()},
+    )
+    for place, query in enumerate(chosen)
+  ]
+  finish_study(
+    workdir, config, first,
+    sections=sections.sections(shown, agreements),
+    values=sections.values(shown, agreements),
+  )  # fmt: skip
+
+
+def _found(study, chosen):
+  """What one encoder finds for the chosen queries."""
+  image, row_image = map(
+    stages.image_of, (study.queries_source, study.rows_source)
+  )
+  near = study.near.take(chosen)
+  pictures = [image(study.queries.ids[query]) for query in chosen]
+  prepare = study.encoder.preprocess
+  maps = decision_maps.decision_maps(
+    study.encoder,
+    np.stack([prepare(picture) for picture in pictures]),
+    decision_maps.neighbor_directions(near, study.embedded.embeddings),
+  )
+  labels = study.labels[chosen]
+  return [
+    neighbor_grid.Found(
+      images=[row_image(row_id) for row_id in near.ids[place]],
+      labels=[_name(study.class_names, row) for row in near.labels[place]],
+      similarities=near.similarities[place].tolist(),
+      agrees=[
+        None if label < 0 else bool(row == label) for row in near.labels[place]
+      ],
+      overlay=None if maps is None else neighbor_grid.overlaid(
+        picture if prepare.long_side == "square"
+        else prepare.resize_and_crop(picture), maps[place]
+      ),
+    )
+    for place, (picture, label) in enumerate(zip(pictures, labels, strict=True))
+  ]  # fmt: skip
+
+
+def _name(class_names, label):
+  """A class's name; empty where it is unknown."""
+  return class_names[label] if label >= 0 else ""
