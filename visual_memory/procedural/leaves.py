@@ -42,11 +42,14 @@ def kmeans_leaves(
     second: textures for the other one.
   """
 
-  def leaf(images):
-    mask = smooth_mask(images[0])[:, :, None]
-    return images[2] + mask * (images[1] - images[2])
+  return render.over_programs(
+    lambda images: leaf(*images), (shapes, first, second)
+  )
 
-  return render.over_programs(leaf, (shapes, first, second))
+
+def leaf(shape: Image, first: Image, second: Image) -> Image:
+  """One of kmeans_leaves."""
+  return second + smooth_mask(shape)[:, :, None] * (first - second)
 
 
 def smooth_mask(shape: Image) -> Mask:

@@ -15,9 +15,9 @@ NUM_SHADERS_MIXED = 6
 
 
 def mixup(
-  images: Float[Array, "B S S 3"], partners: Float[Array, "B S S 3"]
-) -> Float[Array, "B S S 3"]:
-  """The plain mean of two pictures: Mixup with N = 2."""
+  images: Float[Array, "*B S S 3"], partners: Float[Array, "*B S S 3"]
+) -> Float[Array, "*B S S 3"]:
+  """The plain mean of two pictures (or of two batches): Mixup with N = 2."""
   return 0.5 * (images + partners)
 
 

@@ -26,6 +26,9 @@ from visual_memory.procedural import (
 from visual_memory.types import Array
 
 
+_BLOCK = 16
+
+
 def sample_images(
   key: jax.Array,
   program_ids: Int[Array, "B"],
@@ -76,7 +79,9 @@ def _sample(key, program_ids, seed, *, size, family, mesh):
   """Pictures of a family, on one device or on each its share."""
 
   def draw(key, ids, seed):
-    return quantize(FAMILIES[family](key, ids, seed, size))
+    return _in_blocks(
+      lambda some: quantize(FAMILIES[family](key, some, seed, size)), ids
+    )
 
   if mesh is None:
     return draw(key, program_ids, seed)
@@ -84,6 +89,21 @@ def _sample(key, program_ids, seed, *, size, family, mesh):
   padded = distributed.pad_to_multiple(count, mesh.size)
   whole = jnp.pad(program_ids, (0, padded - count), mode="edge")
   return on_mesh(lambda ids: draw(key, ids, seed), mesh)(whole)[:count]
+
+
+def _in_blocks(function: Callable, ids: Int[Array, "B"]) -> Array:
+  """The function of all ids; on a CPU of a few at a time.
+
+  So pictures stay in the cache until they are quantized, and memory does not
+  grow by float32 pictures.
+  """
+  count = len(ids)
+  if jax.default_backend() != "cpu" or count <= _BLOCK:
+    return function(ids)
+  padded = distributed.pad_to_multiple(count, _BLOCK)
+  blocks = jnp.pad(ids, (0, padded - count), mode="edge").reshape(-1, _BLOCK)
+  images = jax.lax.map(function, blocks)
+  return images.reshape(padded, *images.shape[2:])[:count]
 
 
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
@@ -152,16 +172,21 @@ def _shaders_mixup(key, ids, seed, size):
 
 
 def _kml(key, ids, seed, size):
-  return leaves.kmeans_leaves(*draw_shaders(key, ids, seed, size, num=3))
+  images = draw_shaders(key, ids, seed, size, num=3)
+  # By index: nothing is copied.
+  return render.over_programs(
+    lambda i: leaves.leaf(*images[:, i]), jnp.arange(len(ids))
+  )
 
 
 def _kml_mixup(key, ids, seed, size):
   images = draw_shaders(key, ids, seed, size, num=6)
-  both = images.reshape(2, 3, *images.shape[1:])
-  # [3, 2 B, ...]: the leaves of both pictures of each pair at once.
-  groups = both.swapaxes(0, 1).reshape(3, -1, *images.shape[2:])
-  pictures = leaves.kmeans_leaves(*groups)
-  return mixing.mixup(*pictures.reshape(2, *images.shape[1:]))
+
+  def one(i):
+    parts = images[:, i]
+    return mixing.mixup(leaves.leaf(*parts[:3]), leaves.leaf(*parts[3:]))
+
+  return render.over_programs(one, jnp.arange(len(ids)))
 
 
 def _baseline(function):
