@@ -68,7 +68,7 @@ def cost(
       prose=(
         f"Embedding an image, which both need, takes {_time(embedding_s)}."
         " Learning: the rows are put where they are searched, or a logistic"
-        " regression is fitted to them (L-BFGS) at a strength chosen before."
+        " regression is fitted to them (L-BFGS, one strength)."
         " A class: rows are added or removed, or all is fitted again."
         " Medians.",
       ),
@@ -85,9 +85,9 @@ def cost(
     Section(
       title="As published",
       prose=(
-        "ImageNet, ViT-S/16, on the authors' GPUs; by the facts of the paper"
-        " (section on cost): embedding is all that a memory needs, a probe is"
-        " trained for 100 epochs through the frozen network.",
+        "ImageNet, ViT-S/16, on the authors' GPUs: embedding is all that a"
+        " memory needs, while a probe is trained for 100 epochs through the"
+        " frozen network.",
       ),
       tables=(
         Table(

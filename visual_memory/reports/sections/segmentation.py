@@ -209,13 +209,13 @@ def _why(
     title="Why these scores are not those of the votes",
     prose=(
       "PCA R2 rewards few smooth components that follow the classes of a"
-      f" picture, and here brightness alone does so: its R2 is"
-      f" {_mean(bright.standard)} %, that of color without it"
+      " picture. The brightness of these pictures alone has an R2 of"
+      f" {_mean(bright.standard)} %, their color without it"
       f" {_mean(seen['its color without brightness'].standard)} %. An encoder"
       " that normalizes the brightness and contrast of every patch away, as a"
-      " dictionary of patches does, has it not to show; its components follow"
-      " texture. Votes of nearest patches use all dimensions, and do not"
-      " depend on which vary most.",
+      " dictionary of patches does, cannot show what brightness explains; its"
+      " components follow texture. Votes of nearest patches use all"
+      " dimensions, and do not depend on which vary most.",
       "Attention as published divides products of tokens by their number of"
       " entries, which suits tokens of a LayerNorm, of mean square 1. Shorter"
       " ones, or ones that have much in common, attend to all of the prompt"
