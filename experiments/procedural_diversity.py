@@ -32,16 +32,17 @@ def main(argv: list[str]) -> None:
   path.mkdir(parents=True, exist_ok=True)
   encoders = {name: vm.load_encoder(name) for name in config.encoders}
   families = {}
-  for family in config.families:
+  for family in (*config.families, *config.photographs):
     logging.info("Family %s", family)
-    families[family] = _measure(
-      encoders, _draw(family, config.num_images, config.size, config)
+    images = _pictures(family, config.num_images, config.size, config)
+    families[family] = _measure(encoders, images)
+    shown = _pictures(
+      family,
+      config.sheet_rows * config.sheet_columns,
+      config.sheet_size if family in config.families else config.size,
+      config,
     )
-    shown = config.sheet_rows * config.sheet_columns
-    sheet = contact_sheet.contact_sheet(
-      _draw(family, shown, config.sheet_size, config),
-      columns=config.sheet_columns,
-    )
+    sheet = contact_sheet.contact_sheet(shown, columns=config.sheet_columns)
     Image.fromarray(sheet).save(path / f"{family}.jpg", quality=88)
   report = {
     "config": config.to_dict(),
@@ -53,29 +54,37 @@ def main(argv: list[str]) -> None:
   print(_table(families))
 
 
-def _draw(family: str, num: int, size: int, config) -> np.ndarray:
-  """One picture of each of the first programs."""
-  images = source.sample_images(
-    jax.random.key(config.seed),
-    np.arange(num, dtype=np.int32),
-    size=size,
-    seed=config.seed,
-    family=family,
-    mesh=vm.make_mesh(),
+def _pictures(family: str, num: int, size: int, config) -> np.ndarray:
+  """One picture of each of the first programs, or random photographs."""
+  if family in config.families:
+    images = source.sample_images(
+      jax.random.key(config.seed),
+      np.arange(num, dtype=np.int32),
+      size=size,
+      seed=config.seed,
+      family=family,
+      mesh=vm.make_mesh(),
+    )
+    return np.asarray(images)
+  photographs = vm.open_source(**config.photographs[family].to_dict())
+  chosen = np.random.default_rng(config.seed).choice(
+    len(photographs), num, replace=False
   )
-  return np.asarray(images)
+  return np.stack([photographs[int(i)].image for i in chosen])
 
 
 def _measure(encoders: dict, images: np.ndarray) -> dict:
-  """Both measures, for each encoder."""
-  found = {}
+  """Both measures, by edges and by each encoder."""
+  rows = {"edges": diversity.edge_rows(images)}
   for name, encoder in encoders.items():
-    rows = diversity.centered(encoder.encode(list(images)))
-    found[name] = {
-      "vendi_score": diversity.vendi_score(rows),
-      "spread": diversity.spread(encoder.encode(list(images))),
+    rows[name] = encoder.encode(list(images))
+  return {
+    name: {
+      "vendi_score": diversity.vendi_score(diversity.centered(found)),
+      "spread": diversity.spread(found),
     }
-  return found
+    for name, found in rows.items()
+  }
 
 
 def _table(families: dict) -> str:

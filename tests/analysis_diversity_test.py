@@ -34,3 +34,20 @@ def test_contact_sheets_are_in_reading_order():
   np.testing.assert_array_equal(sheet[::2, ::2, 0], [[0, 1, 2], [3, 4, 5]])
   with pytest.raises(ValueError, match="leave out 2"):
     contact_sheet.contact_sheet(images, columns=4)
+
+
+def test_edges_see_shapes_and_not_colors():
+  """Each cell of a picture of vertical stripes votes for one orientation."""
+  line = np.where(np.arange(32) // 4 % 2, 200, 40).astype(np.uint8)
+  across = np.broadcast_to(line[None, :, None], (32, 32, 3))
+  dim = across // 2 + 10
+  images = np.stack([across, across.swapaxes(0, 1), dim, np.zeros_like(dim)])
+  rows = diversity.edge_rows(images)
+  assert rows.shape == (4, 9 * 9 * 4) and rows.dtype == np.float32
+  used = (rows[:2].reshape(2, -1, 9) > 1e-6).sum(-1)
+  np.testing.assert_array_equal(used, 1)
+  assert rows[0] @ rows[2] == pytest.approx(1.0, abs=1e-3)
+  assert rows[0] @ rows[1] == pytest.approx(0.0, abs=1e-6)
+  assert not rows[3].any()
+  with pytest.raises(ValueError, match="16 x 16"):
+    diversity.edge_rows(images[:, :8, :8])
