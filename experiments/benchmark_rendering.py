@@ -123,6 +123,7 @@ def _tasks(config) -> tuple[dict, str | None]:
   )
   alone = {
     "shaders": lambda: np.asarray(sample(key, ids)),
+    "shaders_one_device": lambda: np.asarray(sample(key, ids, mesh=None)),
     "kml_mixup": lambda: np.asarray(sample(key, some, family="kml_mixup")),
     "kml_mixup_sources": lambda: jax.block_until_ready(draw(some)),
     "kml": lambda: jax.block_until_ready(kml(on_devices)),
