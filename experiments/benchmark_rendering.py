@@ -118,9 +118,12 @@ def _tasks(config) -> tuple[dict, str | None]:
   key, ids = jax.random.key(0), jnp.arange(batch, dtype=jnp.int32)
   some = ids[: config.mixed_batch_size]
   sample = functools.partial(source.sample_images, size=size, seed=0, mesh=mesh)
-  draw = source.on_mesh(
-    lambda i: source.draw_shaders(key, i, jnp.uint32(0), size, num=6), mesh
-  )
+
+  def six(ids):
+    images = source.draw_shaders(key, ids, jnp.uint32(0), size, num=6)
+    return jnp.moveaxis(source.quantize(images), 0, 1)
+
+  draw = source.on_mesh(lambda ids: source.in_blocks(six, ids), mesh)
   alone = {
     "shaders": lambda: np.asarray(sample(key, ids)),
     "shaders_one_device": lambda: np.asarray(sample(key, ids, mesh=None)),

@@ -25,7 +25,6 @@ from visual_memory.procedural import (
 )
 from visual_memory.types import Array
 
-
 _BLOCK = 16
 
 
@@ -79,7 +78,7 @@ def _sample(key, program_ids, seed, *, size, family, mesh):
   """Pictures of a family, on one device or on each its share."""
 
   def draw(key, ids, seed):
-    return _in_blocks(
+    return in_blocks(
       lambda some: quantize(FAMILIES[family](key, some, seed, size)), ids
     )
 
@@ -91,7 +90,7 @@ def _sample(key, program_ids, seed, *, size, family, mesh):
   return on_mesh(lambda ids: draw(key, ids, seed), mesh)(whole)[:count]
 
 
-def _in_blocks(function: Callable, ids: Int[Array, "B"]) -> Array:
+def in_blocks(function: Callable, ids: Int[Array, "B"]) -> Array:
   """The function of all ids; on a CPU of a few at a time.
 
   So pictures stay in the cache until they are quantized, and memory does not
