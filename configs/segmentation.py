@@ -58,8 +58,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.background = -1  # A class that pixel accuracy can leave out.
   config.pca_size = 112
   config.num_clusters = 8
-  config.temperatures = (0.003, 0.01, 0.03, 0.1)  # Of attention, to choose.
-  config.prompts_held_out = 0.25  # Of the prompts, to choose by.
+  config.temperatures = (0.003, 0.01, 0.03)  # Of attention, to choose among.
+  config.prompts_held_out = 0.15  # Of the prompts, to choose by.
+  config.num_spread = 16  # Of the prompts, whose tokens are looked at.
   config.least_share = 0.01  # Of a picture, to be asked for by a prompt.
   config.shown = 4  # Pictures in the figures.
   if arg == "smoke":

@@ -86,7 +86,8 @@ def _by_prompts(config, encoder, rows, queries):
   return {
     "attention": scores,
     "spread": token_spread.token_spread(
-      encoder, prompts, batch_size=config.images_at_once
+      encoder, selection.sample(prompts, config.num_spread, seed=config.seed),
+      batch_size=config.images_at_once,
     ),
     "prompted": segmentation.prompted_iou(
       encoder, prompts, queries, ways={**segmentation.WAYS, "tuned": best},
