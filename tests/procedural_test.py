@@ -157,6 +157,22 @@ def test_waves_angles_and_shapes_against_numpy():
   np.testing.assert_array_equal(shapes.box(x, y, 2.0, 1.0, 0.0) < 0, inside)
 
 
+def test_whole_numbers_become_their_bits():
+  rng = np.random.default_rng(2)
+  whole = rng.integers(-(2**22), 2**22, 1000)
+  whole = np.concatenate([whole, [0, -1, 1, -(2**22), 2**22]])
+  bits = np.asarray(noise.whole_bits(whole.astype(np.float32)))
+  np.testing.assert_array_equal(bits, whole.astype(np.int32).view(np.uint32))
+
+
+def test_blocks_of_ids_are_put_together_in_order():
+  ids = jnp.arange(37)
+  got = jax.jit(
+    lambda ids: source.in_blocks(lambda some: jnp.stack([some, some], 1), ids)
+  )(ids)
+  np.testing.assert_array_equal(got, np.stack([ids, ids], 1))
+
+
 def test_noise_has_its_moments_and_is_smooth():
   line = jnp.linspace(0, 40, 400)
   x, y = jnp.meshgrid(line, line)
