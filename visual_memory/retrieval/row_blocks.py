@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory.memory.storage import direct
 from visual_memory.types import EmbeddedSet, as_ids
 
 
@@ -87,14 +88,12 @@ class ArrayBlocks:
   def from_directory(
     cls, path: str | os.PathLike, *, block_rows: int
   ) -> "ArrayBlocks":
-    """Blocks of embeddings.npy, labels.npy and ids.npy, mapped when read.
+    """Blocks of embeddings.npy, labels.npy and ids.npy, read when asked for.
 
     Raises:
       FileNotFoundError: one of the three is missing.
     """
-    arrays = [
-      MappedArray(os.path.join(path, f"{name}.npy")) for name in _ARRAYS
-    ]
+    arrays = [ArrayFile(os.path.join(path, f"{name}.npy")) for name in _ARRAYS]
     return cls(*arrays, block_rows=block_rows)
 
   def __len__(self) -> int:
@@ -116,11 +115,11 @@ class ArrayBlocks:
     )
 
 
-class MappedArray:
-  """A .npy file of which only the slices in use are mapped.
+class ArrayFile:
+  """A .npy file that is read by slices of rows, past the system's cache.
 
-  One map of the whole file would keep every page that was ever read in the
-  process's resident memory.
+  Where that is not possible, slices are mapped. (One map of the whole file
+  would keep every page that was ever read in the process's resident memory.)
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -141,17 +140,18 @@ class MappedArray:
     return self.shape[0]
 
   def __getitem__(self, rows: slice) -> np.ndarray:
-    """A map of these consecutive rows."""
+    """These consecutive rows."""
     start, stop, step = rows.indices(len(self))
     if step != 1:
-      raise ValueError("Only consecutive rows can be mapped.")
+      raise ValueError("Only consecutive rows can be read.")
     row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+    shape = (max(0, stop - start), *self.shape[1:])
+    offset = self._offset + start * row_bytes
+    data = direct.read(self._path, offset, shape[0] * row_bytes)
+    if data is not None:
+      return data.view(self.dtype).reshape(shape)
     return np.memmap(
-      self._path,
-      self.dtype,
-      mode="r",
-      offset=self._offset + start * row_bytes,
-      shape=(max(0, stop - start), *self.shape[1:]),
+      self._path, self.dtype, mode="r", offset=offset, shape=shape
     )
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from visual_memory import distributed
 from visual_memory.memory import edits, layout
 from visual_memory.memory.building import with_precision
+from visual_memory.memory.storage import buffers
 from visual_memory.retrieval import attempts, certified, exact
 from visual_memory.retrieval.row_blocks import Block, strings
 from visual_memory.types import UNLABELED, Array, Neighbors, check_unit_rows
@@ -77,6 +78,7 @@ def search(
       floor=best.found.similarities[:, -1],
     )
     best.add(found, redone, placed)
+  buffers.release()
   return best.neighbors()
 
 
@@ -137,9 +139,11 @@ def _place_all(
 def _place(block: Block, capacity: int, mesh: Mesh) -> edits.Rows:
   """The rows of a block in the slots of a memory of this capacity."""
   slots = layout.slots_of(np.arange(len(block)), capacity)
+  empty = np.setdiff1d(np.arange(capacity), slots, assume_unique=True)
 
   def put(values, default, dtype):
-    padded = np.full((capacity, *values.shape[1:]), default, dtype)
+    padded = buffers.empty((capacity, *values.shape[1:]), dtype)
+    padded[empty] = default
     padded[slots] = values
     return distributed.shard_rows(padded, mesh)
 
