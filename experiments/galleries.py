@@ -55,7 +55,7 @@ def _found(study, chosen):
   maps = decision_maps.decision_maps(
     study.encoder,
     np.stack([prepare(picture) for picture in pictures]),
-    decision_maps.neighbor_directions(near, study.embedded.embeddings),
+    decision_maps.neighbor_directions(near, study.embedded),
   )
   labels = study.labels[chosen]
   return [

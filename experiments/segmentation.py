@@ -80,8 +80,8 @@ def _by_prompts(config, encoder, rows, queries):
   options = {"least_share": config.least_share, "seed": config.seed}
   options |= _features(config)
   best, scores = segmentation.best_attention(
-    encoder, prompts, temperatures=tuple(config.temperatures),
-    held_out=config.prompts_held_out, **options,
+    encoder, selection.sample(prompts, config.num_choosing, seed=config.seed),
+    temperatures=tuple(config.temperatures), held_out=config.prompts_held_out, **options,
   )  # fmt: skip
   return {
     "attention": scores,

@@ -11,7 +11,7 @@ from visual_memory.encoders.patch_dictionary import (
   dense_responses,
 )
 from visual_memory.reports import neighbor_grid
-from visual_memory.types import Neighbors
+from visual_memory.types import Neighbors, embedded_set
 
 PATCH, SIDE, WORDS, DIM = 3, 9, 5, 4
 
@@ -83,10 +83,16 @@ def test_maps_of_the_encoders():
 
 
 def test_a_direction_is_the_mean_of_the_neighbors():
-  rows = np.eye(4, dtype=np.float32)
+  rows = embedded_set(
+    np.eye(4, dtype=np.float32),
+    np.zeros(4, np.int32),
+    ["a", "b", "c", "d"],
+    class_names=("x",),
+    fingerprint="f",
+  )
   near = Neighbors(
-    ids=np.full((1, 2), "x", object),
-    indices=np.array([[3, 0]], np.int32),
+    ids=np.array([["d", "a"]], object),
+    indices=np.array([[30, 7]], np.int32),  # Places in the memory differ.
     labels=np.zeros((1, 2), np.int32),
     similarities=np.zeros((1, 2), np.float32),
   )

@@ -21,11 +21,11 @@ from visual_memory.encoders.encoder import Encoder, unit_rows
 from visual_memory.encoders.grad_cam import grad_cam
 from visual_memory.encoders.patch_dictionary import PatchDictionary
 from visual_memory.encoders.pooling import POOLINGS
-from visual_memory.types import Array, Neighbors
+from visual_memory.types import Array, EmbeddedSet, Neighbors
 
 
 def neighbor_directions(
-  near: Neighbors, embeddings: Float[np.ndarray, "N D"]
+  near: Neighbors, embedded: EmbeddedSet
 ) -> Float32[np.ndarray, "Q D"]:
   """The mean of the rows of each query's neighbors.
 
@@ -33,9 +33,12 @@ def neighbor_directions(
 
   Args:
     near: neighbors in a memory.
-    embeddings: of that memory's rows, in its order.
+    embedded: that memory's rows, in any order.
   """
-  rows = embeddings[np.asarray(near.indices)]
+  place = {row_id: row for row, row_id in enumerate(embedded.ids)}
+  rows = embedded.embeddings[
+    [[place[row_id] for row_id in ids] for ids in near.ids]
+  ]
   return rows.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
