@@ -81,7 +81,8 @@ def _by_prompts(config, encoder, rows, queries):
   options |= _features(config)
   best, scores = segmentation.best_attention(
     encoder, selection.sample(prompts, config.num_choosing, seed=config.seed),
-    temperatures=tuple(config.temperatures), held_out=config.prompts_held_out, **options,
+    temperatures=tuple(config.temperatures),
+    held_out=config.prompts_held_out, **options,
   )  # fmt: skip
   return {
     "attention": scores,

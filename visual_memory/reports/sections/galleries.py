@@ -105,7 +105,10 @@ def values(
   shown: Sequence[Shown], agreements: Mapping[str, np.ndarray | None]
 ) -> dict[str, Any]:
   """What report.json says."""
-  return {
+  result = {}
+  if all(one is None for one in agreements.values()):
+    result["accuracy"] = {}  # Of pictures without classes there is none.
+  return result | {
     "agreement": {
       name: None if one is None else [float(value) for value in one]
       for name, one in agreements.items()
