@@ -262,7 +262,7 @@ def test_every_layout_names_what_is_broken(name, voc, ade):
   "change, message",
   [
     (lambda text: text[: len(text) // 2], "not a file of COCO instances"),
-    (lambda text: text.replace('"images"', '"pictures"'), "not a file of COCO"),
+    (lambda text: text.replace('"images"', '"pictures"'), "names no images"),
     (
       lambda text: text.replace('"category_id": 90', '"category_id": 91'),
       "instances of category 91, which is not among its 2 categories",

@@ -91,6 +91,8 @@ def _open(path: str | os.PathLike, split: str) -> tuple[list[dict], Any]:
     raise ValueError(
       f"{file!r} is not a file of COCO instances: {error!r}."
     ) from error
+  if not images:
+    raise ValueError(f"{file!r} names no images: is it COCO's instances?")
   unknown = sorted(used.difference(annotations.cats))
   if unknown:
     raise ValueError(
