@@ -127,17 +127,15 @@ def scores(prepared: Prepared, rows: Rows, *, masked: bool) -> Array:
     precision=lax.Precision.HIGHEST if rows.coarse is None else None,
     preferred_element_type=jnp.int32 if integers else jnp.float32,
   )
+  # Fused with what follows, the product of a CPU is several times slower.
+  result = lax.optimization_barrier(result)
   if not masked:
     return result
   return jnp.where(rows.mask[None], result, _nothing(result.dtype))
 
 
 def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
-  """What int8 scores of rows lack, for all queries alike; multiples of 64.
-
-  Kept apart from the scores: fused with an addition, the matrix product of a
-  CPU is several times slower.
-  """
+  """What int8 scores of rows lack, for all queries alike; multiples of 64."""
   if rows.precision != "int8":
     return None
   beyond = jnp.maximum(rows.coarse.residuals - prepared.least_residual, 0)
