@@ -58,7 +58,7 @@ def agreement(
 def sections(
   shown: Sequence[Shown], agreements: Mapping[str, np.ndarray | None]
 ) -> tuple[Section, ...]:
-  """Agreement of all queries by rank, then the pictures, class by class."""
+  """Agreement of all queries by rank, then the pictures, query by query."""
   known = {name: one for name, one in agreements.items() if one is not None}
   result = []
   if known:
@@ -78,23 +78,20 @@ def sections(
         ),
       )
     )
-  by_label: dict[str, list[Shown]] = {}
-  for one in shown:
-    by_label.setdefault(one.label, []).append(one)
-  for label, group in by_label.items():
+  for place, one in enumerate(shown):
     result.append(
       Section(
-        title=label or "Some queries",
-        prose=(_PROSE,) if label == next(iter(by_label)) else (),
-        figures=tuple(_figure(one) for one in group),
+        title=one.label or one.id,
+        prose=() if place else (_PROSE,),
+        figures=(_figure(one),),
       )
     )
   return tuple(result)
 
 
 _PROSE = (
-  "The first queries of each class and their nearest rows with class and"
-  " cosine, green where the class is the query's. Why: where the mean"
+  "Some queries and their nearest rows with cosine and, where there are"
+  " classes, their class, green where it is the query's. Why: where the mean"
   " similarity with the shown rows comes from. Of vision transformers GradCAM"
   " (each picture to its own scale); of a dictionary of patches the exact part"
   " of every place, orange for and blue against; of pixels nothing is shown."
