@@ -60,7 +60,7 @@ def neighbor_grid(
   found: Mapping[str, Found],
   *,
   name: str,
-  side: float = 0.95,
+  side: float = 0.64,
 ) -> str:
   """One row for each encoder: query, overlay, rows; SVG text.
 
@@ -75,7 +75,7 @@ def neighbor_grid(
   columns = first + max(len(one.images) for one in found.values())
   with drawing.style(name):
     figure = drawing.new_figure(
-      side * columns + 0.3, (side + 0.45) * len(found)
+      side * columns + 0.3, (side + 0.36) * len(found)
     )
     axes = figure.subplots(len(found), columns, squeeze=False)
     for place in axes.flat:
@@ -101,7 +101,7 @@ def _show(place, image, title, agrees=None):
   """A picture with its caption, green or red where that is known."""
   colors = {None: drawing.INK, True: drawing.RIGHT, False: drawing.WRONG}
   place.imshow(_small(image), interpolation="nearest")
-  place.set_title(title, fontsize=8, color=colors[agrees], pad=2)
+  place.set_title(title, fontsize=7.5, color=colors[agrees], pad=2)
 
 
 def _small(image: np.ndarray) -> np.ndarray:
