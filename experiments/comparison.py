@@ -62,11 +62,14 @@ def _encoders(config, workdir, pictures, clock):
   Encoders without the weights they need are left out. `pictures` gets the
   pictures of each family.
   """
-  for name, section in config.encoders.items():
+  wanted = lambda sections: (
+    item for item in sections.items() if item[0] not in config.left_out
+  )
+  for name, section in wanted(config.encoders):
     if section.name and (section.name != "procedural" or section.weights):
       yield name, section
   cache = dictionary_stages.Cache(config.cache_dir or workdir.path / "cache")
-  for name, entry in config.learned.items():
+  for name, entry in wanted(config.learned):
     own = copy.deepcopy(config.recipe)
     own.learn, own.pictures.options.family = entry.learn, entry.family
     own.dictionary.num_words = entry.num_words or own.dictionary.num_words

@@ -96,7 +96,7 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
   tmp_path, monkeypatch
 ):
   config = comparison_config.get_config("smoke")
-  del config.encoders.pixels_8
+  config.left_out = ("pixels_8",)
   learned = []
   learn_from = dictionary_stages.learn
   monkeypatch.setattr(

@@ -123,7 +123,7 @@ def _ranking(task, found, compared) -> Figure:
 def _table(compared, standings, order, baseline) -> Table:
   """One row for each encoder, all tasks."""
   heads = [
-    (task, "95 %", f"over {_words(baseline)}", "p") for task in standings
+    (f"{task} (95 %)", f"over {_words(baseline)}", "p") for task in standings
   ]
   return Table(
     header=(
@@ -147,17 +147,25 @@ def _table(compared, standings, order, baseline) -> Table:
 def _cells(standing) -> tuple[str, ...]:
   """One encoder on one task."""
   interval, gain, p_value = standing.accuracy, standing.gain, standing.p_value
-  start = (
-    f"{100 * interval.mean:.2f}",
-    f"{percent(interval.low)} to {percent(interval.high)}",
+  accuracy = _unbroken(
+    f"{100 * interval.mean:.2f} ({percent(interval.low)} to"
+    f" {percent(interval.high)})"
   )
   if gain is None:
-    return (*start, "", "")
+    return accuracy, "", ""
   return (
-    *start,
-    f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})",
-    "< 0.001" if p_value < 0.001 else f"{p_value:.3f}",
+    accuracy,
+    _unbroken(
+      f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to"
+      f" {100 * gain.high:+.2f})"
+    ),
+    _unbroken("< 0.001" if p_value < 0.001 else f"{p_value:.3f}"),
   )
+
+
+def _unbroken(cell: str) -> str:
+  """A cell that stays on one line."""
+  return cell.replace(" ", "\u00a0")
 
 
 def _choices(compared, order) -> Table:
