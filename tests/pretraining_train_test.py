@@ -23,6 +23,13 @@ from visual_memory.pretraining import train as train_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
 COMMAND = (sys.executable, str(ROOT / "tests" / "pretraining_process.py"))
+# As here: the number of threads, and so rounding, depends on the devices.
+ENV = {
+  **os.environ,
+  "JAX_PLATFORMS": "cpu",
+  "JAX_NUM_CPU_DEVICES": str(jax.device_count()),
+  "PYTHONPATH": str(ROOT),
+}
 NUM_STEPS = pretraining_process.NUM_STEPS
 EVERY = {"log_every": 1, "save_every": 2, "evaluate_every": 4}
 
@@ -81,9 +88,8 @@ def test_the_teacher_follows_the_student(whole):
 def test_a_killed_run_ends_with_the_same_bits(whole, tmp_path):
   """SIGKILL after some checkpoint, then the same call again, here."""
   recipe, feed, expected, _, _ = whole
-  env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   process = subprocess.Popen(
-    [*COMMAND, str(tmp_path), str(NUM_STEPS)], cwd=ROOT, env=env,
+    [*COMMAND, str(tmp_path), str(NUM_STEPS)], cwd=ROOT, env=ENV,
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
   )  # fmt: skip
   last = tmp_path / "checkpoints" / "last"
@@ -287,11 +293,10 @@ def test_two_hundred_steps_learn_without_collapse_and_survive_a_kill(tmp_path):
   most = np.log(recipe.head.prototypes)
   assert lines[-1]["teacher_entropy"] < 0.95 * most
   assert lines[-1]["batch_entropy"] > lines[-1]["teacher_entropy"] + 0.5
-  env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   process = subprocess.Popen(
     [*COMMAND, str(tmp_path / "cut"), "200"],
     cwd=ROOT,
-    env=env,
+    env=ENV,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
