@@ -71,7 +71,8 @@ def test_every_smoke_form_runs(name, tmp_path):
 def _run_script(name, workdir):
   """A benchmark or a tool has a script of its own."""
   if name == "benchmark_encoders":
-    pytest.importorskip("torch", reason="its peers are torch's")
+    for peer in ("torch", "transformers"):
+      pytest.importorskip(peer, reason="its peers are theirs")
   command = [
     sys.executable, "-m", f"experiments.{name}",
     f"--config=configs/{name}.py:smoke",
