@@ -49,9 +49,7 @@ def contributions(
   say = jnp.matmul(  # Of every cell and word, [B, G * G * K].
     directions, params["projection"].T, precision=jax.lax.Precision.HIGHEST
   )
-  places, size = found.shape[1], found.shape[-1]
-  edges = [round(i * places / apply.grid) for i in range(apply.grid + 1)]
-  spans = list(zip(edges[:-1], edges[1:], strict=True))
+  spans, size = apply.spans(found.shape[1]), found.shape[-1]
   say = say.reshape(len(found), apply.grid, apply.grid, size)
   usual = jnp.asarray(params["mean"]).reshape(apply.grid, apply.grid, size)
   rows = []

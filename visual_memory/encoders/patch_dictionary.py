@@ -62,13 +62,18 @@ class PatchDictionary:
       params, pixels, patch=self.patch, threshold=self.threshold
     )
     batch, places = found.shape[:2]
-    edges = [round(i * places / self.grid) for i in range(self.grid + 1)]
+    spans = self.spans(places)
     cells = [
       jnp.mean(found[:, top:bottom, left:right], axis=(1, 2))
-      for top, bottom in zip(edges[:-1], edges[1:], strict=True)
-      for left, right in zip(edges[:-1], edges[1:], strict=True)
+      for top, bottom in spans
+      for left, right in spans
     ]
     return jnp.sqrt(jnp.stack(cells, axis=1).reshape(batch, -1))
+
+  def spans(self, places: int) -> list[tuple[int, int]]:
+    """Where each of the G cells of a side begins and ends among its places."""
+    edges = [round(i * places / self.grid) for i in range(self.grid + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,9 +108,7 @@ class DictionaryPatches:
     cells = cells - usual[None, None, None]
     return cells.reshape(len(cells), -1, cells.shape[-1])
 
-  def _summed(
-    self, values: jax.Array, margins: tuple[int, int]
-  ) -> jax.Array:
+  def _summed(self, values: jax.Array, margins: tuple[int, int]) -> jax.Array:
     """Sums over the window of every cell."""
     return jax.lax.reduce_window(
       values,
@@ -144,7 +147,6 @@ class DictionaryWindows:
 
   def _windows(self, params: Any, image: jax.Array) -> jax.Array:
     """All windows of one image, [1, S, S, 3] -> [P, D]."""
-    grid = self.dictionary.grid
     count = image.shape[1] // self.cell
     before = (self.side - self.cell) // 2
     margins = (before, self.side - self.cell - before)
@@ -154,9 +156,7 @@ class DictionaryWindows:
       patch=self.dictionary.patch,
       threshold=self.dictionary.threshold,
     )
-    places = self.side - self.dictionary.patch + 1
-    edges = [round(i * places / grid) for i in range(grid + 1)]
-    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    spans = self.dictionary.spans(self.side - self.dictionary.patch + 1)
     cells = [
       self._means(found, rows, columns)[:, :count, :count]
       for rows in spans

@@ -172,7 +172,7 @@ def search_shard(
 
   num_queries = queries.shape[0]
   num_steps = rows.labels.shape[0] // tiling.super_rows
-  bound = jnp.full(num_queries, first_pass.NOTHING, jnp.float32)
+  bound = jnp.full(num_queries, select.NOTHING, jnp.float32)
   return lax.fori_loop(
     0, num_steps, super_tile, (nothing(num_queries, k), bound)
   )
@@ -319,7 +319,7 @@ def search(
     bound = lax.pmax(jnp.maximum(bound, cut), distributed.DATA)
     sure = jnp.maximum(found.similarities[:, -1], floor) > bound
     # All rows may be listed and still be fewer than k (of a block on disk).
-    return found, sure | (bound <= first_pass.NOTHING / 2)
+    return found, sure | (bound <= select.NOTHING / 2)
 
   everywhere = PartitionSpec()
   return jax.shard_map(

@@ -21,9 +21,6 @@ from visual_memory.memory.edits import Rows
 from visual_memory.retrieval import select
 from visual_memory.retrieval.tiling import Tiling
 
-NOTHING = -1e30
-"""Below every score; finite, so that low bits can be written."""
-
 _NOTHING_INT = -(2**29)
 _TRACELESS = 2.0**-100
 """Scores below this may be flushed to zero, and their low bits with them."""
@@ -143,7 +140,9 @@ def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
 
 
 def _nothing(dtype) -> Array:
-  return jnp.asarray(_NOTHING_INT if dtype == jnp.int32 else NOTHING, dtype)
+  return jnp.asarray(
+    _NOTHING_INT if dtype == jnp.int32 else select.NOTHING, dtype
+  )
 
 
 def two_best_per_block(
@@ -276,7 +275,7 @@ def _drop_traceless(values, found, others):
   a place is subnormal: it would name another row of its block.
   """
   traceless = jnp.abs(values) < _TRACELESS
-  dropped = jnp.where(jnp.any(traceless, axis=1), _TRACELESS, NOTHING)
+  dropped = jnp.where(jnp.any(traceless, axis=1), _TRACELESS, select.NOTHING)
   return jnp.where(traceless, -1, found), jnp.maximum(others, dropped)
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, Int
 _GROUP = 16
 _FLOOR_BITS = 22
 """Leading bits by which values are told apart before the largest are taken."""
-_LOWEST = -1e30
-"""Where values go that are not among the largest."""
+NOTHING = -1e30
+"""Below every score; finite, so that low bits can be written."""
 
 
 def largest(
@@ -31,7 +31,7 @@ def largest(
 
 
 def _lowered(values: Float[Array, "Q W"], count: int) -> Float[Array, "Q W"]:
-  """Values, with most of those below the `count` largest set to _LOWEST.
+  """Values, with most of those below the `count` largest set to NOTHING.
 
   `count` groups of columns have a maximum of at least `floor`, so as many
   values have; its leading bits are found one after the other.
@@ -50,7 +50,7 @@ def _lowered(values: Float[Array, "Q W"], count: int) -> Float[Array, "Q W"]:
   lowest = jnp.full(len(values), jnp.iinfo(jnp.int32).min, jnp.int32)
   positive = jnp.sum(keys >= 0, axis=1) >= count
   floor = lax.fori_loop(0, _FLOOR_BITS, add_bit, jnp.where(positive, 0, lowest))
-  return jnp.where(_in_order(values) >= floor[:, None], values, _LOWEST)
+  return jnp.where(_in_order(values) >= floor[:, None], values, NOTHING)
 
 
 def _in_order(values: Float[Array, "Q W"]) -> Int[Array, "Q W"]:

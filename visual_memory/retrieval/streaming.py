@@ -66,19 +66,21 @@ def search(
   if k < 1:
     raise ValueError(f"k = {k}: choose k from 1 to the number of rows.")
   best = _Best(len(queries), k)
-  for placed in _one_ahead(_place_all(blocks, mesh, precision)):
-    if not placed.first:
-      queries = exact.check_queries(queries, placed.rows.embeddings.shape[1])
-    found, redone = attempts.answer(
-      queries,
-      placed.rows,
-      placed.excluded(exclude_self, len(queries)),
-      mesh=mesh,
-      k=k,
-      floor=best.found.similarities[:, -1],
-    )
-    best.add(found, redone, placed)
-  buffers.release()
+  try:
+    for placed in _one_ahead(_place_all(blocks, mesh, precision)):
+      if not placed.first:
+        queries = exact.check_queries(queries, placed.rows.embeddings.shape[1])
+      found, redone = attempts.answer(
+        queries,
+        placed.rows,
+        placed.excluded(exclude_self, len(queries)),
+        mesh=mesh,
+        k=k,
+        floor=best.found.similarities[:, -1],
+      )
+      best.add(found, redone, placed)
+  finally:
+    buffers.release()
   return best.neighbors()
 
 
