@@ -17,6 +17,7 @@ from visual_memory import distributed
 from visual_memory.memory import room
 from visual_memory.memory.edits import Rows
 from visual_memory.retrieval import certified, planner, scan, tiling
+from visual_memory.retrieval.found import Found
 
 _SCAN_QUERIES = 16
 _THOROUGH_QUERIES = 32
@@ -33,7 +34,7 @@ def answer(
   floor: Float[np.ndarray, "Q"] | None = None,
   query_tile: int | None = None,
   row_tile: int | None = None,
-) -> tuple[certified.Found, int]:
+) -> tuple[Found, int]:
   """The k nearest rows of each query, proven, and how many were redone.
 
   Queries go through the devices in tiles of a fixed size, so any number of

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from visual_memory.memory.coarse import coarsen
 from visual_memory.memory.edits import Rows
-from visual_memory.retrieval import select
+from visual_memory.retrieval import top_values
 from visual_memory.retrieval.tiling import Tiling
 
 _NOTHING_INT = -(2**29)
@@ -141,7 +141,7 @@ def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
 
 def _nothing(dtype) -> Array:
   return jnp.asarray(
-    _NOTHING_INT if dtype == jnp.int32 else select.NOTHING, dtype
+    _NOTHING_INT if dtype == jnp.int32 else top_values.NOTHING, dtype
   )
 
 
@@ -186,7 +186,9 @@ def _as_floats(scores: Shaped[Array, "Q W"]) -> Float[Array, "Q W"]:
   return lax.bitcast_convert_type(scores + _ONE_BITS, jnp.float32)
 
 
-def _from_floats(values: Float[Array, "Q"], dtype) -> Shaped[Array, "Q"]:
+def _from_floats(
+  values: Float[Array, "Q count"], dtype
+) -> Shaped[Array, "Q count"]:
   """The scores that `_as_floats` was given."""
   if dtype == jnp.float32:
     return values
@@ -203,12 +205,27 @@ def _from_bits(bits: Array, dtype) -> Array:
   return bits if dtype == jnp.int32 else lax.bitcast_convert_type(bits, dtype)
 
 
+@typing.no_type_check  # Also rebuilt without the axis of queries.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranked:
+  """Rows that may be among the nearest, in batches, the most likely first.
+
+  Attributes:
+    positions: within the shard, or -1, [Q, n, s].
+    bounds: a similarity that no row of a batch exceeds, descending, [Q, n].
+  """
+
+  positions: Int[Array, "Q n s"]
+  bounds: Float[Array, "Q n"]
+
+
 def candidates(
   prepared: Prepared,
   rows: Rows,
   start: Int[Array, ""],
   tiling: Tiling,
-) -> tuple[Int[Array, "Q M"], Float[Array, "Q"]]:
+) -> tuple[Ranked, Ranked, Float[Array, "Q"]]:
   """Rows that may be among the nearest, and a bound on all the others.
 
   The best row of each of the `num_candidates` best blocks, and all rows of
@@ -223,18 +240,17 @@ def candidates(
     tiling: static sizes.
 
   Returns:
-    Positions within the shard, [Q, M], M = num_candidates + num_opened *
-    block, with repeats as -1; and the bound, slack included: a row of the
-    super-tile that is not listed has at most this similarity, [Q].
+    The best rows; the rows of opened blocks, without these; and a bound,
+    slack included as in all bounds: a row of the super-tile that is not listed
+    has at most this similarity, [Q].
   """
   best, second = _kept_scores(prepared, rows, start, tiling)
   per_tile = tiling.rows // tiling.block
-  blocks, others = _leading(best, tiling.num_candidates)
-  values = jnp.take_along_axis(best, blocks, axis=1)
+  values, blocks, others = _leading(best, tiling.num_candidates)
   first_row = start + blocks // per_tile * tiling.rows + blocks % per_tile
   place = _bits(values) & (tiling.block - 1)
   found = first_row + place * per_tile
-  opened, hidden = _leading(
+  seconds, opened, hidden = _leading(
     jnp.take_along_axis(second, blocks, axis=1), tiling.num_opened
   )
   others = jnp.maximum(others, hidden)
@@ -246,26 +262,54 @@ def candidates(
   inside = jnp.where(places == place, -1, first_row + places * per_tile)
   if values.dtype == jnp.float32:
     found, others = _drop_traceless(values, found, others)
-  found = jnp.concatenate([found, inside.reshape(len(found), -1)], axis=1)
-  bound = others.astype(jnp.float32) * prepared.scales
+  return (
+    _in_batches(found[:, :, None], _bounds(values, prepared), tiling.batch),
+    _in_batches(inside, _bounds(seconds, prepared), tiling.batch),
+    _bounds(others[:, None], prepared)[:, 0],
+  )
+
+
+def _bounds(
+  scores: Shaped[Array, "Q M"], prepared: Prepared
+) -> Float[Array, "Q M"]:
+  """The largest similarities that rows of these scores may have."""
+  bounds = scores.astype(jnp.float32) * prepared.scales[:, None]
   # Lifted scores of many dimensions exceed what float32 counts exactly.
-  bound = bound + 2.0**-22 * jnp.abs(bound) + prepared.slack
+  bounds = bounds + 2.0**-22 * jnp.abs(bounds) + prepared.slack[:, None]
   # Scores of a query that cannot be measured may be NaN: no maximum sees them.
-  bound = jnp.where(jnp.isinf(prepared.slack), jnp.inf, bound)
-  return found, bound
+  return jnp.where(jnp.isinf(prepared.slack)[:, None], jnp.inf, bounds)
+
+
+def _in_batches(
+  positions: Int[Array, "Q m b"], bounds: Float[Array, "Q m"], size: int
+) -> Ranked:
+  """Groups of rows, descending by their bounds, as batches of `size` rows."""
+  num_queries, count, per_group = positions.shape
+  together = max(1, size // per_group)
+  extra = -count % together
+  positions = jnp.pad(
+    positions, ((0, 0), (0, extra), (0, 0)), constant_values=-1
+  )
+  bounds = jnp.pad(bounds, ((0, 0), (0, extra)), constant_values=-jnp.inf)
+  return Ranked(
+    positions=positions.reshape(num_queries, -1, together * per_group),
+    bounds=bounds.reshape(num_queries, -1, together).max(axis=2),
+  )
 
 
 def _leading(
   scores: Shaped[Array, "Q M"], count: int
-) -> tuple[Int[Array, "Q count"], Shaped[Array, "Q"]]:
-  """Columns of the `count` largest scores, and the largest of the others."""
-  num_queries, width = scores.shape
+) -> tuple[Shaped[Array, "Q count"], Int[Array, "Q count"], Shaped[Array, "Q"]]:
+  """The `count` largest scores, their columns, and the largest of the others.
+
+  Fewer where there are fewer, and then nothing for the largest of the others.
+  """
+  width = scores.shape[1]
+  values, columns = top_values.largest(_as_floats(scores), count + 1)
+  values = _from_floats(values, scores.dtype)
   if count >= width:
-    every = jnp.arange(width, dtype=jnp.int32)[None]
-    nothing = jnp.full(num_queries, _nothing(scores.dtype))
-    return jnp.broadcast_to(every, scores.shape), nothing
-  values, columns = select.largest(_as_floats(scores), count + 1)
-  return columns[:, :-1], _from_floats(values[:, -1], scores.dtype)
+    return values, columns, jnp.full(len(scores), _nothing(scores.dtype))
+  return values[:, :-1], columns[:, :-1], values[:, -1]
 
 
 def _drop_traceless(values, found, others):
@@ -275,7 +319,9 @@ def _drop_traceless(values, found, others):
   a place is subnormal: it would name another row of its block.
   """
   traceless = jnp.abs(values) < _TRACELESS
-  dropped = jnp.where(jnp.any(traceless, axis=1), _TRACELESS, select.NOTHING)
+  dropped = jnp.where(
+    jnp.any(traceless, axis=1), _TRACELESS, top_values.NOTHING
+  )
   return jnp.where(traceless, -1, found), jnp.maximum(others, dropped)
 
 

@@ -19,7 +19,7 @@ from visual_memory import distributed
 from visual_memory.memory import layout, room
 from visual_memory.memory.coarse import Coarse
 from visual_memory.memory.edits import Rows
-from visual_memory.retrieval import certified, tiling
+from visual_memory.retrieval import certified, merging, tiling
 
 _FOUND_BYTES = 16
 """A found row: similarity, serial, slot, label."""
@@ -205,9 +205,13 @@ def estimate(
 
 
 def _rescored(sizes: tiling.Tiling, shard_rows: int) -> int:
-  """Rows of a shard that are rescored for one query."""
-  per_super_tile = sizes.num_candidates + sizes.num_opened * sizes.block
-  return per_super_tile * (shard_rows // sizes.super_rows)
+  """Rows of a shard that are rescored for one query, at most."""
+  return _listed(sizes) * (shard_rows // sizes.super_rows)
+
+
+def _listed(sizes: tiling.Tiling) -> int:
+  """Candidates of a query in one super-tile, those of opened blocks too."""
+  return sizes.num_candidates + sizes.num_opened * sizes.block
 
 
 def _collective_bytes(sizes: tiling.Tiling, k: int, num_devices: int) -> int:
@@ -217,7 +221,7 @@ def _collective_bytes(sizes: tiling.Tiling, k: int, num_devices: int) -> int:
   if num_devices == 1:
     return bounds
   every = _FOUND_BYTES * sizes.num_merged * num_queries * num_devices
-  if certified.exchanges(num_queries, sizes.num_merged, num_devices):
+  if merging.exchanges(num_queries, sizes.num_merged, num_devices):
     # Its share of the queries from everyone, then everyone's merged share.
     return every // num_devices + _FOUND_BYTES * k * num_queries + bounds
   return every + bounds
@@ -230,13 +234,12 @@ def temporary_bytes(
   num_queries = sizes.queries
   scores = 4 * num_queries * sizes.rows
   kept = 8 * num_queries * (sizes.super_rows // sizes.block)
-  candidates = sizes.num_candidates + sizes.num_opened * sizes.block
-  exact = min(candidates, sizes.num_exact)
-  # Rows of the queries that are rescored together, and the best of them as
-  # float64, which some compilers never write out.
+  # A batch of rows of the queries that are rescored together, also as float64,
+  # which some compilers never write out.
   rescored = min(sizes.map_queries, num_queries) * dim
-  rescored *= 4 * candidates + (4 + 8) * exact
-  sorted_bytes = 2 * _FOUND_BYTES * num_queries * (exact + k)
+  rescored *= (4 + 8) * sizes.num_first * sizes.batch
+  handed = _listed(sizes) if sizes.thorough else sizes.num_merged
+  sorted_bytes = 2 * _FOUND_BYTES * num_queries * (handed + k)
   merged = 3 * _collective_bytes(sizes, k, num_devices)
   # What is kept exists once more while the loop that fills it begins.
   return scores + 2 * kept + max(rescored, sorted_bytes, merged)

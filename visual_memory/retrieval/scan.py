@@ -14,7 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from visual_memory.memory.edits import Rows, row_specs
-from visual_memory.retrieval import certified
+from visual_memory.retrieval import merging
+from visual_memory.retrieval.found import Found, best, look_up, nothing
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "k", "row_tile"))
@@ -26,7 +27,7 @@ def search(
   mesh: Mesh,
   k: int,
   row_tile: int,
-) -> certified.Found:
+) -> Found:
   """The k nearest rows of each query, replicated.
 
   Args:
@@ -46,15 +47,15 @@ def search(
       own = lax.dynamic_slice_in_dim(rows.embeddings, i * row_tile, row_tile)
       scores = _all_similarities(queries, own)
       positions = jnp.broadcast_to(positions, scores.shape)
-      new = certified.look_up(scores, positions, rows, excluded)
+      new = look_up(scores, positions, rows, excluded)
       merged = jax.tree.map(
         lambda a, b: jnp.concatenate([a, b], axis=1), found, new
       )
-      return certified.best(merged, k)
+      return best(merged, k)
 
-    nothing = certified.nothing(queries.shape[0], k)
-    found = lax.fori_loop(0, num_rows // row_tile, tile, nothing)
-    return certified.merge_shards(found, k, exchange=False)
+    start = nothing(queries.shape[0], k)
+    found = lax.fori_loop(0, num_rows // row_tile, tile, start)
+    return merging.merge_shards(found, k, exchange=False)
 
   everywhere = PartitionSpec()
   return jax.shard_map(

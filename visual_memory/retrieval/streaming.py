@@ -23,7 +23,8 @@ from visual_memory import distributed
 from visual_memory.memory import edits, layout
 from visual_memory.memory.building import with_precision
 from visual_memory.memory.storage import buffers
-from visual_memory.retrieval import attempts, certified, exact
+from visual_memory.retrieval import attempts, exact
+from visual_memory.retrieval.found import Found, best, nothing
 from visual_memory.retrieval.row_blocks import Block, strings
 from visual_memory.types import UNLABELED, Array, Neighbors, check_unit_rows
 
@@ -65,7 +66,7 @@ def search(
     )
   if k < 1:
     raise ValueError(f"k = {k}: choose k from 1 to the number of rows.")
-  best = _Best(len(queries), k)
+  so_far = _Best(len(queries), k)
   try:
     for placed in _one_ahead(_place_all(blocks, mesh, precision)):
       if not placed.first:
@@ -76,12 +77,12 @@ def search(
         placed.excluded(exclude_self, len(queries)),
         mesh=mesh,
         k=k,
-        floor=best.found.similarities[:, -1],
+        floor=so_far.found.similarities[:, -1],
       )
-      best.add(found, redone, placed)
+      so_far.add(found, redone, placed)
   finally:
     buffers.release()
-  return best.neighbors()
+  return so_far.neighbors()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,14 +171,14 @@ class _Best:
   """The k best rows of each query over the blocks so far."""
 
   def __init__(self, num_queries: int, k: int):
-    self.found = jax.device_get(certified.nothing(num_queries, k))
+    self.found = jax.device_get(nothing(num_queries, k))
     self._k = k
     self._indices: list[np.ndarray] = []  # Of every row that ever was found,
     self._ids: list[np.ndarray] = []  # with its id, ascending.
     self._num_rows = 0
     self._num_redone = 0
 
-  def add(self, found: certified.Found, redone: int, placed: _Placed) -> None:
+  def add(self, found: Found, redone: int, placed: _Placed) -> None:
     """Merges what a block's search found; slots become indices."""
     found = dataclasses.replace(found, slots=placed.indices(found.slots))
     self.found = jax.device_get(_merge(self.found, found, k=self._k))
@@ -205,9 +206,7 @@ class _Best:
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def _merge(
-  old: certified.Found, new: certified.Found, *, k: int
-) -> certified.Found:
+def _merge(old: Found, new: Found, *, k: int) -> Found:
   """The k best of both."""
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), old, new)
-  return certified.best(both, k)
+  return best(both, k)

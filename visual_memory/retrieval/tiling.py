@@ -3,12 +3,12 @@
 The search of one shard goes over super-tiles of rows (bounding what is kept),
 each made of tiles (one matrix product each), each made of blocks of
 `block` rows of which only the two best scores are kept. After a super-tile,
-the `num_candidates` best kept scores are looked up and rescored, the best
-`num_exact` of them exactly.
+the rows of the `num_candidates` best kept scores are rescored, as far as they
+may be among the best `num_merged`.
 
 Memories spread their rows evenly, so every super-tile of every shard holds its
 share of the candidates, and little more: with n candidates wanted in p parts,
-one part holds n / p of them with a standard deviation below sqrt(n / p).
+one part holds n / p of them with a variance of n / p * (1 - 1 / p).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ _SCORE_TILES = {
   # backend: (queries, rows) of one matrix product. On CPU the scores stay in
   # cache (512 x 2048 float32 = 4 MB; measured best of 1k to 8k rows). The
   # others are chosen from published cache and memory sizes.
-  "cpu": (512, 2048),
+  "cpu": (512, 1024),
   "gpu": (4096, 32768),
   "tpu": (1024, 8192),
 }
@@ -26,15 +26,21 @@ _SUPER_TILE_ROWS = 1 << 20
 _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
 _LARGEST_BLOCK = 64
-_RESCORE_COST = 0.08
+_RESCORE_COST = 0.05
 """Of one entry of a rescored row, in units of one block's kept scores (both
-measured on a CPU: about 0.3 and 4 ns). Larger blocks keep fewer scores, but
+measured on a CPU: about 0.3 and 10 ns). Larger blocks keep fewer scores, but
 more of them have to be opened."""
+_NEEDED = 0.5
+"""Of the candidates: about the fraction that has to be rescored."""
+_BATCH_ROWS = {"cpu": 32, "gpu": 256, "tpu": 256}
+"""Rows of a query that are rescored at once: few where a loop costs little."""
 _LEAST_QUERIES = 8
 _MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.5, 64)}
 """Candidates for k neighbors: factor * k + constant. Wider where the first
 pass is coarser; a query that needed more is answered again, never wrongly."""
-_DEVIATIONS, _LEAST_EXTRA = 4.0, 8
+_EXTRA_MERGED = 12
+"""Rows merged beyond k, so that ties for the last place are seldom cut."""
+_DEVIATIONS, _LEAST_EXTRA = 3.0, 8
 """Room in one part beyond its share of the candidates."""
 
 
@@ -48,11 +54,11 @@ class Tiling:
     super_rows: rows between two selections; a multiple of `rows`.
     block: rows per block, a power of two; 2 hides nothing.
     num_candidates: candidates kept per query and super-tile.
-    num_exact: of these and the opened rows, how many get their canonical
-      similarity; the float32 one bounds the others.
+    num_first: batches of candidates that are rescored in any case.
     num_merged: rows per query that a shard hands to the merge.
     num_opened: blocks per query and super-tile that are rescored whole,
       because more than one of their rows may be a candidate.
+    batch: rows of a query that are rescored at once.
     masked: whether empty slots are scored below everything.
     map_queries: queries rescored at once.
     thorough: whether all candidates are sorted, so that ties are settled.
@@ -63,9 +69,10 @@ class Tiling:
   super_rows: int
   block: int
   num_candidates: int
-  num_exact: int
+  num_first: int
   num_merged: int
   num_opened: int
+  batch: int
   masked: bool
   map_queries: int
   thorough: bool
@@ -117,13 +124,13 @@ def plan(
   factor, constant = _MARGIN[precision]
   wanted = int(factor * k) + constant
   if thorough:
-    num_candidates = num_exact = 4 * wanted + 512
+    num_candidates = 4 * wanted + 512
     num_merged = k
   else:
     num_parts = num_shards * (shard_rows // super_rows)
     num_candidates = _share(wanted, num_parts)
-    num_exact = _share(k + _MARGIN["float32"][1], num_parts)
-    num_merged = min(k, _share(k, num_shards))
+    num_merged = _share(k + _EXTRA_MERGED, num_shards)
+  batch = _BATCH_ROWS[backend]
   num_candidates = min(num_candidates, super_rows - 1)
   if thorough:
     block, num_opened = 2, num_candidates  # Both rows of every block.
@@ -136,9 +143,10 @@ def plan(
     super_rows=super_rows,
     block=block,
     num_candidates=num_candidates,
-    num_exact=num_exact,
+    num_first=math.ceil(num_merged / batch),
     num_merged=num_merged,
     num_opened=num_opened,
+    batch=batch,
     masked=thorough or k > shard_rows // 8,
     map_queries=1 if backend == "cpu" else 256,
     thorough=thorough,
@@ -150,7 +158,8 @@ def _share(count: int, num_parts: int) -> int:
   if num_parts == 1:
     return count
   share = count / num_parts
-  most = share + _DEVIATIONS * math.sqrt(share) + _LEAST_EXTRA
+  deviation = math.sqrt(share * (1 - 1 / num_parts))
+  most = share + _DEVIATIONS * deviation + _LEAST_EXTRA
   return min(count, math.ceil(most))
 
 
@@ -164,12 +173,14 @@ def _row_tile(dim: int, backend: str) -> int:
 
 
 def _num_opened(num_candidates: int, super_rows: int, block: int) -> int:
-  """Blocks that may hold two candidates: room for twice those expected.
-
-  n candidates in m blocks meet in about n**2 / 2m of them.
-  """
-  expected = num_candidates**2 * block // (2 * super_rows)
+  """Blocks that may hold two candidates: room for twice those expected."""
+  expected = int(_crowded(num_candidates, super_rows, block))
   return min(num_candidates, 2 * expected + 6)
+
+
+def _crowded(count: float, super_rows: int, block: int) -> float:
+  """In how many of m blocks n rows meet: about n**2 / 2m."""
+  return count**2 * block / (2 * super_rows)
 
 
 def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
@@ -177,8 +188,8 @@ def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
   sizes = [2**i for i in range(1, _LARGEST_BLOCK.bit_length())]
 
   def cost(block):
-    opened = _num_opened(num_candidates, super_rows, block) * block
-    return super_rows / block + _RESCORE_COST * dim * opened
+    opened = _crowded(_NEEDED * num_candidates, super_rows, block) + 1
+    return super_rows / block + _RESCORE_COST * dim * opened * block
 
   return min((size for size in sizes if size <= rows), key=cost)
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-_GROUP = 16
+_GROUP = 8
 _FLOOR_BITS = 22
 """Leading bits by which values are told apart before the largest are taken."""
 NOTHING = -1e30
