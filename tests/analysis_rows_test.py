@@ -67,9 +67,7 @@ def test_planted_label_errors_are_found(clusters):
     fingerprint="f",
   )  # fmt: skip
   memory = vm.VisualMemory.from_embedded(planted)
-  near = vm.search(
-    planted.embeddings, memory, k=10, exclude_self=planted.ids
-  )
+  near = vm.search(planted.embeddings, memory, k=10, exclude_self=planted.ids)
   found = label_errors.rank_label_errors(
     near, planted.labels, voter="rank", k=10, num_classes=C
   )

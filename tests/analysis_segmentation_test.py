@@ -115,9 +115,7 @@ def test_explained_variance_by_a_plain_loop(pictures):
       for c in range(3)
     )
     expected = 1 - within / np.square(kept - center).sum()
-    found = pca_maps.explained_by_classes(
-      maps, mask, as_published=as_published
-    )
+    found = pca_maps.explained_by_classes(maps, mask, as_published=as_published)
     assert found == pytest.approx(expected, abs=1e-12)
 
 

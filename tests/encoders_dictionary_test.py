@@ -65,8 +65,6 @@ def test_windows_are_embeddings_of_what_is_cut_out():
   for row, column in ((0, 0), (5, 3), (11, 11)):
     crop = mirrored[4 * row : 4 * row + 32, 4 * column : 4 * column + 32]
     expected = np.asarray(whole.apply(whole.params, crop[None]))[0]
-    np.testing.assert_allclose(
-      found[0, 12 * row + column], expected, atol=2e-4
-    )
+    np.testing.assert_allclose(found[0, 12 * row + column], expected, atol=2e-4)
   with pytest.raises(ValueError, match="choose cells or windows"):
     vm.load_encoder("procedural_patches", dense="tokens")

@@ -53,8 +53,10 @@ def page_of(browser, path, *, width=1280):
   )
   page.on(
     "request",
-    lambda request: request.url.startswith(("file:", "data:", "blob:"))
-    or problems.append(f"asked for {request.url}"),
+    lambda request: (
+      request.url.startswith(("file:", "data:", "blob:"))
+      or problems.append(f"asked for {request.url}")
+    ),
   )
   try:
     page.goto(path.as_uri())

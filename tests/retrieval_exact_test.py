@@ -212,7 +212,7 @@ def test_a_search_that_does_not_fit_says_what_it_needs(mesh, monkeypatch):
 def test_blocks_that_hide_more_neighbors_than_are_opened():
   # The first pass keeps two scores of a block; here three of each are sought.
   mesh, k = distributed.make_mesh(1), 45
-  count = 16_000
+  count = 64_000
   rows = cases.random_rows(count, DIM, seed=7)
   memory = cases.memory_of(rows, mesh=mesh)
   sizes = tiling.plan(

@@ -176,7 +176,5 @@ def test_paired_test_is_mcnemars():
   table = [int(((ours > theirs) & (ours != 0.5)).sum()),
            int(((ours < theirs) & (ours != 0.5)).sum())]  # fmt: skip
   tail = stats.binom.cdf(min(table), sum(table), 0.5)
-  assert two_afc.paired_p_value(ours, theirs) == pytest.approx(
-    min(1, 2 * tail)
-  )
+  assert two_afc.paired_p_value(ours, theirs) == pytest.approx(min(1, 2 * tail))
   assert two_afc.paired_p_value(ours, ours) == 1.0

@@ -124,9 +124,7 @@ def trial(
       if scores is not None
     },
     fixed=fixed,
-    as_published=fusion.choose_alpha(
-      first, asked.labels, as_published=True
-    )[1],
+    as_published=fusion.choose_alpha(first, asked.labels, as_published=True)[1],
     chosen=chosen,
     num_tuning=sum(map(len, labels)),
     pseudo_label_accuracy=float(np.mean(guess.labels == asked.labels)),

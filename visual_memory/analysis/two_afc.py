@@ -128,9 +128,7 @@ def agreement(
   count, wins = len(won), won.sum()
   accuracy = wins / count
   low = stats.beta.ppf(0.025, wins, count - wins + 1) if wins else 0.0
-  high = (
-    stats.beta.ppf(0.975, wins + 1, count - wins) if wins < count else 1.0
-  )
+  high = stats.beta.ppf(0.975, wins + 1, count - wins) if wins < count else 1.0
   return Agreement(
     accuracy=float(accuracy),
     standard_error=float(np.sqrt(accuracy * (1 - accuracy) / count)),
@@ -155,8 +153,6 @@ def paired_p_value(
   if not better + worse:
     return 1.0
   return float(stats.binomtest(better, better + worse).pvalue)
-
-
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -116,9 +116,7 @@ def camvid(path: str | os.PathLike, *, split: str) -> MaskedImages:
     images=split,
     masks=f"{split}annot",
     class_names=CAMVID_CLASSES,
-    classes=functools.partial(
-      _indexed, {len(CAMVID_CLASSES): types.UNLABELED}
-    ),
+    classes=functools.partial(_indexed, {len(CAMVID_CLASSES): types.UNLABELED}),
   )
 
 

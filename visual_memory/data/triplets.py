@@ -1,8 +1,8 @@
 """Triplets: a reference and two variations, and which of them is closer.
 
-  triplets = nights("nights", split="val")        # the published layout
-  triplets = distorted(source, gaps=(1, 2, 4), seed=0)
-  triplets.images(0)      # reference, left, right: uint8 [H, W, 3] each
+triplets = nights("nights", split="val")        # the published layout
+triplets = distorted(source, gaps=(1, 2, 4), seed=0)
+triplets.images(0)      # reference, left, right: uint8 [H, W, 3] each
 """
 
 import csv
@@ -187,9 +187,7 @@ class _Distorted:
     plan = self.plans[row]
     image = self.source[plan.row].image
     weaker, stronger = (
-      distortions.distort(
-        image, plan.distortion, level=level, seed=plan.seed
-      )
+      distortions.distort(image, plan.distortion, level=level, seed=plan.seed)
       for level in (plan.weaker, plan.weaker + plan.gap)
     )
     sides = (weaker, stronger) if plan.answer == LEFT else (stronger, weaker)

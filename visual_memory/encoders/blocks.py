@@ -28,6 +28,7 @@ from visual_memory.data.batching import Skipped
 
 _FORMAT = 1
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Block:
   """The embeddings of consecutive rows of a source.

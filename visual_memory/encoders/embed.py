@@ -1,9 +1,9 @@
 """A whole data source as unit embeddings: on every device, resumable, exact.
 
-  embedded = embed(encoder, source, cache_dir="cache")
-  embedded, report = embed_with_report(encoder, source, cache_dir="cache")
-  report.skipped                    # images that could not be read, and why
-  patches = embed(encoder, source, tokens="patches", per_image=64)
+embedded = embed(encoder, source, cache_dir="cache")
+embedded, report = embed_with_report(encoder, source, cache_dir="cache")
+report.skipped                    # images that could not be read, and why
+patches = embed(encoder, source, tokens="patches", per_image=64)
 """
 
 import functools

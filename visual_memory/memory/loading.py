@@ -244,9 +244,7 @@ def _check_same_store(memory: VisualMemory, state: State) -> None:
     )
 
 
-def _add(
-  memory: VisualMemory, change: Change, *, donate: bool
-) -> VisualMemory:
+def _add(memory: VisualMemory, change: Change, *, donate: bool) -> VisualMemory:
   """A memory with the added rows.
 
   The memory numbers what it adds consecutively, so every run of consecutive

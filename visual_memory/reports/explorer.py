@@ -73,9 +73,7 @@ class Reliability:
   threshold: int
 
 
-def threshold_dropping(
-  wrong_counts: Int[Array, "N"], fraction: float
-) -> int:
+def threshold_dropping(wrong_counts: Int[Array, "N"], fraction: float) -> int:
   """The lowest count, from 1, that at most this fraction of rows reaches."""
   counts = np.sort(np.asarray(wrong_counts))[::-1]
   kept = counts[int(fraction * len(counts)) :]

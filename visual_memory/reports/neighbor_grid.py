@@ -1,6 +1,6 @@
 """A query and its nearest rows by several encoders, one below the other.
 
-  svg = neighbor_grid(picture, {"pixels": Found(...), ...}, name="cat")
+svg = neighbor_grid(picture, {"pixels": Found(...), ...}, name="cat")
 """
 
 import dataclasses

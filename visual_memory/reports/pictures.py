@@ -1,8 +1,8 @@
 """Pictures side by side in one figure, and masks in colors.
 
-  svg = picture_grid(
-    [[image, colored(mask)], ...], columns=("frame", "truth"), name="masks"
-  )
+svg = picture_grid(
+  [[image, colored(mask)], ...], columns=("frame", "truth"), name="masks"
+)
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ the k nearest, nor tie with them.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,28 +46,26 @@ def search_shard(
   """
   prepared = first_pass.prepare(queries, rows)
 
-  def for_each_query(function, *operands):
-    size = tiling.map_queries if tiling.map_queries > 1 else None
-    return lax.map(lambda x: function(*x), operands, batch_size=size)
-
   def super_tile(start, known):
     listed, opened, others = first_pass.candidates(
       prepared, rows, start, tiling
     )
-    scores = for_each_query(
-      lambda query, positions, excluded: rescoring.score(
-        query, positions.reshape(-1), excluded, rows
+    first = _in_turns(
+      lambda queries, ranked, excluded: rescoring.score(
+        queries, _flat(ranked), excluded, rows
       ),
+      tiling.map_queries,
       queries,
-      listed.positions[:, : tiling.num_first],
+      _batches(listed, slice(tiling.num_first)),
       excluded,
     )
-    known = jnp.concatenate([known, scores], axis=1)
+    known = jnp.concatenate([known, first], axis=1)
     reached = merging.reached(known, k, tiling.num_merged, exchange=exchange)
-    scores, positions, left_out = for_each_query(
+    scores, positions, left_out = _in_turns(
       lambda *operands: _rescore(*operands, rows=rows, tiling=tiling),
+      tiling.map_queries,
       queries,
-      scores,
+      first,
       listed,
       opened,
       excluded,
@@ -94,15 +93,30 @@ def search_shard(
   return lax.fori_loop(0, num_steps, step, start)
 
 
-def _rescore(query, first, listed, opened, excluded, floor, *, rows, tiling):
-  """One query's best candidates, and a bound on those that are left out.
+def _in_turns(function: Callable, size: int, *operands):
+  """The function's values for `size` queries at a time, side by side."""
+  parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), operands)
+  results = lax.map(lambda part: function(*part), parts)
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
+
+
+def _flat(ranked: first_pass.Ranked) -> Int[Array, "Q M"]:
+  return ranked.positions.reshape(len(ranked.positions), -1)
+
+
+def _batches(ranked: first_pass.Ranked, which: slice) -> first_pass.Ranked:
+  return jax.tree.map(lambda x: x[:, which], ranked)
+
+
+def _rescore(queries, first, listed, opened, excluded, floor, *, rows, tiling):
+  """The best candidates, and a bound on those that are left out.
 
   Args:
-    query: one of the queries.
-    first: scores of its first batches.
-    listed: its candidates, these batches included.
+    queries: some of the queries.
+    first: scores of their first batches.
+    listed: their candidates, these batches included.
     opened: more of them.
-    excluded: slot that it must not find.
+    excluded: slots that they must not find.
     floor: what is below is not wanted.
     rows: the shard.
     tiling: static sizes.
@@ -112,20 +126,21 @@ def _rescore(query, first, listed, opened, excluded, floor, *, rows, tiling):
   """
 
   def score(positions):
-    return rescoring.score(query, positions, excluded, rows)
+    return rescoring.score(queries, positions, excluded, rows)
 
-  rest = jax.tree.map(lambda x: x[tiling.num_first :], listed)
+  rest = _batches(listed, slice(tiling.num_first, None))
   more, bound = rescoring.score_from(floor, rest, score)
   inside, bound_inside = rescoring.score_from(floor, opened, score)
   bound = jnp.maximum(bound, bound_inside)
-  scores = jnp.concatenate([first, more, inside])
-  positions = [listed.positions.reshape(-1), opened.positions.reshape(-1)]
-  positions = jnp.concatenate(positions)
+  scores = jnp.concatenate([first, more, inside], axis=1)
+  positions = jnp.concatenate([_flat(listed), _flat(opened)], axis=1)
   # All of them if ties for the last place are to be settled, not doubted.
-  if tiling.thorough or scores.size <= tiling.num_merged:
+  if tiling.thorough or scores.shape[1] <= tiling.num_merged:
     return scores, positions, bound
   values, columns = top_values.top_k(scores, tiling.num_merged + 1)
-  return values[:-1], positions[columns[:-1]], jnp.maximum(bound, values[-1])
+  bound = jnp.maximum(bound, values[:, -1])
+  positions = jnp.take_along_axis(positions, columns[:, :-1], axis=1)
+  return values[:, :-1], positions, bound
 
 
 def _first(found: Found, tiling: Tiling) -> tuple[Found, Float[Array, "Q"]]:

@@ -242,7 +242,8 @@ def candidates(
   Returns:
     The best rows; the rows of opened blocks, without these; and a bound,
     slack included as in all bounds: a row of the super-tile that is not listed
-    has at most this similarity, [Q].
+    has at most this similarity, [Q]. (So has a row that is listed in spite of
+    what bounds its batch: one whose place was lost, see `_drop_traceless`.)
   """
   best, second = _kept_scores(prepared, rows, start, tiling)
   per_tile = tiling.rows // tiling.block

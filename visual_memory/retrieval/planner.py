@@ -176,7 +176,7 @@ def estimate(
   scalar = 0 if precision == "float32" else 4
   argument_bytes = row_bytes + scalar + num_queries * (4 * dim + 8)
   output_bytes = num_queries * (_FOUND_BYTES * k + 1)
-  collective = _collective_bytes(sizes, k, num_devices)
+  collective = _collective_bytes(sizes, shard_rows, k, num_devices)
   temporary = temporary_bytes(sizes, dim, k, num_devices)
   # Reading the rows and multiplying overlap; collectives come after.
   flops = 2.0 * num_queries * shard_rows * dim
@@ -214,16 +214,23 @@ def _listed(sizes: tiling.Tiling) -> int:
   return sizes.num_candidates + sizes.num_opened * sizes.block
 
 
-def _collective_bytes(sizes: tiling.Tiling, k: int, num_devices: int) -> int:
+def _collective_bytes(
+  sizes: tiling.Tiling, shard_rows: int, k: int, num_devices: int
+) -> int:
   """What certified.search's collectives deliver to one device."""
   num_queries = sizes.queries
   bounds = 4 * num_queries
   if num_devices == 1:
     return bounds
   every = _FOUND_BYTES * sizes.num_merged * num_queries * num_devices
+  # Of these, the similarities alone, once for every super-tile.
+  num_steps = shard_rows // sizes.super_rows
+  every += 4 * sizes.num_merged * num_queries * num_devices * num_steps
   if merging.exchanges(num_queries, sizes.num_merged, num_devices):
     # Its share of the queries from everyone, then everyone's merged share.
-    return every // num_devices + _FOUND_BYTES * k * num_queries + bounds
+    reached = 4 * num_queries * num_steps
+    shares = every // num_devices + _FOUND_BYTES * k * num_queries
+    return shares + reached + bounds
   return every + bounds
 
 
@@ -240,7 +247,7 @@ def temporary_bytes(
   rescored *= (4 + 8) * sizes.num_first * sizes.batch
   handed = _listed(sizes) if sizes.thorough else sizes.num_merged
   sorted_bytes = 2 * _FOUND_BYTES * num_queries * (handed + k)
-  merged = 3 * _collective_bytes(sizes, k, num_devices)
+  merged = 3 * _collective_bytes(sizes, sizes.super_rows, k, num_devices)
   # What is kept exists once more while the loop that fills it begins.
   return scores + 2 * kept + max(rescored, sorted_bytes, merged)
 

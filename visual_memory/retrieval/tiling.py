@@ -30,10 +30,10 @@ _RESCORE_COST = 0.05
 """Of one entry of a rescored row, in units of one block's kept scores (both
 measured on a CPU: about 0.3 and 10 ns). Larger blocks keep fewer scores, but
 more of them have to be opened."""
-_NEEDED = 0.5
-"""Of the candidates: about the fraction that has to be rescored."""
 _BATCH_ROWS = {"cpu": 32, "gpu": 256, "tpu": 256}
-"""Rows of a query that are rescored at once: few where a loop costs little."""
+_MAP_QUERIES = {"cpu": 1, "gpu": 256, "tpu": 256}
+"""Rows of a query, and queries, that are rescored at once: few where a loop
+costs little."""
 _LEAST_QUERIES = 8
 _MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.5, 64)}
 """Candidates for k neighbors: factor * k + constant. Wider where the first
@@ -60,7 +60,7 @@ class Tiling:
       because more than one of their rows may be a candidate.
     batch: rows of a query that are rescored at once.
     masked: whether empty slots are scored below everything.
-    map_queries: queries rescored at once.
+    map_queries: queries rescored at once; divides `queries`.
     thorough: whether all candidates are sorted, so that ties are settled.
   """
 
@@ -148,7 +148,7 @@ def plan(
     num_opened=num_opened,
     batch=batch,
     masked=thorough or k > shard_rows // 8,
-    map_queries=1 if backend == "cpu" else 256,
+    map_queries=_largest_divisor(num_queries, _MAP_QUERIES[backend]),
     thorough=thorough,
   )
 
@@ -178,7 +178,7 @@ def _num_opened(num_candidates: int, super_rows: int, block: int) -> int:
   return min(num_candidates, 2 * expected + 6)
 
 
-def _crowded(count: float, super_rows: int, block: int) -> float:
+def _crowded(count: int, super_rows: int, block: int) -> float:
   """In how many of m blocks n rows meet: about n**2 / 2m."""
   return count**2 * block / (2 * super_rows)
 
@@ -188,7 +188,8 @@ def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
   sizes = [2**i for i in range(1, _LARGEST_BLOCK.bit_length())]
 
   def cost(block):
-    opened = _crowded(_NEEDED * num_candidates, super_rows, block) + 1
+    # About half of the candidates turn out to be needed.
+    opened = _crowded(num_candidates // 2, super_rows, block) + 1
     return super_rows / block + _RESCORE_COST * dim * opened * block
 
   return min((size for size in sizes if size <= rows), key=cost)

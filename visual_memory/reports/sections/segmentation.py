@@ -184,9 +184,7 @@ def _by_features(
   )
 
 
-def _why(
-  found: Mapping[str, Found], seen: Mapping[str, Explained]
-) -> Section:
+def _why(found: Mapping[str, Found], seen: Mapping[str, Explained]) -> Section:
   """What the two scores above depend on, besides what features know."""
   bright = seen["its brightness"]
   rows = tuple(
@@ -258,9 +256,7 @@ def _looked_at(
     prose=("Colors of clusters carry no meaning from picture to picture.",),
     figures=(
       Figure(name="looked_at", svg=grid),
-      Figure(
-        name="classes", svg=pictures.legend(class_names, name="classes")
-      ),
+      Figure(name="classes", svg=pictures.legend(class_names, name="classes")),
     ),
   )
 
