@@ -35,7 +35,7 @@ _MAP_QUERIES = {"cpu": 1, "gpu": 256, "tpu": 256}
 """Rows of a query, and queries, that are rescored at once: few where a loop
 costs little."""
 _LEAST_QUERIES = 8
-_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (4.5, 64)}
+_MARGIN = {"float32": (1.0, 12), "bfloat16": (1.5, 32), "int8": (5.0, 64)}
 """Candidates for k neighbors: factor * k + constant. Wider where the first
 pass is coarser; a query that needed more is answered again, never wrongly."""
 _EXTRA_MERGED = 12
