@@ -114,6 +114,17 @@ def test_capacity_holds_the_rows_and_divides(num_rows, shards):
 # What is put in
 
 
+@pytest.mark.parametrize("precision", coarse.PRECISIONS[1:])
+def test_a_coarse_copy_is_made_in_little_memory(precision, mesh):
+  shape = (1 << 18, 256)
+  rows = jax.ShapeDtypeStruct(
+    shape, np.float32, sharding=distributed.row_sharding(mesh)
+  )
+  made = building._coarse_copy.lower(rows, mesh=mesh, precision=precision)
+  needed = made.compile().memory_analysis().temp_size_in_bytes
+  assert needed < 4 * np.prod(shape) / mesh.size / 2
+
+
 @pytest.mark.parametrize("precision", coarse.PRECISIONS)
 def test_holds_what_it_was_given(precision, mesh):
   embedded = cases.embedded_rows(BASE[:400])

@@ -5,15 +5,20 @@ import functools
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float
 
 from visual_memory import distributed
 from visual_memory.memory import coarse as coarse_lib
 from visual_memory.memory import edits, layout
-from visual_memory.types import UNLABELED, EmbeddedSet
+from visual_memory.types import UNLABELED, Array, EmbeddedSet
 
 SPARE = 1 / 32
 """Slots reserved beyond the rows, as a fraction of them."""
+
+_COPIED_ROWS = 4096
+"""Of a device, copied coarsely at once: a power of two."""
 
 
 def choose_capacity(num_rows: int, *, capacity: int | None, mesh: Mesh) -> int:
@@ -36,15 +41,37 @@ def with_precision(rows: edits.Rows, precision: str) -> edits.Rows:
   """
   if precision == "float32":
     return rows  # Outside of jit, which would copy what it returns as it is.
-  coarse = _coarse_copy(rows, precision)
+  coarse = _coarse_copy(
+    rows.embeddings, mesh=rows.embeddings.sharding.mesh, precision=precision
+  )
   return dataclasses.replace(rows, coarse=coarse)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _coarse_copy(rows: edits.Rows, precision: str) -> coarse_lib.Coarse:
-  """The coarse copy of rows."""
-  scale = coarse_lib.scale_for(rows.embeddings, precision)
-  return coarse_lib.coarsen(rows.embeddings, scale, precision)
+@functools.partial(jax.jit, static_argnames=("mesh", "precision"))
+def _coarse_copy(
+  embeddings: Float[Array, "N D"], *, mesh: Mesh, precision: str
+) -> coarse_lib.Coarse:
+  """The coarse copy of rows, without temporaries of their size."""
+  scale = coarse_lib.scale_for(embeddings, precision)
+
+  def shard(own, scale):
+    def copy(block):
+      made = coarse_lib.coarsen(block, scale, precision)
+      return made.values, made.residuals
+
+    # In one piece, the scale would be held once for every entry (XLA on CPU).
+    size = min(_COPIED_ROWS, len(own) & -len(own))
+    values, residuals = lax.map(copy, own.reshape(-1, size, own.shape[1]))
+    return values.reshape(own.shape), residuals.reshape(-1)
+
+  split = PartitionSpec(distributed.DATA)
+  values, residuals = jax.shard_map(
+    shard,
+    mesh=mesh,
+    in_specs=(split, PartitionSpec()),
+    out_specs=split,
+  )(embeddings, scale)
+  return coarse_lib.Coarse(values=values, scale=scale, residuals=residuals)
 
 
 def rows_from_host(
