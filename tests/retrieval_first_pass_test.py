@@ -15,6 +15,7 @@ from visual_memory import distributed
 from visual_memory.memory.coarse import PRECISIONS
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import (
+  candidates,
   certified,
   first_pass,
   rescoring,
@@ -73,7 +74,8 @@ def test_largest_finds_the_largest(width, count):
 @functools.partial(jax.jit, static_argnames="sizes")
 def list_candidates(queries, rows, sizes):
   prepared = first_pass.prepare(queries, rows)
-  *ranked, bound = first_pass.candidates(prepared, rows, jnp.int32(0), sizes)
+  start = jnp.int32(0)
+  *ranked, bound = candidates.list_candidates(prepared, rows, start, sizes)
   scores = first_pass.scores(prepared, rows, masked=False)
   lifts = first_pass.lifts(prepared, rows)
   if lifts is not None:
@@ -83,8 +85,7 @@ def list_candidates(queries, rows, sizes):
 
 def positions_of(ranked):
   """All that is listed, in whatever batches, [Q, M]."""
-  flat = [x.positions.reshape(len(x.positions), -1) for x in ranked]
-  return np.concatenate(flat, axis=1)
+  return np.concatenate([x.flat for x in ranked], axis=1)
 
 
 def canonical(queries, rows):
@@ -180,11 +181,11 @@ def test_the_bound_holds_for_every_row_that_is_not_listed(
       assert bound[query] >= 0 and similarities[query][listed].min() <= 0
 
 
-@pytest.mark.parametrize("floor", [-np.inf, 0.3, 0.9, np.inf])
+@pytest.mark.parametrize("floor", [-np.inf, 0.3, 0.9, 2, np.inf])
 def test_batches_that_cannot_reach_the_floor_are_left_out(floor):
   bounds = np.array([[0.9, 0.9, 0.5, 0.3, 0.1]], np.float32)
   positions = np.arange(20, dtype=np.int32)
-  ranked = first_pass.Ranked(
+  ranked = candidates.Ranked(
     positions=jnp.asarray(positions.reshape(1, 5, 4)), bounds=bounds
   )
   scored = []

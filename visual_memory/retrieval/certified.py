@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from visual_memory import distributed
 from visual_memory.memory.edits import Rows, row_specs
 from visual_memory.retrieval import first_pass, merging, rescoring, top_values
+from visual_memory.retrieval.candidates import list_candidates
 from visual_memory.retrieval.found import (
   Found,
   best,
@@ -47,29 +48,19 @@ def search_shard(
   prepared = first_pass.prepare(queries, rows)
 
   def super_tile(start, known):
-    listed, opened, others = first_pass.candidates(
-      prepared, rows, start, tiling
-    )
+    listed, opened, others = list_candidates(prepared, rows, start, tiling)
     first = _in_turns(
-      lambda queries, ranked, excluded: rescoring.score(
-        queries, _flat(ranked), excluded, rows
-      ),
+      lambda *operands: rescoring.score(*operands, rows),
       tiling.map_queries,
-      queries,
-      _batches(listed, slice(tiling.num_first)),
-      excluded,
+      (queries, listed.batches(0, tiling.num_first).flat, excluded),
     )
     known = jnp.concatenate([known, first], axis=1)
     reached = merging.reached(known, k, tiling.num_merged, exchange=exchange)
+    reached = jnp.maximum(floor, reached)
     scores, positions, left_out = _in_turns(
-      lambda *operands: _rescore(*operands, rows=rows, tiling=tiling),
+      lambda *operands: rescoring.rescore(*operands, rows, tiling),
       tiling.map_queries,
-      queries,
-      first,
-      listed,
-      opened,
-      excluded,
-      jnp.maximum(floor, reached),
+      (queries, first, listed, opened, excluded, reached),
     )
     new = look_up(scores, positions, rows, excluded)
     return new, jnp.maximum(others, left_out)
@@ -93,54 +84,11 @@ def search_shard(
   return lax.fori_loop(0, num_steps, step, start)
 
 
-def _in_turns(function: Callable, size: int, *operands):
+def _in_turns(function: Callable, size: int, operands: tuple):
   """The function's values for `size` queries at a time, side by side."""
   parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), operands)
   results = lax.map(lambda part: function(*part), parts)
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
-
-
-def _flat(ranked: first_pass.Ranked) -> Int[Array, "Q M"]:
-  return ranked.positions.reshape(len(ranked.positions), -1)
-
-
-def _batches(ranked: first_pass.Ranked, which: slice) -> first_pass.Ranked:
-  return jax.tree.map(lambda x: x[:, which], ranked)
-
-
-def _rescore(queries, first, listed, opened, excluded, floor, *, rows, tiling):
-  """The best candidates, and a bound on those that are left out.
-
-  Args:
-    queries: some of the queries.
-    first: scores of their first batches.
-    listed: their candidates, these batches included.
-    opened: more of them.
-    excluded: slots that they must not find.
-    floor: what is below is not wanted.
-    rows: the shard.
-    tiling: static sizes.
-
-  Returns:
-    Similarities, -inf for missing rows, in any order; positions; and the bound.
-  """
-
-  def score(positions):
-    return rescoring.score(queries, positions, excluded, rows)
-
-  rest = _batches(listed, slice(tiling.num_first, None))
-  more, bound = rescoring.score_from(floor, rest, score)
-  inside, bound_inside = rescoring.score_from(floor, opened, score)
-  bound = jnp.maximum(bound, bound_inside)
-  scores = jnp.concatenate([first, more, inside], axis=1)
-  positions = jnp.concatenate([_flat(listed), _flat(opened)], axis=1)
-  # All of them if ties for the last place are to be settled, not doubted.
-  if tiling.thorough or scores.shape[1] <= tiling.num_merged:
-    return scores, positions, bound
-  values, columns = top_values.top_k(scores, tiling.num_merged + 1)
-  bound = jnp.maximum(bound, values[:, -1])
-  positions = jnp.take_along_axis(positions, columns[:, :-1], axis=1)
-  return values[:, :-1], positions, bound
 
 
 def _first(found: Found, tiling: Tiling) -> tuple[Found, Float[Array, "Q"]]:

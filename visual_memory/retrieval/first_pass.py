@@ -1,11 +1,9 @@
-"""The first pass over one shard: candidates for the nearest rows.
+"""The first pass over one shard: a score for every row, two kept per block.
 
 One matrix product per tile of rows gives an upper bound of every similarity.
 Of each block of rows only the two largest bounds are kept, each carrying its
 row's place within the block in its lowest bits, so one read of the scores is
-all that selection costs. The candidates are the largest kept bounds, and the
-pass also says, for every query, a bound that no row outside of the candidates
-exceeds: the certificate is made of that.
+all that selection costs. What becomes of them is in candidates.py.
 """
 
 import dataclasses
@@ -19,17 +17,13 @@ from jaxtyping import Array, Float, Int, Shaped
 from visual_memory.memory.coarse import coarsen
 from visual_memory.memory.edits import Rows
 from visual_memory.retrieval import top_values
-from visual_memory.retrieval.tiling import Tiling
 
 _NOTHING_INT = -(2**29)
-_TRACELESS = 2.0**-100
-"""Scores below this may be flushed to zero, and their low bits with them."""
 _LENGTHS = (2.0**-40, 2.0**60)
 """Of queries whose squared entries neither underflow nor overflow."""
 _MOST_LIFTED = 2.0**28
 """Added to the largest int8 score, 2**29, it stays below 2**30, as do the
 floats that the bits of scores are compared as."""
-_ONE_BITS = 0x3F800000  # float32 1.0
 
 
 @typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
@@ -128,7 +122,7 @@ def scores(prepared: Prepared, rows: Rows, *, masked: bool) -> Array:
   result = lax.optimization_barrier(result)
   if not masked:
     return result
-  return jnp.where(rows.mask[None], result, _nothing(result.dtype))
+  return jnp.where(rows.mask[None], result, no_score(result.dtype))
 
 
 def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
@@ -139,7 +133,8 @@ def lifts(prepared: Prepared, rows: Rows) -> Int[Array, "T"] | None:
   return 64 * jnp.ceil(beyond * prepared.lift / 64).astype(jnp.int32)
 
 
-def _nothing(dtype) -> Array:
+def no_score(dtype) -> Array:
+  """Below every score of this type."""
   return jnp.asarray(
     _NOTHING_INT if dtype == jnp.int32 else top_values.NOTHING, dtype
   )
@@ -160,10 +155,10 @@ def two_best_per_block(
 
   def tagged(place):
     columns = slice(place * width, (place + 1) * width)
-    bits = (_bits(scores[:, columns]) & ~(block - 1)) | place
+    values = (bits(scores[:, columns]) & ~(block - 1)) | place
     if lifts is not None:
-      bits = bits + lifts[None, columns]
-    return _from_bits(bits, scores.dtype)
+      values = values + lifts[None, columns]
+    return _from_bits(values, scores.dtype)
 
   # Plain maxima of slices become one pass at the speed of memory; a reduction
   # over places, written as such, takes a CPU several times as long.
@@ -176,26 +171,8 @@ def two_best_per_block(
   return best, second
 
 
-def _as_floats(scores: Shaped[Array, "Q W"]) -> Float[Array, "Q W"]:
-  """Scores as float32 in the same order, exactly: XLA selects floats only.
-
-  Integers become the floats of the same bits above 1.0's: never subnormal.
-  """
-  if scores.dtype == jnp.float32:
-    return scores
-  return lax.bitcast_convert_type(scores + _ONE_BITS, jnp.float32)
-
-
-def _from_floats(
-  values: Float[Array, "Q count"], dtype
-) -> Shaped[Array, "Q count"]:
-  """The scores that `_as_floats` was given."""
-  if dtype == jnp.float32:
-    return values
-  return lax.bitcast_convert_type(values, jnp.int32) - _ONE_BITS
-
-
-def _bits(values: Array) -> Array:
+def bits(values: Array) -> Array:
+  """The bits of int32 or float32 scores, as int32."""
   if values.dtype == jnp.int32:
     return values
   return lax.bitcast_convert_type(values, jnp.int32)
@@ -205,33 +182,10 @@ def _from_bits(bits: Array, dtype) -> Array:
   return bits if dtype == jnp.int32 else lax.bitcast_convert_type(bits, dtype)
 
 
-@typing.no_type_check  # Also rebuilt without the axis of queries.
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranked:
-  """Rows that may be among the nearest, in batches, the most likely first.
-
-  Attributes:
-    positions: within the shard, or -1, [Q, n, s].
-    bounds: a similarity that no row of a batch exceeds, descending, [Q, n].
-  """
-
-  positions: Int[Array, "Q n s"]
-  bounds: Float[Array, "Q n"]
-
-
-def candidates(
-  prepared: Prepared,
-  rows: Rows,
-  start: Int[Array, ""],
-  tiling: Tiling,
-) -> tuple[Ranked, Ranked, Float[Array, "Q"]]:
-  """Rows that may be among the nearest, and a bound on all the others.
-
-  The best row of each of the `num_candidates` best blocks, and all rows of
-  those among these blocks whose second is largest, the `num_opened` opened
-  ones. What is not listed is the best row of another block at most, or the
-  second of one that is not opened: a row that is not kept is no better.
+def kept_scores(
+  prepared: Prepared, rows: Rows, start: Int[Array, ""], tiling: Tiling
+) -> tuple[Shaped[Array, "Q M"], Shaped[Array, "Q M"]]:
+  """The two best scores of every block of a super-tile, tagged.
 
   Args:
     prepared: the queries.
@@ -240,100 +194,15 @@ def candidates(
     tiling: static sizes.
 
   Returns:
-    The best rows; the rows of opened blocks, without these; and a bound,
-    slack included as in all bounds: a row of the super-tile that is not listed
-    has at most this similarity, [Q]. (So has a row that is listed in spite of
-    what bounds its batch: one whose place was lost, see `_drop_traceless`.)
+    The largest and the second largest of M = super_rows / block blocks, tile
+    by tile.
   """
-  best, second = _kept_scores(prepared, rows, start, tiling)
-  per_tile = tiling.rows // tiling.block
-  values, blocks, others = _leading(best, tiling.num_candidates)
-  first_row = start + blocks // per_tile * tiling.rows + blocks % per_tile
-  place = _bits(values) & (tiling.block - 1)
-  found = first_row + place * per_tile
-  seconds, opened, hidden = _leading(
-    jnp.take_along_axis(second, blocks, axis=1), tiling.num_opened
-  )
-  others = jnp.maximum(others, hidden)
-  first_row, place = (
-    jnp.take_along_axis(x, opened, axis=1)[:, :, None]
-    for x in (first_row, place)
-  )
-  places = jnp.arange(tiling.block, dtype=jnp.int32)[None, None]
-  inside = jnp.where(places == place, -1, first_row + places * per_tile)
-  if values.dtype == jnp.float32:
-    found, others = _drop_traceless(values, found, others)
-  return (
-    _in_batches(found[:, :, None], _bounds(values, prepared), tiling.batch),
-    _in_batches(inside, _bounds(seconds, prepared), tiling.batch),
-    _bounds(others[:, None], prepared)[:, 0],
-  )
-
-
-def _bounds(
-  scores: Shaped[Array, "Q M"], prepared: Prepared
-) -> Float[Array, "Q M"]:
-  """The largest similarities that rows of these scores may have."""
-  bounds = scores.astype(jnp.float32) * prepared.scales[:, None]
-  # Lifted scores of many dimensions exceed what float32 counts exactly.
-  bounds = bounds + 2.0**-22 * jnp.abs(bounds) + prepared.slack[:, None]
-  # Scores of a query that cannot be measured may be NaN: no maximum sees them.
-  return jnp.where(jnp.isinf(prepared.slack)[:, None], jnp.inf, bounds)
-
-
-def _in_batches(
-  positions: Int[Array, "Q m b"], bounds: Float[Array, "Q m"], size: int
-) -> Ranked:
-  """Groups of rows, descending by their bounds, as batches of `size` rows."""
-  num_queries, count, per_group = positions.shape
-  together = max(1, size // per_group)
-  extra = -count % together
-  positions = jnp.pad(
-    positions, ((0, 0), (0, extra), (0, 0)), constant_values=-1
-  )
-  bounds = jnp.pad(bounds, ((0, 0), (0, extra)), constant_values=-jnp.inf)
-  return Ranked(
-    positions=positions.reshape(num_queries, -1, together * per_group),
-    bounds=bounds.reshape(num_queries, -1, together).max(axis=2),
-  )
-
-
-def _leading(
-  scores: Shaped[Array, "Q M"], count: int
-) -> tuple[Shaped[Array, "Q count"], Int[Array, "Q count"], Shaped[Array, "Q"]]:
-  """The `count` largest scores, their columns, and the largest of the others.
-
-  Fewer where there are fewer, and then nothing for the largest of the others.
-  """
-  width = scores.shape[1]
-  values, columns = top_values.largest(_as_floats(scores), count + 1)
-  values = _from_floats(values, scores.dtype)
-  if count >= width:
-    return values, columns, jnp.full(len(scores), _nothing(scores.dtype))
-  return values[:, :-1], columns[:, :-1], values[:, -1]
-
-
-def _drop_traceless(values, found, others):
-  """Candidates without those whose place may be lost, and the new bound.
-
-  Hardware may read subnormal floats as zero, and a score of zero that carries
-  a place is subnormal: it would name another row of its block.
-  """
-  traceless = jnp.abs(values) < _TRACELESS
-  dropped = jnp.where(
-    jnp.any(traceless, axis=1), _TRACELESS, top_values.NOTHING
-  )
-  return jnp.where(traceless, -1, found), jnp.maximum(others, dropped)
-
-
-def _kept_scores(prepared, rows, start, tiling):
-  """The two best scores of every block of a super-tile, tagged."""
   per_tile = tiling.rows // tiling.block
   integers = prepared.values.dtype == jnp.int8
   dtype = jnp.int32 if integers else jnp.float32
   nothing = jnp.full(
     (prepared.values.shape[0], tiling.super_rows // tiling.block),
-    _nothing(dtype),
+    no_score(dtype),
   )
 
   def tile(i, kept):

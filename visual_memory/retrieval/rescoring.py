@@ -19,8 +19,10 @@ from jax import lax
 from jaxtyping import Float, Int
 
 from visual_memory.memory.edits import Rows
-from visual_memory.retrieval.first_pass import Ranked
+from visual_memory.retrieval import top_values
+from visual_memory.retrieval.candidates import Ranked
 from visual_memory.retrieval.found import is_real
+from visual_memory.retrieval.tiling import Tiling
 from visual_memory.types import Array
 
 
@@ -58,6 +60,49 @@ def score(
   return jnp.where(is_real(positions, rows, excluded), exact, -jnp.inf)
 
 
+def rescore(
+  queries: Float[Array, "Q D"],
+  first: Float[Array, "Q F"],
+  listed: Ranked,
+  opened: Ranked,
+  excluded: Int[Array, "Q"],
+  floor: Float[Array, "Q"],
+  rows: Rows,
+  tiling: Tiling,
+) -> tuple[Float[Array, "Q M"], Int[Array, "Q M"], Float[Array, "Q"]]:
+  """The best candidates, and a bound on those that are left out.
+
+  Args:
+    queries: some of the queries.
+    first: scores of the first `tiling.num_first` of their batches.
+    listed: their candidates, these batches included.
+    opened: more of them.
+    excluded: slots that they must not find.
+    floor: rows below this similarity are not wanted.
+    rows: the shard.
+    tiling: static sizes.
+
+  Returns:
+    Similarities, -inf for missing rows, in any order; positions; and the bound.
+  """
+
+  def of(positions):
+    return score(queries, positions, excluded, rows)
+
+  more, bound = score_from(floor, listed.batches(tiling.num_first), of)
+  inside, bound_inside = score_from(floor, opened, of)
+  bound = jnp.maximum(bound, bound_inside)
+  scores = jnp.concatenate([first, more, inside], axis=1)
+  positions = jnp.concatenate([listed.flat, opened.flat], axis=1)
+  # All of them if ties for the last place are to be settled, not doubted.
+  if tiling.thorough or scores.shape[1] <= tiling.num_merged:
+    return scores, positions, bound
+  values, columns = top_values.top_k(scores, tiling.num_merged + 1)
+  bound = jnp.maximum(bound, values[:, -1])
+  positions = jnp.take_along_axis(positions, columns[:, :-1], axis=1)
+  return values[:, :-1], positions, bound
+
+
 def score_from(
   floor: Float[Array, "Q"],
   ranked: Ranked,
@@ -78,7 +123,9 @@ def score_from(
   nothing = jnp.full((num_queries, count * size), -jnp.inf, jnp.float32)
   if not count:
     return nothing, jnp.full(num_queries, -jnp.inf, jnp.float32)
-  needed = jnp.max(jnp.sum(ranked.bounds >= floor[:, None], axis=1))
+  # Nothing is wanted for a query whose floor is infinite, whatever its bounds.
+  wanted = (ranked.bounds >= floor[:, None]) & (floor < jnp.inf)[:, None]
+  needed = jnp.max(jnp.sum(wanted, axis=1))
 
   def batch(i, scores):
     new = score(ranked.positions[:, i])
