@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from visual_memory.memory.coarse import coarsen
 from visual_memory.memory.edits import Rows
 from visual_memory.retrieval import top_values
+from visual_memory.retrieval.tiling import Tiling
 
 _NOTHING_INT = -(2**29)
 _LENGTHS = (2.0**-40, 2.0**60)
