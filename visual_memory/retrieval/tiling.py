@@ -26,6 +26,8 @@ _SUPER_TILE_ROWS = 1 << 20
 _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
 _LARGEST_BLOCK = 64
+_LEAST_BLOCKS = 32
+"""Of one product, so that maxima of blocks are taken many at a time."""
 _RESCORE_COST = 0.05
 """Of one entry of a rescored row, in units of one block's kept scores (both
 measured on a CPU: about 0.3 and 10 ns). Larger blocks keep fewer scores, but
@@ -192,7 +194,8 @@ def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
     opened = _crowded(num_candidates // 2, super_rows, block) + 1
     return super_rows / block + _RESCORE_COST * dim * opened * block
 
-  return min((size for size in sizes if size <= rows), key=cost)
+  fitting = [size for size in sizes if size * _LEAST_BLOCKS <= rows]
+  return min(fitting or sizes[:1], key=cost)
 
 
 def _largest_divisor(number: int, limit: int) -> int:
