@@ -2,7 +2,7 @@
 
   make bench                     # or, with jax 0.12: PYTHON=python3.12
 
-About 20 minutes on two CPU cores; the memory of the largest case times the
+About 30 minutes on two CPU cores; the memory of the largest case times the
 number of its peers must fit (1.3 million rows of 384 are 2 GB each). Ours runs
 with one JAX device for each core (JAX_NUM_CPU_DEVICES). Int8 products are about
 2.5 times as fast under jax 0.12 as under jax 0.10. Expected on two AVX-512
