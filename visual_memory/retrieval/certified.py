@@ -20,12 +20,7 @@ from visual_memory import distributed
 from visual_memory.memory.edits import Rows, row_specs
 from visual_memory.retrieval import first_pass, merging, rescoring, top_values
 from visual_memory.retrieval.candidates import list_candidates
-from visual_memory.retrieval.found import (
-  Found,
-  best,
-  look_up,
-  nothing,
-)
+from visual_memory.retrieval.found import Found, best, look_up, nothing
 from visual_memory.retrieval.tiling import Tiling
 from visual_memory.types import Array
 
@@ -142,7 +137,7 @@ def search(
     found, bound = search_shard(
       queries, rows, excluded, floor, k=k, tiling=tiling, exchange=exchange
     )
-    if found.slots.shape[1] > tiling.num_merged:
+    if found.slots.shape[1] > tiling.num_merged:  # Of one thorough super-tile.
       found, cut = _first(found, tiling)
       bound = jnp.maximum(bound, cut)
     found = merging.merge_shards(found, k, exchange=exchange)

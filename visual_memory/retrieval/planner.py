@@ -247,6 +247,7 @@ def temporary_bytes(
   rescored *= (4 + 8) * sizes.num_first * sizes.batch
   handed = _listed(sizes) if sizes.thorough else sizes.num_merged
   sorted_bytes = 2 * _FOUND_BYTES * num_queries * (handed + k)
+  # Super-tiles come one after the other: what one sends is held at a time.
   merged = 3 * _collective_bytes(sizes, sizes.super_rows, k, num_devices)
   # What is kept exists once more while the loop that fills it begins.
   return scores + 2 * kept + max(rescored, sorted_bytes, merged)

@@ -16,7 +16,7 @@ import math
 
 _SCORE_TILES = {
   # backend: (queries, rows) of one matrix product. On CPU the scores stay in
-  # cache (512 x 2048 float32 = 4 MB; measured best of 1k to 8k rows). The
+  # cache (512 x 1024 float32 = 2 MB; measured best of 1k to 4k rows). The
   # others are chosen from published cache and memory sizes.
   "cpu": (512, 1024),
   "gpu": (4096, 32768),
@@ -27,7 +27,7 @@ _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
 _LARGEST_BLOCK = 64
 _LEAST_BLOCKS = 32
-"""Of one product, so that maxima of blocks are taken many at a time."""
+"""In one product: the maxima of so many blocks are taken side by side."""
 _RESCORE_COST = 0.05
 """Of one entry of a rescored row, in units of one block's kept scores (both
 measured on a CPU: about 0.3 and 10 ns). Larger blocks keep fewer scores, but
@@ -39,11 +39,11 @@ costs little."""
 _LEAST_QUERIES = 8
 _MARGIN = {"float32": (0.0, 12), "bfloat16": (0.5, 32), "int8": (3.7, 96)}
 _MARGIN_ROWS = 327_680
-"""Candidates for k neighbors among this many rows beyond k: factor * k +
-constant. Wider where the first pass is coarser; a query that needed more is
-answered again, never wrongly. The more rows, the more of them lie within the
-error of the k-th: on 20 thousand to 1.3 million rows, int8 needed about as many
-more as the fourth root of their number."""
+"""Candidates for k neighbors of this many rows: k + factor * k + constant.
+Wider where the first pass is coarser; a query that needed more is answered
+again, never wrongly. Of more rows, more lie within the error of the k-th: the
+factor grows with the fourth root of their number, which held what int8 needed
+of 20 thousand to 1.3 million rows."""
 _EXTRA_MERGED = 12
 """Rows merged beyond k, so that ties for the last place are seldom cut."""
 _DEVIATIONS, _LEAST_EXTRA = 3.0, 8

@@ -68,7 +68,7 @@ def top_k(
     found = lax.top_k(values, count, is_stable=False)
   except TypeError:  # jax < 0.12
     found = lax.top_k(values, count)
-  # Both outputs stay whole, and callers use both: if one is sliced or unused,
-  # XLA no longer sees a selection, and sorts whole rows.
+  # Both outputs stay whole, each behind a barrier: if one is sliced or unused
+  # without, XLA no longer sees a selection, and sorts whole rows.
   best, columns = map(lax.optimization_barrier, found)
   return best, columns
