@@ -25,7 +25,7 @@ test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m experiments.benchmark_retrieval \
+	$(BIN)/python -m experiments.benchmarks.retrieval \
 	  --config=configs/benchmark_retrieval.py --workdir=work/bench
 
 lint: $(VENV)/.test

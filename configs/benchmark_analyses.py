@@ -1,6 +1,6 @@
 """Every analysis of 50,000 x 100 neighbors, timed.
 
-  python -m experiments.benchmark_analyses \\
+  python -m experiments.benchmarks.analyses \\
       --config=configs/benchmark_analyses.py --workdir=work/benchmark_analyses
 
 Expected on two CPU cores: each under 2 s after compilation. A minute in all.

@@ -1,6 +1,6 @@
 """The dynamic memory's speed: a stream of 50,000 embeddings, 1,000 classes.
 
-  python -m experiments.benchmark_dual_memory \\
+  python -m experiments.benchmarks.dual_memory \\
       --config=configs/benchmark_dual_memory.py --workdir=work/bench_dmn
 
 L = 50 slots, D = 512, float32: 102 MB of state. Beside it, on a slice of the

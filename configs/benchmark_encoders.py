@@ -1,6 +1,6 @@
 """Image encoders against torch, fp32 on two CPU cores or bf16 on a GPU.
 
-  python -m experiments.benchmark_encoders \\
+  python -m experiments.benchmarks.encoders \\
       --config=configs/benchmark_encoders.py --workdir=DIR
 
 About two minutes on two CPU cores; torch and transformers must be installed.

@@ -1,6 +1,6 @@
 """Procedural pictures per second: ours against OpenGL in software.
 
-  .venv/bin/python -m experiments.benchmark_rendering \\
+  .venv/bin/python -m experiments.benchmarks.rendering \\
       --config=configs/benchmark_rendering.py --workdir=work/rendering
 
 One shader, written in both languages (procedural/clouds.py), and ours alone:

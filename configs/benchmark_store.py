@@ -1,6 +1,6 @@
 """The durable store against peers and against the bare disk.
 
-  python -m experiments.benchmark_store --config=configs/benchmark_store.py \\
+  python -m experiments.benchmarks.store --config=configs/benchmark_store.py \\
       --workdir=work/benchmark_store
 
 About ten minutes and 8 GB of disk in the workdir; a few seconds as `smoke`, a

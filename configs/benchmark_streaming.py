@@ -1,6 +1,6 @@
 """Ten gigabytes of rows on disk, searched with less than two of memory.
 
-  python -m experiments.benchmark_streaming \\
+  python -m experiments.benchmarks.streaming \\
       --config=configs/benchmark_streaming.py --workdir=work/streaming
 
 About two minutes on two CPU cores, most of it writing the rows; needs 10 GB of

@@ -9,13 +9,14 @@ import dataclasses
 
 from experiments import stages
 from experiments.study import finish_study, open_study
+from visual_memory import files
 from visual_memory.analysis import (
+  choosing,
   label_errors,
   planted_errors,
   pruning,
-  selection,
 )
-from visual_memory.reports import explorer, files, gallery
+from visual_memory.reports import explorer, gallery
 from visual_memory.reports.page import Section
 from visual_memory.reports.sections import attribution as sections
 from visual_memory.voting.vote import predict
@@ -30,7 +31,7 @@ def main(config, workdir, mesh) -> None:
   settings = stages.voter_settings(config.voting)
   num_classes = study.num_classes
   with study.clock("choose"):
-    chosen = selection.choose(
+    chosen = choosing.choose(
       study.tuning, settings=settings, ks=ks, num_classes=num_classes
     )
   rank = lambda near, labels: label_errors.rank_label_errors(

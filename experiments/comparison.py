@@ -9,7 +9,7 @@ import copy
 
 from experiments import dictionary_stages, stages
 from experiments.study import finish_study, open_study
-from visual_memory.analysis import encoder_ranking, selection
+from visual_memory.analysis import choosing, encoder_ranking
 from visual_memory.reports.sections import encoder_ranking as sections
 
 
@@ -24,7 +24,7 @@ def main(config, workdir, mesh) -> None:
         own.memory, own.data = data.memory, data.data
       study = open_study(own, workdir, mesh)
       choices[task] = stages.chosen(config, study)
-      scored[task] = selection.score(
+      scored[task] = choosing.score(
         study.held_out, choices[task],
         num_classes=study.num_classes, seed=config.seed,
       )  # fmt: skip

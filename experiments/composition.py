@@ -32,9 +32,7 @@ def main(config, workdir, mesh) -> None:
   )
   with study.clock("search pairs"):
     near = search(embeddings)
-    nearest = study.embedded.embeddings[
-      rows_of(near, study.embedded.ids)[:, 0]
-    ]
+    nearest = study.embedded.embeddings[rows_of(near, study.embedded.ids)[:, 0]]
     residuals = [
       composition.residuals(embeddings, nearest, how=how) for how in _HOW
     ]

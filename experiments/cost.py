@@ -4,11 +4,11 @@ import numpy as np
 
 from experiments import needs, stages
 from experiments.study import finish_study, open_study
-from visual_memory.adaptation import logistic_regression
 from visual_memory.analysis.latency import time_calls
 from visual_memory.data import selection
-from visual_memory.encoders import embed as embed_lib
+from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.memory.memory import VisualMemory
+from visual_memory.probes import logistic_regression
 from visual_memory.reports.sections import cost as sections
 from visual_memory.retrieval import exact
 from visual_memory.voting import vote

@@ -2,7 +2,7 @@
 
 from experiments import dual_memory_stages as parts
 from experiments import stages
-from visual_memory.adaptation import trials as trials_lib
+from visual_memory.dual_memory import protocol as trials_lib
 from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
 

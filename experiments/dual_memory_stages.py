@@ -7,17 +7,19 @@ import jax
 import numpy as np
 
 from experiments import stages
-from visual_memory.adaptation import (
-  class_texts,
+from visual_memory.data import selection
+from visual_memory.dual_memory import (
   embed_views,
-  few_shot,
-  heads,
+  guesses,
   projections,
 )
-from visual_memory.adaptation.dual_memory import Settings, class_rows
-from visual_memory.data import selection
-from visual_memory.encoders import templates as templates_lib
-from visual_memory.encoders import text as text_lib
+from visual_memory.dual_memory import (
+  shots as shots_lib,
+)
+from visual_memory.dual_memory.dual_memory import Settings, class_rows
+from visual_memory.encoders.text import class_texts
+from visual_memory.encoders.text import templates as templates_lib
+from visual_memory.encoders.text import text_encoder as text_lib
 from visual_memory.memory.memory import match_classes
 from visual_memory.reports import results
 
@@ -98,7 +100,7 @@ class Data:
     views = centers[:, None]
     if seed in self._views:
       views = embed_views.with_centers(centers, self._views[seed])
-    return heads.Asked(
+    return guesses.Asked(
       views=views, labels=self._labels, guess=self._guess
     ).take(order)
 
@@ -127,12 +129,12 @@ class Data:
     """The base, as a function of queries."""
     section = self._config.adaptation
     if section.base == "memory":
-      return heads.given_head
+      return guesses.given_head
     if section.base == "shots":
-      return heads.vote_head(
+      return guesses.vote_head(
         max_k=section.max_k, temperature=section.temperature, mesh=self._mesh
       )
-    return heads.text_head(
+    return guesses.text_head(
       text,
       inverse_temperature=section.inverse_temperature[0],
       fraction=section.kept_views,
@@ -150,14 +152,14 @@ class Data:
     free = ~self._is_tuning(train.ids)
     labels, ids, names = train.labels[free], train.ids[free], train.class_names
     drawn = {
-      seed: few_shot.published_shots(labels, ids, names, num_shots=most)
+      seed: shots_lib.published_shots(labels, ids, names, num_shots=most)
       if self._config.shots_as_published
-      else few_shot.draw_shots(labels, ids, names, num_shots=most, seed=seed)
+      else shots_lib.draw_shots(labels, ids, names, num_shots=most, seed=seed)
       for seed in self._config.seeds
     }
     if self._workdir.lead:
       for seed, shots in drawn.items():
-        few_shot.save_shots(shots, self._workdir.path / f"shots_{seed}.json")
+        shots_lib.save_shots(shots, self._workdir.path / f"shots_{seed}.json")
     return drawn
 
   def _is_tuning(self, ids):
@@ -187,11 +189,11 @@ class Data:
     tune = rows.take(self._is_tuning(rows.ids))
     tune_near = search(tune, section.max_k, leave_one_out=True)
     vote = functools.partial(
-      heads.voted, num_classes=len(self.class_names),
+      guesses.voted, num_classes=len(self.class_names),
       temperature=section.temperature,
     )  # fmt: skip
     self._guess, self._tune_ids = vote(near), tune.ids
-    self._tune = heads.Asked(
+    self._tune = guesses.Asked(
       views=tune.embeddings[:, None], labels=tune.labels, guess=vote(tune_near)
     )
     self.fingerprint = results.neighbors_fingerprint(near)
@@ -244,7 +246,7 @@ def text_rows(config, class_names, cache_dir):
 def fit(config, data, text, seed, mesh):
   """Trains a projection on some of the shots of this seed."""
   # It needs optax, which only training does: the `train` extra.
-  from visual_memory.adaptation import shot_training
+  from visual_memory.dual_memory import shot_training
 
   section = config.adaptation
   crops = data.shot_crops(seed, section.epochs)

@@ -4,12 +4,12 @@ import ml_collections
 
 from configs import pretrain as pretrain_config
 from experiments import pretrain_stages
-from visual_memory import distributed
+from visual_memory import distributed, files
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import export, step
 from visual_memory.pretraining.train import restore_state
 from visual_memory.procedural.programs import GRAMMAR_VERSION
-from visual_memory.reports import files, page
+from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import encoder_file
 
 

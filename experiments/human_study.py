@@ -8,7 +8,8 @@ import pathlib
 
 from experiments import needs, stages
 from experiments.study import finish_study, open_study
-from visual_memory.analysis import human_study, responses, selection, trials
+from visual_memory.analysis import choosing
+from visual_memory.analysis.human_study import exact_tests, responses, trials
 from visual_memory.reports import trial_site
 from visual_memory.reports.page import Section
 from visual_memory.reports.sections import attribution as sections
@@ -23,11 +24,11 @@ def main(config, workdir, mesh) -> None:
     raise ValueError(f"human.kind = {options.kind!r}: {' or '.join(_KINDS)}.")
   study = open_study(config, workdir, mesh)
   needs.images(study)
-  chosen = selection.choose(
+  chosen = choosing.choose(
     study.tuning, settings=stages.voter_settings(config.voting),
     ks=tuple(config.voting.ks), num_classes=study.num_classes,
   )  # fmt: skip
-  scored = selection.score(
+  scored = choosing.score(
     study.held_out, chosen, num_classes=study.num_classes, seed=config.seed
   )
   design = _design(config, study, scored.predictions)
@@ -93,9 +94,9 @@ def _responses(options, design, accuracy):
   )
   counted = {"responses": len(found), "unfinished": found.num_unfinished}
   if options.kind == "preference":
-    told = human_study.preference(found, accuracy=accuracy)
+    told = exact_tests.preference(found, accuracy=accuracy)
     section = sections.preferred(told, accuracy=accuracy)
   else:
-    told = human_study.compare_conditions(found, num_choices=options.choices)
+    told = exact_tests.compare_conditions(found, num_choices=options.choices)
     section = sections.predicted(told, num_responses=len(found))
-  return section, counted | {"analysis": human_study.as_values(told)}
+  return section, counted | {"analysis": exact_tests.as_values(told)}

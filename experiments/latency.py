@@ -6,9 +6,9 @@ import shutil
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis.latency import time_calls
-from visual_memory.memory.store import Store
 from visual_memory.reports.sections import latency as sections
 from visual_memory.retrieval import exact
+from visual_memory.store.store import Store
 
 
 def main(config, workdir, mesh) -> None:

@@ -6,7 +6,7 @@ import jax
 
 from experiments import stages
 from experiments.study import finish_study, open_study
-from visual_memory.analysis import lifelong, selection
+from visual_memory.analysis import choosing, lifelong
 from visual_memory.memory.memory import VisualMemory, match_classes
 from visual_memory.reports.sections import lifelong as sections
 from visual_memory.retrieval import exact
@@ -19,7 +19,7 @@ def main(config, workdir, mesh) -> None:
   study = open_study(config, workdir, mesh)
   ks = tuple(config.voting.ks)
   added, asked = _added(config, workdir, mesh, study)
-  choices = selection.choose_each(
+  choices = choosing.choose_each(
     study.tuning,
     settings=stages.voter_settings(config.voting),
     ks=ks,

@@ -7,9 +7,9 @@ its strength is chosen.
 
 from experiments import needs, stages
 from experiments.study import finish_study, open_study
-from visual_memory.adaptation import linear_probe, logistic_regression
-from visual_memory.analysis import selection
+from visual_memory.analysis import choosing
 from visual_memory.encoders import probe_tokens
+from visual_memory.probes import linear_probe, logistic_regression
 from visual_memory.reports.sections import probes as sections
 from visual_memory.types import UNLABELED
 
@@ -21,12 +21,12 @@ def main(config, workdir, mesh) -> None:
   tuned = stages.among(study.embedded.ids, study.tune.ids)
   learning = ~tuned & (study.embedded.labels != UNLABELED)
   with study.clock("votes"):
-    choice = selection.choose(
+    choice = choosing.choose(
       study.tuning, settings=stages.voter_settings(config.voting),
       ks=tuple(config.voting.ks), num_classes=study.num_classes,
     )  # fmt: skip
     scored = {
-      f"vote ({choice.name}, k = {choice.k})": selection.score(
+      f"vote ({choice.name}, k = {choice.k})": choosing.score(
         study.held_out, choice, num_classes=study.num_classes, seed=config.seed
       )
     }
@@ -38,7 +38,7 @@ def main(config, workdir, mesh) -> None:
     strength, strengths, fitted, found = _lbfgs(config, study, learning)
   scored[f"linear probe, L-BFGS (strength = {strength:.3g})"] = found
   gain = {
-    name: selection.difference(value, next(iter(scored.values())),
+    name: choosing.difference(value, next(iter(scored.values())),
                                seed=config.seed)
     for name, value in scored.items()
   }  # fmt: skip
@@ -85,10 +85,10 @@ def _sgd(config, workdir, mesh, study, learning):
   is_tune = stages.among(rows.ids, study.tune.ids)
   answers = grid.predict(rows.embeddings[is_tune])
   on_tune = [
-    selection.best_answer(study.tuning, one[None])[1] for one in answers
+    choosing.best_answer(study.tuning, one[None])[1] for one in answers
   ]
-  (best,), _ = selection.best_answer(study.tuning, answers)
-  found = selection.score_answer(
+  (best,), _ = choosing.best_answer(study.tuning, answers)
+  found = choosing.score_answer(
     study.held_out, grid.predict(queries.embeddings)[best], seed=config.seed
   )
   return grid, on_tune, best, found
@@ -107,13 +107,16 @@ def _lbfgs(config, study, learning):
     nonlocal last
     last = fit(learning, strength=strength, start=last)
     answers = last.predict(study.tune.embeddings)
-    return selection.best_answer(study.tuning, answers[None])[1]
+    return choosing.best_answer(study.tuning, answers[None])[1]
 
   strength, scores = logistic_regression.search_strength(
     score, strengths=tuple(options.strengths), refinements=options.refinements
   )
   fitted = fit(rows.labels != UNLABELED, strength=strength)
   answers = fitted.predict(study.queries.embeddings)
-  return strength, scores, fitted, selection.score_answer(
-    study.held_out, answers, seed=config.seed
+  return (
+    strength,
+    scores,
+    fitted,
+    choosing.score_answer(study.held_out, answers, seed=config.seed),
   )

@@ -42,8 +42,8 @@ from collections.abc import Mapping, Sequence
 from absl import app, flags, logging
 
 from experiments import launch, published, published_procedural
-from visual_memory import distributed
-from visual_memory.reports import files, tables
+from visual_memory import distributed, files
+from visual_memory.reports import tables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,10 @@ from ml_collections import config_flags
 from PIL import Image
 
 import visual_memory as vm
+from visual_memory import files
 from visual_memory.analysis import diversity
 from visual_memory.procedural import programs, source
-from visual_memory.reports import contact_sheet, files, workdir
+from visual_memory.reports import contact_sheet, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to draw.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")

@@ -7,7 +7,7 @@ test queries are scored once. The published protocol stands beside it.
 
 from experiments import stages
 from experiments.study import finish_study, open_study
-from visual_memory.analysis import influence, pruned_votes, pruning, selection
+from visual_memory.analysis import choosing, influence, pruned_votes, pruning
 from visual_memory.reports.sections import pruning as pruning_sections
 from visual_memory.voting.weighting import published_settings
 
@@ -28,7 +28,7 @@ def main(config, workdir, mesh) -> None:
       k: pruning.wrong_counts(near, labels, row_ids, k=k)[0]
       for k in (options.hard_k, options.soft_k)
     }
-  chosen = selection.choose(
+  chosen = choosing.choose(
     study.tuning, settings=settings, ks=ks, num_classes=num_classes
   )
   with study.clock("effects of removal"):

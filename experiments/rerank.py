@@ -2,10 +2,10 @@
 
 from experiments import rerank_stages as stages
 from experiments.study import finish_study, open_study
-from visual_memory.adaptation import rerank as rerank_lib
-from visual_memory.adaptation.rerank_questions import split_queries
-from visual_memory.adaptation.rerank_votes import split_votes
 from visual_memory.reports.sections import rerank as sections
+from visual_memory.rerank import rerank as rerank_lib
+from visual_memory.rerank.questions import split_queries
+from visual_memory.rerank.votes import split_votes
 
 
 def main(config, workdir, mesh) -> None:

@@ -2,14 +2,11 @@
 
 import itertools
 
-from visual_memory.adaptation import rerank as rerank_lib
-from visual_memory.adaptation import rerank_clients, rerank_local
-from visual_memory.adaptation.recordings import Recordings
-from visual_memory.adaptation.rerank_questions import (
-  QuestionList,
-  split_queries,
-)
-from visual_memory.adaptation.rerank_remote import Limits, RemoteReranker
+from visual_memory.rerank import by_patches, clients
+from visual_memory.rerank import rerank as rerank_lib
+from visual_memory.rerank.by_model import Limits, RemoteReranker
+from visual_memory.rerank.questions import QuestionList, split_queries
+from visual_memory.rerank.recordings import Recordings
 
 
 def questions(section, study, near, queries, asked, votes, source):
@@ -34,12 +31,12 @@ def reranker(section, workdir, study, tune_votes, tune_margin, threshold):
   if section.by != "local":
     return _remote(section, workdir, study), {}
   candidates = [
-    rerank_local.LocalSettings(attention=a, share=s, temperature=t)
+    by_patches.LocalSettings(attention=a, share=s, temperature=t)
     for a, s, t in itertools.product(
       section.attention, section.share, section.temperature
     )
   ]
-  local = rerank_local.LocalReranker(
+  local = by_patches.LocalReranker(
     encoder=study.encoder, num_classes=study.num_classes,
     patch=section.patch, settings=candidates[0],
   )  # fmt: skip
@@ -67,7 +64,7 @@ def _remote(section, workdir, study):
   """A model on a server, or what it was recorded to say."""
   client = None
   if not section.offline:
-    client = rerank_clients.make_client(
+    client = clients.make_client(
       section.by, url=section.url, model=section.model,
       key_variable=section.key_variable, timeout_s=section.timeout_s,
       image_side=section.image_side,

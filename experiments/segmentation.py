@@ -3,11 +3,15 @@
 import pathlib
 
 from experiments import stages
-from visual_memory.analysis import patch_voting, segmentation, token_spread
 from visual_memory.analysis.latency import Stopwatch
-from visual_memory.analysis.segment_scores import segment_scores
+from visual_memory.analysis.segmentation import (
+  patch_voting,
+  token_spread,
+  untrained,
+)
+from visual_memory.analysis.segmentation.agreement import segment_scores
 from visual_memory.data import selection
-from visual_memory.encoders import embed as embed_lib
+from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import page
 from visual_memory.reports.sections import segmentation as sections
@@ -25,7 +29,7 @@ def main(config, workdir, mesh) -> None:
     )
   )
   with clock("pictures"):
-    seen = segmentation.picture_variance(
+    seen = untrained.picture_variance(
       queries, size=config.pca_size, background=_background(config)
     )
   cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
@@ -59,18 +63,18 @@ def _segment(config, encoder, rows, queries, mesh, cache_dir):
   options = _features(config)
   of_clusters = {"num_clusters": config.num_clusters, "seed": config.seed}
   if "components" in config.tasks:
-    found["explained"] = segmentation.explained_variance(
+    found["explained"] = untrained.explained_variance(
       encoder, queries, size=config.pca_size, background=_background(config),
       **options,
     )  # fmt: skip
   if "prompts" in config.tasks:
     found |= _by_prompts(config, encoder, rows, queries)
   if "clusters" in config.tasks:
-    found["clustered"] = segmentation.clustered_iou(
+    found["clustered"] = untrained.clustered_iou(
       encoder, queries, **of_clusters, **options
     )
   shown = selection.sample(queries, config.shown, seed=config.seed)
-  pictures = segmentation.pictures(encoder, shown, **of_clusters)
+  pictures = untrained.pictures(encoder, shown, **of_clusters)
   return sections.Found(pictures=pictures, **found)
 
 
@@ -79,7 +83,7 @@ def _by_prompts(config, encoder, rows, queries):
   prompts = selection.sample(rows, config.num_prompts, seed=config.seed)
   options = {"least_share": config.least_share, "seed": config.seed}
   options |= _features(config)
-  best, scores = segmentation.best_attention(
+  best, scores = untrained.best_attention(
     encoder, selection.sample(prompts, config.num_choosing, seed=config.seed),
     temperatures=tuple(config.temperatures),
     held_out=config.prompts_held_out, **options,
@@ -90,8 +94,8 @@ def _by_prompts(config, encoder, rows, queries):
       encoder, selection.sample(prompts, config.num_spread, seed=config.seed),
       batch_size=config.images_at_once,
     ),
-    "prompted": segmentation.prompted_iou(
-      encoder, prompts, queries, ways={**segmentation.WAYS, "tuned": best},
+    "prompted": untrained.prompted_iou(
+      encoder, prompts, queries, ways={**untrained.WAYS, "tuned": best},
       **options,
     ),
   }  # fmt: skip

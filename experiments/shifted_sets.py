@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.study import finish_study, open_study
-from visual_memory.analysis import selection, shifted_sets
+from visual_memory.analysis import choosing, shifted_sets
 from visual_memory.data import relabeling
 from visual_memory.memory.memory import match_classes
 from visual_memory.reports.sections import shifted_sets as sections
@@ -17,7 +17,7 @@ def main(config, workdir, mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh)
   ks = tuple(config.voting.ks)
-  choices = selection.choose_each(
+  choices = choosing.choose_each(
     study.tuning,
     settings=stages.voter_settings(config.voting),
     ks=ks,

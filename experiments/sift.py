@@ -1,10 +1,10 @@
 """The baseline without learning: bags of SIFT words, by vote and by SVM."""
 
 from experiments import stages
-from visual_memory.analysis import selection as choosing
-from visual_memory.analysis import sift
+from visual_memory.analysis import choosing
 from visual_memory.data import selection
 from visual_memory.encoders import sift as sift_lib
+from visual_memory.probes import support_vectors
 from visual_memory.reports import page
 from visual_memory.reports.sections import sift as sections
 from visual_memory.voting import queries as queries_lib
@@ -54,7 +54,7 @@ def main(config, workdir, mesh) -> None:
       held_out, choice, num_classes=rows.num_classes, seed=config.seed
     )
   with clock("svm"):
-    svm = sift.svm_accuracy(rows, queries)
+    svm = support_vectors.svm_accuracy(rows, queries)
   if workdir.lead:
     page.write_page(
       workdir.path,

@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 
 from visual_memory import distributed
-from visual_memory.analysis import selection as honest
+from visual_memory.analysis import choosing as honest
 from visual_memory.data import selection, sources
-from visual_memory.encoders import embed as embed_lib
 from visual_memory.encoders import encoder as encoder_lib
+from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import gallery, results
 from visual_memory.retrieval import exact, neighbor_files, scann

@@ -18,7 +18,7 @@ import numpy as np
 from experiments import filed_study, stages
 from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
-from visual_memory.encoders.embed import EmbedReport
+from visual_memory.encoders.embedding.embed import EmbedReport
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import match_classes
 from visual_memory.reports import page, results

@@ -15,8 +15,8 @@ import pathlib
 from absl import app, flags
 
 from experiments import launch
-from visual_memory import distributed
-from visual_memory.reports import files, tables
+from visual_memory import distributed, files
+from visual_memory.reports import tables
 
 _SWEEP = flags.DEFINE_multi_string(
   "sweep", None, "KEY=VALUE,VALUE,...: one axis of the grid."

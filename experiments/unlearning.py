@@ -8,9 +8,9 @@ from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import unlearning
 from visual_memory.data.selection import id_hash
-from visual_memory.memory.store import Store
 from visual_memory.reports.sections import unlearning as sections
 from visual_memory.retrieval import exact
+from visual_memory.store.store import Store
 from visual_memory.voting.vote import predict
 
 

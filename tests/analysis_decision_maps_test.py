@@ -5,8 +5,8 @@ import pytest
 
 import visual_memory as vm
 from visual_memory.analysis import decision_maps
-from visual_memory.encoders.contributions import contributions
-from visual_memory.encoders.patch_dictionary import (
+from visual_memory.encoders.dictionary.contributions import contributions
+from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
   dense_responses,
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from visual_memory import types
-from visual_memory.analysis import lifelong, selection
+from visual_memory.analysis import choosing, lifelong
 from visual_memory.memory.memory import VisualMemory, match_classes
 from visual_memory.retrieval import exact
 from visual_memory.voting import queries, weighting
@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_votes():
   class_names, labels = match_classes(memory.class_names, asked)
   near = exact.search(asked.embeddings, memory, k=4)
   setting = weighting.setting("plurality")
-  choice = selection.Choice(
+  choice = choosing.Choice(
     name="plurality", setting=setting, k=3, accuracy=1.0, num_queries=1
   )
   found = lifelong.scored(

@@ -8,14 +8,14 @@ from scipy import special
 from sklearn import decomposition, linear_model, metrics
 
 import visual_memory as vm
-from visual_memory.analysis import (
+from visual_memory.analysis.segmentation import (
+  agreement,
   clusters,
   in_context,
   patch_voting,
   pca_maps,
-  segment_scores,
-  segmentation,
   token_spread,
+  untrained,
 )
 from visual_memory.types import UNLABELED, embedded_set
 from visual_memory.voting import weighting
@@ -34,7 +34,7 @@ def test_scores_by_a_plain_loop():
   counts = 0
   for seed in range(3):
     true, found = random_masks(seed)
-    counts += segment_scores.confusion(found, true, num_classes=num_classes)
+    counts += agreement.confusion(found, true, num_classes=num_classes)
     for place in itertools.product(*map(range, true.shape)):
       t, f = true[place], found[place]
       if t == UNLABELED:
@@ -46,7 +46,7 @@ def test_scores_by_a_plain_loop():
       for c in range(num_classes):
         both[c] += t == f == c
         either[c] += c in (t, f)
-  scores = segment_scores.segment_scores(counts, background=0)
+  scores = agreement.segment_scores(counts, background=0)
   np.testing.assert_allclose(scores.class_iou, both / either)
   assert scores.mean_iou == pytest.approx((both / either).mean())
   assert scores.pixel_accuracy == right / counted
@@ -58,29 +58,29 @@ def test_iou_is_the_jaccard_score_of_scikit_learn():
   true, _ = random_masks(5)
   _, found = random_masks(6)
   true, found = np.maximum(true, 0), np.maximum(found, 0)
-  counts = segment_scores.confusion(found, true, num_classes=4)
+  counts = agreement.confusion(found, true, num_classes=4)
   np.testing.assert_allclose(
-    segment_scores.segment_scores(counts).class_iou,
+    agreement.segment_scores(counts).class_iou,
     metrics.jaccard_score(true.ravel(), found.ravel(), average=None),
   )
   mask, map_, every = true == 1, found == 1, np.ones(true.shape, bool)
   expected = metrics.jaccard_score(mask.ravel(), map_.ravel())
-  assert segment_scores.hard_iou(map_, mask, every) == pytest.approx(expected)
-  soft = segment_scores.soft_iou(map_.astype(np.float64), mask, every)
+  assert agreement.hard_iou(map_, mask, every) == pytest.approx(expected)
+  soft = agreement.soft_iou(map_.astype(np.float64), mask, every)
   assert soft == pytest.approx(expected)
 
 
 def test_absent_classes_do_not_count():
   true = np.zeros((2, 2), np.int32)
-  scores = segment_scores.segment_scores(
-    segment_scores.confusion(true, true, num_classes=3)
+  scores = agreement.segment_scores(
+    agreement.confusion(true, true, num_classes=3)
   )
   assert scores.mean_iou == 1
   assert np.isnan(scores.class_iou[1:]).all()
   with pytest.raises(ValueError, match="classes 0 to 2"):
-    segment_scores.confusion(true + 3, true, num_classes=3)
+    agreement.confusion(true + 3, true, num_classes=3)
   with pytest.raises(ValueError, match="nothing to score"):
-    segment_scores.segment_scores(np.zeros((3, 4), int))
+    agreement.segment_scores(np.zeros((3, 4), int))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_attention_of_cosines_is_that_of_float64():
 def test_the_form_of_attention_is_chosen_on_other_pictures():
   encoder = vm.load_encoder("pixels", size=8, patch=2)
   prompts = HalfAndHalf([c * n for n, c in enumerate("abcdefgh", 1)])
-  way, scores = segmentation.best_attention(
+  way, scores = untrained.best_attention(
     encoder, prompts, temperatures=(0.01, 100.0), held_out=0.4, seed=0,
     batch_size=4,
   )  # fmt: skip
@@ -196,7 +196,7 @@ def test_the_form_of_attention_is_chosen_on_other_pictures():
   }  # fmt: skip
   assert scores["100"] < 0.9 < scores["0.01, centered"]
   assert way["temperature"] == 0.01
-  found = segmentation.prompted_iou(
+  found = untrained.prompted_iou(
     encoder, prompts, HalfAndHalf(["xxx", "yyyy"]), seed=0, batch_size=4,
     ways={"tuned": way},
   )  # fmt: skip
@@ -309,7 +309,7 @@ def test_patches_of_other_pictures_segment_a_picture():
   for k in (1, 5):
     np.testing.assert_array_equal(found["rank"][k], at_once["rank"][k])
     # An edge between patches is where the interpolation puts it.
-    assert segment_scores.segment_scores(found["rank"][k]).mean_iou == 1
+    assert agreement.segment_scores(found["rank"][k]).mean_iou == 1
   with pytest.raises(ValueError, match="lack patches of their 4x4"):
     next(patch_voting.picture_groups(asked.take(np.arange(40)), 8))
   with pytest.raises(ValueError, match="scored against masks"):

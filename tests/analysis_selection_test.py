@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from visual_memory.analysis import aggregation, selection
+from visual_memory.analysis import aggregation, choosing
 from visual_memory.analysis.bootstrap import bootstrap_mean
 from visual_memory.types import Neighbors
 from visual_memory.voting import queries as queries_lib
@@ -87,19 +87,19 @@ def test_only_tuning_queries_choose_and_only_held_out_ones_are_scored(
   with pytest.raises(TypeError, match="TuningQueries cannot be scored"):
     queries_lib.check_held_out(tuning)
   with pytest.raises(TypeError):
-    selection.choose(held_out, **common)
+    choosing.choose(held_out, **common)
   with pytest.raises(TypeError):
-    selection.best_answer(tuning.near, np.zeros((1, 300), int))
-  choice = selection.choose(tuning, **common)
+    choosing.best_answer(tuning.near, np.zeros((1, 300), int))
+  choice = choosing.choose(tuning, **common)
   with pytest.raises(TypeError):
-    selection.score(tuning, choice, num_classes=5, seed=0)
+    choosing.score(tuning, choice, num_classes=5, seed=0)
   with pytest.raises(TypeError):
-    selection.best_on_held_out(tuning, **common)
+    choosing.best_on_held_out(tuning, **common)
 
 
 def test_the_choice_is_the_first_best_of_a_plain_search(tuning, held_out):
   settings = published_settings()
-  choice = selection.choose(
+  choice = choosing.choose(
     tuning, settings=settings, ks=range(1, K + 1), num_classes=NUM_CLASSES
   )
   best = None
@@ -114,7 +114,7 @@ def test_the_choice_is_the_first_best_of_a_plain_search(tuning, held_out):
       if best is None or accuracy > best[2]:
         best = (name, k, accuracy)
   assert (choice.name, choice.k, choice.accuracy) == best
-  scored = selection.score(held_out, choice, num_classes=NUM_CLASSES, seed=0)
+  scored = choosing.score(held_out, choice, num_classes=NUM_CLASSES, seed=0)
   expected = predict(
     held_out.near, [choice.setting], ks=(choice.k,), num_classes=NUM_CLASSES
   )[0, 0]
@@ -139,7 +139,7 @@ def test_the_published_maximum_is_never_below_the_honest_number(
     assert found.scored[name].accuracy.mean <= best
     gain = found.scored[name].accuracy.mean - accuracy[name][1]
     assert found.gains[name].mean == pytest.approx(gain)
-  assert found.published == selection.best_on_held_out(
+  assert found.published == choosing.best_on_held_out(
     held_out,
     settings=published_settings(),
     ks=range(1, K + 1),
@@ -160,12 +160,12 @@ def test_unlabelled_queries_count_for_nothing(held_out, tuning):
     held_out=held_out,
   )
   common = {"settings": published_settings(), "ks": (1, 5), "num_classes": 5}
-  assert selection.choose(some, **common) == selection.choose(alone, **common)
+  assert choosing.choose(some, **common) == choosing.choose(alone, **common)
   nobody = queries_lib.tuning_queries(
     tuning.near, np.full(300, -1), tuning.ids, held_out=held_out
   )
   with pytest.raises(ValueError, match="No tuning query has a label"):
-    selection.choose(nobody, **common)
+    choosing.choose(nobody, **common)
 
 
 def test_a_sweep_equals_one_vote_after_the_other(held_out, tuning):
@@ -219,14 +219,14 @@ def test_bootstrap_agrees_with_scipy():
 
 
 def test_differences_are_paired(held_out, tuning):
-  choice = selection.choose(
+  choice = choosing.choose(
     tuning, settings=published_settings(), ks=(3, 9), num_classes=5
   )
-  score = lambda k: selection.score(
+  score = lambda k: choosing.score(
     held_out, dataclasses.replace(choice, k=k), num_classes=5, seed=0
   )
   few, many = score(3), score(9)
-  gap = selection.difference(few, many, seed=0)
+  gap = choosing.difference(few, many, seed=0)
   assert gap.mean == pytest.approx(few.accuracy.mean - many.accuracy.mean)
   # Queries that both get right, or both wrong, are no evidence.
   differ = np.mean(few.right != many.right)

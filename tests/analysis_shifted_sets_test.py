@@ -10,7 +10,7 @@ from PIL import Image
 from configs import shifted_sets as shifted_config
 from experiments import launch
 from visual_memory.analysis import shifted_sets
-from visual_memory.analysis.selection import Choice
+from visual_memory.analysis.choosing import Choice
 from visual_memory.data import relabeling, tfds_source
 from visual_memory.data.folder import folder
 from visual_memory.types import UNLABELED, Neighbors

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from visual_memory.cli import main as cli
-from visual_memory.memory import exchange, rebuild
-from visual_memory.memory.store import Store
+from visual_memory.collection import exchange, rebuild
+from visual_memory.store.store import Store
 
 SMALL = ("--encoder", "pixels", "--option", "size=8")
 

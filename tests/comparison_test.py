@@ -9,7 +9,7 @@ from scipy import stats
 
 from configs import comparison as comparison_config
 from experiments import dictionary_stages, launch
-from visual_memory.analysis import encoder_ranking, selection
+from visual_memory.analysis import choosing, encoder_ranking
 from visual_memory.analysis.bootstrap import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
 
@@ -22,7 +22,7 @@ KEY = jax.random.key(3)
 
 def scored(right):
   right = np.asarray(right, bool)
-  return selection.Scored(
+  return choosing.Scored(
     accuracy=bootstrap_mean(right, seed=0),
     right=right,
     predictions=right.astype(np.int32),

@@ -13,7 +13,7 @@ import numpy as np
 from recording_source import UNREADABLE, RecordingSource
 
 from visual_memory import distributed
-from visual_memory.encoders.embed import embed_with_report
+from visual_memory.encoders.embedding.embed import embed_with_report
 from visual_memory.encoders.encoder import load_encoder
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
-from visual_memory.encoders.embed_patches import patch_encoder
-from visual_memory.encoders.patch_dictionary import (
+from visual_memory.encoders.dictionary.patch_dictionary import (
   CONTRAST,
   DictionaryPatches,
   dense_responses,
 )
+from visual_memory.encoders.embedding.embed_patches import patch_encoder
 
 PATCH, CELL, SIDE, THRESHOLD = 3, 4, 12, 0.2
 

@@ -15,8 +15,9 @@ from recording_source import NUM_ROWS, UNREADABLE, RecordingSource
 
 from visual_memory import distributed
 from visual_memory.data import preprocess, selection
-from visual_memory.encoders import blocks, builders
-from visual_memory.encoders.embed import embed, embed_with_report
+from visual_memory.encoders import builders
+from visual_memory.encoders.embedding import blocks
+from visual_memory.encoders.embedding.embed import embed, embed_with_report
 from visual_memory.encoders.encoder import load_encoder, make_encoder
 from visual_memory.progress import Progress
 

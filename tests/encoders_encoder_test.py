@@ -10,7 +10,7 @@ import pytest
 
 from visual_memory import checkpoints
 from visual_memory.data import preprocess as preprocess_lib
-from visual_memory.encoders import builders, pretrained, vit
+from visual_memory.encoders import builders, vit
 from visual_memory.encoders.encoder import (
   Encoder,
   list_encoders,
@@ -18,6 +18,7 @@ from visual_memory.encoders.encoder import (
   make_encoder,
   unit_rows,
 )
+from visual_memory.encoders.published import params as params_lib
 
 TINY_VIT = {"size": 8, "patch": 4, "dim": 16, "depth": 1, "heads": 2}
 
@@ -241,7 +242,7 @@ def test_published_encoder_has_its_authors_preprocessing(
   zeros = jax.tree.map(
     lambda leaf: np.zeros(leaf.shape, leaf.dtype), vit.shapes(vit.CONFIGS[name])
   )
-  monkeypatch.setattr(pretrained, "load", lambda name, weights: zeros)
+  monkeypatch.setattr(params_lib, "load", lambda name, weights: zeros)
   encoder = load_encoder(name, weights="file", **options)
   assert encoder.dim == dim
   assert (encoder.preprocess.resize, encoder.preprocess.crop) == (resize, crop)

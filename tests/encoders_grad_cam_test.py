@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from golden import make_encoder_goldens as goldens
 
-from visual_memory.encoders import names, pretrained, vit
+from visual_memory.encoders import vit
 from visual_memory.encoders.grad_cam import grad_cam
+from visual_memory.encoders.published import naming
+from visual_memory.encoders.published import params as params_lib
 
 
 @pytest.mark.parametrize("family", ["dinov2", "dinov2_reg"])
@@ -16,8 +18,8 @@ def test_maps_are_those_of_torch(family, tmp_path):
   config = goldens.hugging_face_config(family)
   model = goldens.torch_model(family, config)
   model.save_pretrained(tmp_path)
-  params = pretrained.load_tower(
-    tmp_path, template=vit.shapes(config), namings=names.DINO
+  params = params_lib.load_tower(
+    tmp_path, template=vit.shapes(config), namings=naming.DINO
   )
   pixels = goldens.pixels_of((28, 28), batch=2)
   weights = np.random.default_rng(0).normal(size=config.dim)

@@ -6,7 +6,8 @@ import pytest
 
 import visual_memory as vm
 from visual_memory.data import masks, preprocess
-from visual_memory.encoders import embed_patches, encoder, vit
+from visual_memory.encoders import encoder, vit
+from visual_memory.encoders.embedding import embed_patches
 from visual_memory.types import UNLABELED, Example
 
 SIDE, PATCH, NUM_IMAGES = 32, 8, 5
@@ -137,7 +138,7 @@ def test_a_finished_job_is_read_from_the_cache(vit_encoder, patches, tmp_path):
 
 
 def vm_embed_with_report(chosen, **options):
-  from visual_memory.encoders import embed
+  from visual_memory.encoders.embedding import embed
 
   return embed.embed_with_report(chosen, MaskedImages(), **options)
 

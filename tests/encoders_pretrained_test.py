@@ -15,12 +15,16 @@ from golden import make_encoder_goldens as goldens
 from safetensors.numpy import save_file
 
 from visual_memory import checkpoints
-from visual_memory.encoders import (
-  names,
-  pretrained,
-  published,
+from visual_memory.encoders import vit
+from visual_memory.encoders.published import (
+  download as download_lib,
+)
+from visual_memory.encoders.published import (
+  naming,
   torch_pickle,
-  vit,
+)
+from visual_memory.encoders.published import (
+  params as params_lib,
 )
 
 TINY = goldens.TINY
@@ -46,11 +50,11 @@ def clip_tensors():
 
 def load_tiny(path, family="dinov2"):
   is_clip = family == "clip"
-  return pretrained.load_tower(
+  return params_lib.load_tower(
     path,
     template=vit.shapes(TINY[family]),
-    namings=names.CLIP_IMAGE if is_clip else names.DINO,
-    others=names.CLIP_TEXT if is_clip else (),
+    namings=naming.CLIP_IMAGE if is_clip else naming.DINO,
+    others=naming.CLIP_TEXT if is_clip else (),
   )
 
 
@@ -163,7 +167,7 @@ def test_clip_archives_hold_both_towers_in_mixed_precision(tmp_path):
 def test_shards_are_read_through_their_index(tmp_path):
   goldens.write_hugging_face("dinov2", tmp_path)
   whole = load_tiny(tmp_path)
-  tensors = pretrained.read(tmp_path)
+  tensors = params_lib.read(tmp_path)
   (tmp_path / "model.safetensors").unlink()
   parts = {"model-1.safetensors": {}, "model-2.safetensors": {}}
   weight_map = {}
@@ -197,7 +201,7 @@ def test_wrapped_names_and_tensors_nobody_needs(tmp_path):
   goldens.write_hugging_face("dinov2", tmp_path)
   expected = load_tiny(tmp_path)
   tensors = {
-    f"dinov2.{name}": value for name, value in pretrained.read(tmp_path).items()
+    f"dinov2.{name}": value for name, value in params_lib.read(tmp_path).items()
   }
   tensors["classifier.weight"] = np.zeros((10, 96), np.float32)
   tensors["classifier.bias"] = np.zeros(10, np.float32)
@@ -213,19 +217,19 @@ def test_a_published_name_loads_a_published_file(tmp_path):
   }
   assert len(tensors) == 175  # As the released file holds.
   torch_files.write_pth(tmp_path / "dinov2_vits14_pretrain.pth", tensors)
-  params = pretrained.load(
+  params = params_lib.load(
     "dinov2_vits14", tmp_path / "dinov2_vits14_pretrain.pth"
   )
   assert params["blocks"][11]["scale2"][0] == len("blocks.11.ls2.gamma")
   with pytest.raises(ValueError, match="Unknown image tower 'dinov2_vits'"):
-    pretrained.load("dinov2_vits", tmp_path)
+    params_lib.load("dinov2_vits", tmp_path)
 
 
 @pytest.mark.parametrize(
   ("name", "count"), [("clip_vitb32", 302), ("clip_vitl14", 446)]
 )
 def test_clip_files_have_as_many_tensors_as_published(name, count):
-  from visual_memory.encoders.text_tower import TEXT_CONFIGS
+  from visual_memory.encoders.text.text_tower import TEXT_CONFIGS
 
   layout = published_layouts.openai_clip(vit.CONFIGS[name], TEXT_CONFIGS[name])
   assert len(layout) == count + 3
@@ -320,12 +324,12 @@ def test_a_flipped_bit_in_a_pth_is_an_error(tmp_path):
 
 def test_what_is_not_there_or_not_known(tmp_path):
   with pytest.raises(FileNotFoundError, match="There is no file or directory"):
-    pretrained.load("dino_vits8", "absent/dino.pth")  # No hub id.
+    params_lib.load("dino_vits8", "absent/dino.pth")  # No hub id.
   with pytest.raises(ValueError, match="holds neither model.safetensors nor"):
-    pretrained.load("dino_vits8", tmp_path)
+    params_lib.load("dino_vits8", tmp_path)
   (tmp_path / "notes.txt").write_text("no weights here")
   with pytest.raises(ValueError, match="is no PyTorch file"):
-    pretrained.load("dino_vits8", tmp_path / "notes.txt")
+    params_lib.load("dino_vits8", tmp_path / "notes.txt")
 
 
 # A pickle cannot run code.
@@ -348,7 +352,7 @@ def call(module, name, argument):
     ("torch", "load"),
     ("torch.nn.modules.linear", "Linear"),
     ("numpy", "load"),
-    ("visual_memory.encoders.torch_pickle", "os"),
+    ("visual_memory.encoders.published.torch_pickle", "os"),
   ],
 )
 def test_a_pickle_with_code_is_refused(module, name, tmp_path):
@@ -494,11 +498,11 @@ def test_a_fingerprint_is_of_names_shapes_and_values():
     {"a": {"kernel": params["a"]["kernel"].astype("d")}, "b": 1.5},
     {"a": params["a"], "b": 2.5},
   ]
-  prints = [pretrained.fingerprint(tree) for tree in (params, *changes)]
+  prints = [params_lib.fingerprint(tree) for tree in (params, *changes)]
   assert len(set(prints)) == len(prints)
   on_device = jax.tree.map(np.asarray, jax.device_put(params["a"]))
   again = {"a": on_device, "b": 1.5}
-  assert pretrained.fingerprint(again) == prints[0]
+  assert params_lib.fingerprint(again) == prints[0]
   assert prints[0] == (  # It must not change between versions.
     "b7822501bb08d22aba30f4c9569b6d2c0d36fa97fb139c1d435ae43555315cbf"
   )
@@ -539,9 +543,9 @@ def server(tmp_path, monkeypatch):
 def test_a_checkpoint_is_downloaded_once_and_loads(server):
   root, folder, requests = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = published.Published(url=f"{root}/tiny.pth")
-  path = pretrained.fetch("tiny", published=place)
-  assert pretrained.fetch("tiny", published=place) == path
+  place = download_lib.Published(url=f"{root}/tiny.pth")
+  path = params_lib.fetch("tiny", published=place)
+  assert params_lib.fetch("tiny", published=place) == path
   assert len(requests) == 1
   assert_equal_trees(load_tiny(path), load_tiny(folder / "tiny.pth"))
   assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -553,45 +557,45 @@ def test_a_checkpoint_is_downloaded_once_and_loads(server):
 def test_a_file_that_changed_in_the_cache_is_an_error(server):
   root, folder, _ = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = published.Published(url=f"{root}/tiny.pth")
-  path = pretrained.fetch("tiny", published=place)
+  place = download_lib.Published(url=f"{root}/tiny.pth")
+  path = params_lib.fetch("tiny", published=place)
   path.write_bytes(path.read_bytes() + b"x")
   with pytest.raises(ValueError, match="has sha256 .*, expected"):
-    pretrained.fetch("tiny", published=place)
+    params_lib.fetch("tiny", published=place)
 
 
 def test_a_download_must_have_the_published_sha256(server):
   root, folder, _ = server
   (folder / "tiny.pt").write_bytes(b"something else")
-  place = published.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
+  place = download_lib.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
   with pytest.raises(ValueError, match="expected 0000"):
-    pretrained.fetch("tiny", published=place)
-  assert not list(published.cache_dir().iterdir())
+    params_lib.fetch("tiny", published=place)
+  assert not list(download_lib.cache_dir().iterdir())
 
 
 @pytest.mark.parametrize("file", ["short.pth", "absent.pth"])
 def test_a_download_that_fails_leaves_nothing(file, server):
   root, _, _ = server
-  place = published.Published(url=f"{root}/{file}")
+  place = download_lib.Published(url=f"{root}/{file}")
   with pytest.raises(OSError, match="could not be downloaded.*pass the file"):
-    pretrained.fetch("tiny", published=place)
-  assert not list(published.cache_dir().iterdir())
+    params_lib.fetch("tiny", published=place)
+  assert not list(download_lib.cache_dir().iterdir())
 
 
 def test_a_file_url_is_an_address_too(tmp_path, monkeypatch):
   monkeypatch.setenv("VISUAL_MEMORY_CACHE", str(tmp_path / "cache"))
   (tmp_path / "weights.pth").write_bytes(b"weights")
-  place = published.Published(url=(tmp_path / "weights.pth").as_uri())
-  assert pretrained.fetch("w", published=place).read_bytes() == b"weights"
+  place = download_lib.Published(url=(tmp_path / "weights.pth").as_uri())
+  assert params_lib.fetch("w", published=place).read_bytes() == b"weights"
 
 
 def test_provenance_is_written_down_for_every_name():
-  assert published.PUBLISHED.keys() == vit.CONFIGS.keys()
+  assert download_lib.PUBLISHED.keys() == vit.CONFIGS.keys()
   with pytest.raises(ValueError, match="No weights are published for 'resnet'"):
-    pretrained.fetch("resnet")
+    params_lib.fetch("resnet")
   root = pathlib.Path(__file__).parents[1]
   text = (root / "third_party" / "weights.md").read_text()
-  for name, place in published.PUBLISHED.items():
+  for name, place in download_lib.PUBLISHED.items():
     assert f"| `{name}` |" in text
     assert place.url in text
     if place.sha256:

@@ -9,12 +9,16 @@ import pytest
 for package in ("tokenizers", "ftfy", "regex"):
   pytest.importorskip(package, reason="needs visual_memory[pretrained]")
 
-from visual_memory.encoders import text, text_tower, vit, zero_shot
-from visual_memory.encoders.templates import fill
-from visual_memory.encoders.text import load_text_encoder, make_text_encoder
-from visual_memory.encoders.text_tower import TEXT_CONFIGS, TextConfig
-from visual_memory.encoders.tokenizer import ClipTokenizer
-from visual_memory.encoders.zero_shot import (
+from visual_memory.encoders import vit
+from visual_memory.encoders.text import text_encoder, text_tower, zero_shot
+from visual_memory.encoders.text.templates import fill
+from visual_memory.encoders.text.text_encoder import (
+  load_text_encoder,
+  make_text_encoder,
+)
+from visual_memory.encoders.text.text_tower import TEXT_CONFIGS, TextConfig
+from visual_memory.encoders.text.tokenizer import ClipTokenizer
+from visual_memory.encoders.text.zero_shot import (
   text_classifier,
   zero_shot_classifier,
   zero_shot_logits,
@@ -306,7 +310,7 @@ def as_stored(params):
 def tiny_model(monkeypatch):
   """The tiny tower and vocabulary, as if they had been published."""
   monkeypatch.setitem(TEXT_CONFIGS, "clip_tiny", TINY)
-  monkeypatch.setattr(text, "load_tokenizer", lambda path: TOKENIZER)
+  monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: TOKENIZER)
 
 
 def test_openai_layout_round_trip(tiny_model, tmp_path):
@@ -369,7 +373,7 @@ def test_equals_transformers(name, tmp_path, monkeypatch, request):
   transformers = pytest.importorskip("transformers", reason=reason)
   monkeypatch.setitem(TEXT_CONFIGS, "clip_deep", DEEP)
   if name == "clip_deep":
-    monkeypatch.setattr(text, "load_tokenizer", lambda path: TOKENIZER)
+    monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: TOKENIZER)
     vocabulary = None
   else:
     data_file = request.getfixturevalue("data_file")

@@ -18,9 +18,9 @@ pytest.importorskip("tokenizers", reason="needs visual_memory[pretrained]")
 ftfy = pytest.importorskip("ftfy", reason="needs visual_memory[pretrained]")
 pytest.importorskip("regex", reason="needs visual_memory[pretrained]")
 
-from visual_memory.encoders import templates as template_lists
-from visual_memory.encoders import tokenizer as tokenizer_lib
-from visual_memory.encoders.tokenizer import (
+from visual_memory.encoders.text import templates as template_lists
+from visual_memory.encoders.text import tokenizer as tokenizer_lib
+from visual_memory.encoders.text.tokenizer import (
   VOCABULARY,
   ClipTokenizer,
   load_tokenizer,

@@ -15,14 +15,10 @@ import vit_oracle
 from golden import make_encoder_goldens as goldens
 from scipy import special
 
-from visual_memory.encoders import (
-  names,
-  position,
-  pretrained,
-  text_tower,
-  transformer,
-  vit,
-)
+from visual_memory.encoders import position, transformer, vit
+from visual_memory.encoders.published import naming
+from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.text import text_tower
 
 # float32 rounding over a few blocks of unit-variance tokens is 2e-6; a wrong
 # epsilon or the tanh form of GELU gives 4e-5 or more.
@@ -49,7 +45,7 @@ def all_tokens(outputs):
 
 
 def namings_of(config):
-  return names.CLIP_IMAGE if config.projection else names.DINO
+  return naming.CLIP_IMAGE if config.projection else naming.DINO
 
 
 @pytest.mark.parametrize("family", TINY)
@@ -60,7 +56,7 @@ def test_equal_to_transformers_at_every_size(family, tmp_path):
   model = goldens.torch_model(family, config)
   randomize(model)
   model.save_pretrained(tmp_path)  # In the published layout.
-  params = pretrained.load_tower(
+  params = params_lib.load_tower(
     tmp_path, template=vit.shapes(config), namings=namings_of(config)
   )
   for size in SIZES:
@@ -102,8 +98,8 @@ def test_published_size_is_equal_to_transformers(tmp_path):
   ).eval()
   randomize(model)
   model.save_pretrained(tmp_path)
-  params = pretrained.load_tower(
-    tmp_path, template=vit.shapes(config), namings=names.DINO
+  params = params_lib.load_tower(
+    tmp_path, template=vit.shapes(config), namings=naming.DINO
   )
   pixels = pixels_of((224, 224))
   with torch.no_grad():
@@ -116,11 +112,11 @@ def test_published_size_is_equal_to_transformers(tmp_path):
 def test_equal_to_the_stored_outputs_of_transformers(family, tmp_path):
   config = goldens.hugging_face_config(family)
   goldens.write_hugging_face(family, tmp_path)
-  params = pretrained.load_tower(
+  params = params_lib.load_tower(
     tmp_path,
     template=vit.shapes(config),
     namings=namings_of(config),
-    others=names.CLIP_TEXT if config.projection else (),
+    others=naming.CLIP_TEXT if config.projection else (),
   )
   with np.load(pathlib.Path(goldens.__file__).parent / "encoders.npz") as file:
     for size in goldens.SIZES:
@@ -145,8 +141,8 @@ def test_equal_to_numpy_by_the_authors_rule(family, size, tmp_path):
     published_layouts.hub(config), seed=1
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
-  params = pretrained.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=names.DINO
+  params = params_lib.load_tower(
+    tmp_path / "model.pth", template=vit.shapes(config), namings=naming.DINO
   )
   pixels = pixels_of(size)
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
@@ -159,11 +155,11 @@ def test_clip_is_equal_to_numpy(tmp_path):
   layout = published_layouts.openai_clip(config, goldens.TINY_TEXT)
   tensors = published_layouts.random_tensors(layout, seed=1)
   torch_files.write_torchscript(tmp_path / "clip.pt", tensors)
-  params = pretrained.load_tower(
+  params = params_lib.load_tower(
     tmp_path / "clip.pt",
     template=vit.shapes(config),
-    namings=names.CLIP_IMAGE,
-    others=names.CLIP_TEXT,
+    namings=naming.CLIP_IMAGE,
+    others=naming.CLIP_TEXT,
   )
   pixels = pixels_of((28, 28))
   expected = vit_oracle.clip_forward(tensors, pixels, config=config)
@@ -177,8 +173,8 @@ def test_forty_blocks_are_equal_to_numpy(tmp_path):
     published_layouts.hub(config), seed=2
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
-  params = pretrained.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=names.DINO
+  params = params_lib.load_tower(
+    tmp_path / "model.pth", template=vit.shapes(config), namings=naming.DINO
   )
   pixels = pixels_of((20, 20))
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
@@ -208,8 +204,8 @@ def test_attention_maps_are_those_of_transformers(tmp_path):
   model = goldens.torch_model("dinov2", config)
   randomize(model)
   model.save_pretrained(tmp_path)
-  params = pretrained.load_tower(
-    tmp_path, template=vit.shapes(config), namings=names.DINO
+  params = params_lib.load_tower(
+    tmp_path, template=vit.shapes(config), namings=naming.DINO
   )
   model.set_attn_implementation("eager")
   pixels = pixels_of((28, 28))
@@ -260,8 +256,8 @@ def test_bfloat16_keeps_directions(fused, monkeypatch):
   tensors = published_layouts.random_tensors(
     published_layouts.hub(config), seed=1
   )
-  params = pretrained.convert(
-    tensors, template=vit.shapes(config), namings=names.DINO
+  params = params_lib.convert(
+    tensors, template=vit.shapes(config), namings=naming.DINO
   )
   pixels = pixels_of((28, 28), batch=4)
   exact = run(params, pixels, config=config).embedding

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 
 from visual_memory import distributed, types
-from visual_memory.memory import building, coarse, edits, layout, room
+from visual_memory.memory import coarse, edits, layout, room
+from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 
@@ -75,7 +76,7 @@ def test_rows_at_regular_distances_do_not_crowd_any_block(capacity, step):
 
 def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
   monkeypatch.setattr(room, "free_bytes", lambda device: 100_000)
-  monkeypatch.setattr(building, "rows_from_host", None)
+  monkeypatch.setattr(rows_lib, "rows_from_host", None)
   with pytest.raises(MemoryError, match="slots of 16 dimensions .* GB free"):
     cases.memory_of(cases.random_rows(2000, 16), mesh=distributed.make_mesh(1))
 
@@ -120,7 +121,7 @@ def test_a_coarse_copy_is_made_in_little_memory(precision, mesh):
   rows = jax.ShapeDtypeStruct(
     shape, np.float32, sharding=distributed.row_sharding(mesh)
   )
-  made = building._coarse_copy.lower(rows, mesh=mesh, precision=precision)
+  made = rows_lib._coarse_copy.lower(rows, mesh=mesh, precision=precision)
   needed = made.compile().memory_analysis().temp_size_in_bytes
   assert needed < 4 * np.prod(shape) / mesh.size / 2
 

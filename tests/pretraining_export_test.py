@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from visual_memory.encoders import encoder_files, vit
+from visual_memory.encoders.dictionary.patch_dictionary import PatchDictionary
 from visual_memory.encoders.encoder import list_encoders, load_encoder
-from visual_memory.encoders.patch_dictionary import PatchDictionary
 from visual_memory.encoders.pooling import POOLINGS
 from visual_memory.encoders.stem import ConvStem
 from visual_memory.encoders.transformer import Block, dot

@@ -16,35 +16,49 @@ PRODUCT = [path for path in FILES if path.relative_to(ROOT).parts[0] != "tests"]
 # Every layer may import itself and the layers below it.
 LAYERS = (
   ("experiments", "cli"),
+  ("studies",),
   ("reports",),
-  ("analysis", "adaptation", "pretraining"),
-  ("voting", "retrieval"),
+  ("analysis", "collection", "dual_memory", "rerank", "probes", "pretraining"),
+  ("voting", "retrieval", "store"),
   ("memory",),
   ("encoders",),
   ("data",),
   ("procedural",),
-  ("types", "distributed", "checkpoints", "progress"),
+  (
+    "types",
+    "distributed",
+    "checkpoints",
+    "progress",
+    "files",
+    "direct_files",
+  ),
 )
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}
 
 # Where each heavy package may be imported: folders, or files.
 HOMES = {
-  "flax": ("encoders/", "pretraining/", "adaptation/"),
-  "optax": ("pretraining/", "adaptation/"),
+  "flax": ("encoders/", "pretraining/"),
+  "optax": ("pretraining/", "dual_memory/", "probes/"),
   "orbax": ("checkpoints.py",),
-  "tensorstore": ("memory/",),
+  "tensorstore": ("store/",),
   "tensorflow_datasets": ("data/",),
   "grain": ("data/", "pretraining/"),
   "scann": ("retrieval/scann.py",),
   "moderngl": ("procedural/glsl.py",),
   "matplotlib": ("reports/",),
-  "pyarrow": ("memory/exchange.py", "experiments/store_peers.py"),
-  "transformers": ("adaptation/", "experiments/encoder_peers.py"),
+  "pyarrow": (
+    "collection/exchange.py",
+    "experiments/benchmarks/store_peers.py",
+  ),
+  "transformers": ("experiments/benchmarks/encoder_peers.py",),
   "ml_collections": ("configs/", "experiments/"),
   "absl": ("experiments/",),
 }
 FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
-PEERS = ("experiments/dual_memory_peer.py", "experiments/encoder_peers.py")
+PEERS = (
+  "experiments/benchmarks/dual_memory_peer.py",
+  "experiments/benchmarks/encoder_peers.py",
+)
 """Files that time other libraries, and so import them."""
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE_PATHS = re.compile(r"""["'\s=](/(?:ho""" r"""me|root|work|Users)/)""")

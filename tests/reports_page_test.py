@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from analysis_selection_test import cases
 
+from visual_memory import files
 from visual_memory.analysis import aggregation, noise_curve, ood, reliability
 from visual_memory.analysis.growth import GrowthPoint
 from visual_memory.analysis.scaling_law import fit_law
-from visual_memory.reports import files, page, plots
+from visual_memory.reports import page, plots
 from visual_memory.reports.sections import aggregation as of_voters
 from visual_memory.reports.sections import neighbors as of_neighbors
 from visual_memory.reports.sections import ood as of_distances

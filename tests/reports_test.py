@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visual_memory.reports import drawing, figures, files, gallery, tables
+from visual_memory import files
+from visual_memory.reports import drawing, figures, gallery, tables
 from visual_memory.reports import html as pages
 from visual_memory.reports import report as report_lib
 from visual_memory.reports import results as results_lib

@@ -6,7 +6,7 @@ import headless
 import numpy as np
 import pytest
 
-from visual_memory.analysis import human_study, responses, trials
+from visual_memory.analysis.human_study import exact_tests, responses, trials
 from visual_memory.reports import trial_site
 
 NAMES = ("ant", "bee", "cat", "<dog>", "eel", "fox")
@@ -112,12 +112,12 @@ def right(trial, _):
 
 def test_exact_tests_of_known_tables(tmp_path):
   """Textbook values: R's binom.test, fisher.test and mcnemar.exact."""
-  half = human_study.proportion(7, 10, chance=0.5)
+  half = exact_tests.proportion(7, 10, chance=0.5)
   assert half.p_value == pytest.approx(0.34375)  # 352 / 1024
   assert (half.low, half.high) == pytest.approx((0.3475471, 0.9332605))
-  assert human_study.proportion(0, 10, chance=0.5).low == 0
-  assert human_study.mcnemar(1, 9) == pytest.approx(22 / 1024)
-  assert np.isnan(human_study.mcnemar(0, 0))
+  assert exact_tests.proportion(0, 10, chance=0.5).low == 0
+  assert exact_tests.mcnemar(1, 9) == pytest.approx(22 / 1024)
+  assert np.isnan(exact_tests.mcnemar(0, 0))
   # Everyone right with neighbors, no one without: 16 of each.
   design = make()
   choose = lambda trial, shown: (right(trial, 0) + (shown == "A")) % 4
@@ -125,7 +125,7 @@ def test_exact_tests_of_known_tables(tmp_path):
     respond(design, tmp_path / f"{p}.json", p, choose) for p in (1, 2, 3, 4)
   ]
   found = responses.read_responses(paths, design.key())
-  compared = human_study.compare_conditions(found, num_choices=4)
+  compared = exact_tests.compare_conditions(found, num_choices=4)
   assert (compared.without.successes, compared.without.total) == (0, 16)
   assert (compared.with_neighbors.successes, compared.more) == (16, 8)
   # 2 / (32 choose 16), and 2 / 2**8.
@@ -144,7 +144,7 @@ def test_preference_corrects_the_accuracy(tmp_path):
   )
   paths = [respond(design, tmp_path / f"{p}.json", p, choose) for p in (1, 2)]
   found = responses.read_responses(paths, design.key())
-  told = human_study.preference(found, accuracy=0.611)
+  told = exact_tests.preference(found, accuracy=0.611)
   assert told.chosen.fraction == told.observer_mean == pytest.approx(0.4)
   assert told.observer_error == pytest.approx(0, abs=1e-12)
   assert told.corrected_accuracy == pytest.approx(0.611 + 0.4 * 0.389)
@@ -209,7 +209,7 @@ def test_files_that_do_not_go_together(tmp_path):
   path = respond(between, tmp_path / "2.json", 1, right)
   found = responses.read_responses([path], between.key())
   with pytest.raises(ValueError, match="condition A"):
-    human_study.compare_conditions(found, num_choices=4)
+    exact_tests.compare_conditions(found, num_choices=4)
 
 
 @pytest.fixture(scope="module")

@@ -269,7 +269,7 @@ def _benchmark(tmp_path, config):
     [
       sys.executable,
       "-m",
-      "experiments.benchmark_streaming",
+      "experiments.benchmarks.streaming",
       f"--config=configs/benchmark_streaming.py{config}",
       f"--workdir={tmp_path}",
     ],

@@ -8,9 +8,9 @@ import memory_cases as cases
 import numpy as np
 
 from visual_memory import types
-from visual_memory.memory import creation
-from visual_memory.memory.storage import parallel
-from visual_memory.memory.store import Store
+from visual_memory.store import creation
+from visual_memory.store.storage import parallel
+from visual_memory.store.store import Store
 
 DIM = 8
 ROWS_PER_CHUNK = 16

@@ -20,6 +20,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = aggregation.get_config(arg)
   if arg == "smoke":
     return config
-  return voters(
-    config, "Table 9: best k", "dinov2_vitl14", "clip_vitl14"
-  )
+  return voters(config, "Table 9: best k", "dinov2_vitl14", "clip_vitl14")

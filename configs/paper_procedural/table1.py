@@ -48,7 +48,5 @@ def get_config(arg: str = "flowers102") -> ml_collections.ConfigDict:
       continue
     section.source = "npz" if name in MEDMNIST else name
     section.options.split = split
-    section.options.path = path(
-      f"{name}_224.npz" if name in MEDMNIST else name
-    )
+    section.options.path = path(f"{name}_224.npz" if name in MEDMNIST else name)
   return config

@@ -21,7 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import published_layouts
 from safetensors.numpy import save_file
 
-from visual_memory.encoders import text_tower, vit
+from visual_memory.encoders import vit
+from visual_memory.encoders.text import text_tower
 
 SEED = 5
 SIZES = ((28, 28), (20, 36))

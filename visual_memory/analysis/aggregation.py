@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from visual_memory.analysis import selection
+from visual_memory.analysis import choosing
 from visual_memory.analysis.bootstrap import Interval
 from visual_memory.voting import metrics, weighting
 from visual_memory.voting.metrics import AccuracyTable
@@ -43,10 +43,10 @@ class Comparison:
   """
 
   table: AccuracyTable
-  choices: dict[str, selection.Choice]
-  scored: dict[str, selection.Scored]
+  choices: dict[str, choosing.Choice]
+  scored: dict[str, choosing.Scored]
   published: dict[str, tuple[int, float]]
-  overall: selection.Choice
+  overall: choosing.Choice
   gains: dict[str, Interval]
 
 
@@ -98,17 +98,17 @@ def compare_voters(
   ks = tuple(map(int, ks))
   common = {"ks": ks, "num_classes": num_classes}
   table = _table(held_out, settings, **common)
-  choices = selection.choose_each(tuning, settings=settings, **common)
+  choices = choosing.choose_each(tuning, settings=settings, **common)
   # The same program as both of the above, whatever was chosen.
   predictions = predict(held_out.near, tuple(settings.values()), **common)
-  score = lambda row, k: selection.score_answer(
+  score = lambda row, k: choosing.score_answer(
     held_out, predictions[row, ks.index(k)], seed=seed
   )
   scored = {
     name: score(row, choice.k)
     for row, (name, choice) in enumerate(choices.items())
   }
-  nearest = selection.score_answer(
+  nearest = choosing.score_answer(
     held_out, np.asarray(held_out.near.labels)[:, 0], seed=seed
   )
   best = table.correct.argmax(axis=1)
@@ -122,7 +122,7 @@ def compare_voters(
     },
     overall=max(choices.values(), key=lambda choice: choice.accuracy),
     gains={
-      name: selection.difference(value, nearest, seed=seed)
+      name: choosing.difference(value, nearest, seed=seed)
       for name, value in scored.items()
     },
   )

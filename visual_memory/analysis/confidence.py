@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from visual_memory.analysis import abstention, calibration, selection
+from visual_memory.analysis import abstention, calibration, choosing
 from visual_memory.analysis.abstention import SelectiveCurve
 from visual_memory.analysis.calibration import Bins
 from visual_memory.analysis.probabilities import (
@@ -65,7 +65,7 @@ class ConfidentVote:
       below the threshold that reaches this accuracy on tuning queries.
   """
 
-  choice: selection.Choice
+  choice: choosing.Choice
   raw: Calibration
   fitted: Calibration
   promised: dict[float, tuple[float, float, float | None]]
@@ -92,7 +92,7 @@ def confident_votes(
     num_bins: bins of the calibration error.
     promises: accuracies to reach by declining unsure queries.
   """
-  choices = selection.choose_each(
+  choices = choosing.choose_each(
     tuning, settings=settings, ks=ks, num_classes=num_classes
   )
   measure = lambda choice: _measure(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from visual_memory.analysis import selection
+from visual_memory.analysis import choosing
 from visual_memory.analysis.bootstrap import Interval
 from visual_memory.analysis.two_afc import paired_p_value
 
@@ -33,7 +33,7 @@ class Standing:
 
 
 def rank_encoders(
-  scored: Mapping[str, selection.Scored], *, baseline: str, seed: int
+  scored: Mapping[str, choosing.Scored], *, baseline: str, seed: int
 ) -> dict[str, Standing]:
   """Every encoder's standing, the most accurate first.
 
@@ -63,7 +63,7 @@ def rank_encoders(
       accuracy=one.accuracy,
       gain=None
       if name == baseline
-      else selection.difference(one, reference, seed=seed),
+      else choosing.difference(one, reference, seed=seed),
       p_value=None
       if name == baseline
       else paired_p_value(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from visual_memory.analysis import selection
+from visual_memory.analysis import choosing
 from visual_memory.data.selection import id_hash
 from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, Neighbors
@@ -139,7 +139,7 @@ def growth_points(
   """Every voter on a memory of this size, at any k that its queries have."""
   ks = range(1, held_out.near.k + 1)
   common = {"settings": settings, "ks": ks, "num_classes": num_classes}
-  choices = selection.choose_each(tuning, **common)
+  choices = choosing.choose_each(tuning, **common)
   table = metrics.accuracy_table(held_out.near, held_out.labels, **common)
   accuracy = table.accuracy()
   return {

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.analysis import selection
+from visual_memory.analysis import choosing
 from visual_memory.analysis.label_noise import corruption, relabelled
 from visual_memory.types import EmbeddedSet
 from visual_memory.voting import metrics
@@ -127,5 +127,5 @@ def _choose(tuning, rows, labels, settings, ks, num_classes) -> list[int]:
     tuning.near, tuple(settings.values()), ks=ks, num_classes=num_classes
   )
   return [
-    selection.best_answer(tuning, answers)[0][0] for answers in predictions
+    choosing.best_answer(tuning, answers)[0][0] for answers in predictions
   ]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from visual_memory.analysis import pruning, selection
+from visual_memory.analysis import choosing, pruning
 from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import compat, metrics
@@ -71,7 +71,7 @@ class Pruned:
   treatment: Treatment
   k: int
   tuning_accuracy: float
-  scored: selection.Scored
+  scored: choosing.Scored
 
 
 def hard(counts: Int[Array, "N"], thresholds: Sequence[int], *, symbol="v"):
@@ -229,9 +229,7 @@ def compare(
     )  # fmt: skip
     found[kind] = {}
     for row, (name, setting) in enumerate(settings.items()):
-      (which, column), accuracy = selection.best_answer(
-        tuning, predictions[row]
-      )
+      (which, column), accuracy = choosing.best_answer(tuning, predictions[row])
       treatment, k = candidates[which], int(tuple(ks)[column])
       scored = answers(
         held_out.near, places, treatment, settings=(setting,), ks=(k,),
@@ -241,7 +239,7 @@ def compare(
         treatment=treatment,
         k=k,
         tuning_accuracy=accuracy,
-        scored=selection.score_answer(held_out, scored, seed=seed),
+        scored=choosing.score_answer(held_out, scored, seed=seed),
       )
   return found
 

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from visual_memory.analysis.bootstrap import Interval, bootstrap_mean
-from visual_memory.analysis.selection import Choice
+from visual_memory.analysis.choosing import Choice
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat
 from visual_memory.voting.label_sets import LabelSets, in_sets, label_sets

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from visual_memory.cli import images, output
+from visual_memory.collection import provenance
 from visual_memory.data.decoding import UnreadableImage, decode_image
-from visual_memory.memory import provenance
 from visual_memory.reports import explanation
 from visual_memory.retrieval import exact
 from visual_memory.types import UNLABELED

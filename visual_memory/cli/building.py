@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from visual_memory.cli import encoders, images, output
-from visual_memory.memory import ingest, provenance
-from visual_memory.memory import rebuild as rebuild_lib
+from visual_memory.collection import ingest, provenance
+from visual_memory.collection import rebuild as rebuild_lib
 
 _BUILD = """\
   visual-memory build photos/                    photos/CLASS/NAME.jpg

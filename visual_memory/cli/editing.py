@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.memory.store import Store
+from visual_memory.store.store import Store
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg

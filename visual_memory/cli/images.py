@@ -9,9 +9,9 @@ from typing import SupportsIndex
 import numpy as np
 
 from visual_memory import types
+from visual_memory.collection.provenance import Origin
 from visual_memory.data import folder, selection
 from visual_memory.data.image_source import ImageSource
-from visual_memory.memory.provenance import Origin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

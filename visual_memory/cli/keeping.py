@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from visual_memory.cli import output
-from visual_memory.memory import exchange
-from visual_memory.memory.storage.files import StoreDamaged
-from visual_memory.memory.store import Store
+from visual_memory.collection import exchange
+from visual_memory.store.storage.place import StoreDamaged
+from visual_memory.store.store import Store
 
 _MOST_CLASSES = 20
 

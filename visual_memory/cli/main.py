@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from visual_memory.cli import asking, building, editing, keeping, output
-from visual_memory.memory.storage.files import StoreError
+from visual_memory.store.storage.place import StoreError
 
 _INTERRUPTED = 130
 _DESCRIPTION = """\

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from visual_memory.memory.store import Store
+from visual_memory.store.store import Store
 
 _DEFAULT_STORE = "memory"
 

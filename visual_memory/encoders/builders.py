@@ -10,14 +10,15 @@ import jax.numpy as jnp
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders import pretrained, vit
-from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
-from visual_memory.encoders.patch_dictionary import (
+from visual_memory.encoders import vit
+from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
   patch_function,
 )
-from visual_memory.encoders.patches import PixelPatches, patch_grid
+from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
+from visual_memory.encoders.patch_grid import PixelPatches, patch_grid
 from visual_memory.encoders.pooling import POOLINGS
+from visual_memory.encoders.published import params as params_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,9 +189,9 @@ def published(
   preprocess = _chosen(preprocess)
   if image_size is not None:
     preprocess = _at_size(preprocess, image_size)
-  weights = pretrained.fetch(name) if weights is None else weights
+  weights = params_lib.fetch(name) if weights is None else weights
   return vit_parts(
-    pretrained.load(name, weights),
+    params_lib.load(name, weights),
     config,
     preprocess=preprocess,
     precision=precision,
@@ -256,7 +257,7 @@ def from_files(
     params=jax.tree.map(jnp.asarray, params),
     apply=PatchDictionary(**card["config"]),
     preprocess=preprocess,
-    weights_fingerprint=f"{pretrained.fingerprint(params)} {settings}",
+    weights_fingerprint=f"{params_lib.fingerprint(params)} {settings}",
     **_dictionary_patches(card, preprocess.size, cell, dense),
   )
 
@@ -312,7 +313,7 @@ def _fingerprint(params: Any, config: vit.ViTConfig, pooling: str) -> str:
   }
   if pooling != "class":
     settings["pooling"] = pooling
-  return f"{pretrained.fingerprint(params)} {sorted(settings.items())}"
+  return f"{params_lib.fingerprint(params)} {sorted(settings.items())}"
 
 
 def _at_size(preprocess: Preprocess, size: int) -> Preprocess:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Float32
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.patches import patch_grid
+from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.vit import ViTConfig, ViTOutputs
 from visual_memory.types import Array
 

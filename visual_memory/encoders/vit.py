@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from visual_memory.encoders import position
-from visual_memory.encoders.patches import patch_grid, patchify
+from visual_memory.encoders.patch_grid import patch_grid, patchify
 from visual_memory.encoders.settings import (
   CONFIGS,
   ViTConfig,

@@ -1,1 +1,1 @@
-"""Labelled embeddings that can be edited."""
+"""Labelled embeddings on the devices, that can be edited."""

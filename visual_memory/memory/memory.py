@@ -19,7 +19,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import building, edits, layout, room
+from visual_memory.memory import edits, layout, room
+from visual_memory.memory import rows as rows_lib
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
@@ -78,7 +79,7 @@ class VisualMemory:
     )
     mesh = distributed.make_mesh() if mesh is None else mesh
     count = len(embedded)
-    capacity = building.choose_capacity(count, capacity=capacity, mesh=mesh)
+    capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
     room.check_rows(capacity, embedded.embeddings.shape[1], precision, mesh)
     table = layout.RowTable(
       np.full(capacity, None, dtype=object),
@@ -87,9 +88,9 @@ class VisualMemory:
       num_rows=0,
     )
     table.append(embedded.ids)
-    rows = building.rows_from_host(embedded, capacity, mesh)
+    rows = rows_lib.rows_from_host(embedded, capacity, mesh)
     return cls(
-      rows=building.with_precision(rows, precision),
+      rows=rows_lib.with_precision(rows, precision),
       table=table,
       class_names=embedded.class_names,
       fingerprint=embedded.fingerprint,
@@ -279,9 +280,9 @@ class VisualMemory:
       return self
     needed = len(self) + count
     capacity = self.capacity
-    if needed > capacity * (1 - building.SPARE):
+    if needed > capacity * (1 - rows_lib.SPARE):
       capacity = max(
-        int(needed * (1 + building.SPARE)), int(capacity * _GROWTH)
+        int(needed * (1 + rows_lib.SPARE)), int(capacity * _GROWTH)
       )
     serials = distributed.gather(self.rows.serials)
     memory = self._laid_out(_in_serial_order(serials), capacity=capacity)

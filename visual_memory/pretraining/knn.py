@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.preprocess import square
 from visual_memory.encoders import builders
-from visual_memory.encoders.embed import embed
+from visual_memory.encoders.embedding.embed import embed
 from visual_memory.encoders.encoder import Encoder, make_encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.pretraining.recipe import Recipe

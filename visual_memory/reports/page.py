@@ -19,7 +19,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.reports import drawing, files, rendering
+from visual_memory import files
+from visual_memory.reports import drawing, rendering
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.results import Skipped
 from visual_memory.reports.tables import Table

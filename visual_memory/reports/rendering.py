@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.reports import files, gallery, tables
+from visual_memory import files
+from visual_memory.reports import gallery, tables
 
 
 def environment():

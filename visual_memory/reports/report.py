@@ -13,7 +13,8 @@ import pathlib
 import warnings
 from typing import Any
 
-from visual_memory.reports import files, html, results, tables
+from visual_memory import files
+from visual_memory.reports import html, results, tables
 from visual_memory.reports.drawing import require_plots
 from visual_memory.reports.results import Report, Results
 

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from visual_memory.analysis.trials import Design
-from visual_memory.reports import files, gallery, interactive
+from visual_memory import files
+from visual_memory.analysis.human_study.trials import Design
+from visual_memory.reports import gallery, interactive
 
 _SIDE = 320
 """Pixels of the longer side of large images."""

@@ -28,8 +28,7 @@ import jax
 from jax.sharding import Mesh
 
 import visual_memory
-from visual_memory import distributed
-from visual_memory.reports import files
+from visual_memory import distributed, files
 
 _PACKAGES = (
   "visual_memory",

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.memory.storage import direct
+from visual_memory import direct_files
 from visual_memory.types import EmbeddedSet, as_ids
 
 
@@ -147,7 +147,7 @@ class ArrayFile:
     row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
     shape = (max(0, stop - start), *self.shape[1:])
     offset = self._offset + start * row_bytes
-    data = direct.read(self._path, offset, shape[0] * row_bytes)
+    data = direct_files.read(self._path, offset, shape[0] * row_bytes)
     if data is not None:
       return data.view(self.dtype).reshape(shape)
     return np.memmap(

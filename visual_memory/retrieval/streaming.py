@@ -19,10 +19,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from visual_memory import distributed
+from visual_memory import direct_files, distributed
 from visual_memory.memory import edits, layout
-from visual_memory.memory.building import with_precision
-from visual_memory.memory.storage import buffers
+from visual_memory.memory.rows import with_precision
 from visual_memory.retrieval import attempts, exact
 from visual_memory.retrieval.found import Found, best, nothing
 from visual_memory.retrieval.row_blocks import Block, strings
@@ -81,7 +80,7 @@ def search(
       )
       so_far.add(found, redone, placed)
   finally:
-    buffers.release()
+    direct_files.release()
   return so_far.neighbors()
 
 
@@ -145,7 +144,7 @@ def _place(block: Block, capacity: int, mesh: Mesh) -> edits.Rows:
   empty = np.setdiff1d(np.arange(capacity), slots, assume_unique=True)
 
   def put(values, default, dtype):
-    padded = buffers.empty((capacity, *values.shape[1:]), dtype)
+    padded = direct_files.empty((capacity, *values.shape[1:]), dtype)
     padded[empty] = default
     padded[slots] = values
     return distributed.shard_rows(padded, mesh)

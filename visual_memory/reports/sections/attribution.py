@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from visual_memory.analysis.composition import Found
-from visual_memory.analysis.human_study import (
+from visual_memory.analysis.human_study.exact_tests import (
   Comparison,
   Preference,
   Proportion,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.adaptation.trials import PARTS, Trial
+from visual_memory.dual_memory.protocol import PARTS, Trial
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from visual_memory.adaptation.linear_probe import Probe
-from visual_memory.adaptation.logistic_regression import Fitted
 from visual_memory.analysis.bootstrap import Interval
-from visual_memory.analysis.selection import Scored
+from visual_memory.analysis.choosing import Scored
+from visual_memory.probes.linear_probe import Probe
+from visual_memory.probes.logistic_regression import Fitted
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table

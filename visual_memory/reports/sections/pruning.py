@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.influence import RemovalEffects
 from visual_memory.analysis.pruned_votes import Pruned
-from visual_memory.analysis.selection import Choice
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from visual_memory.analysis.patch_voting import PatchChoice
-from visual_memory.analysis.segment_scores import SegmentScores
-from visual_memory.analysis.segmentation import Explained, Prompted
-from visual_memory.analysis.token_spread import TokenSpread
+from visual_memory.analysis.segmentation.agreement import SegmentScores
+from visual_memory.analysis.segmentation.patch_voting import PatchChoice
+from visual_memory.analysis.segmentation.token_spread import TokenSpread
+from visual_memory.analysis.segmentation.untrained import Explained, Prompted
 from visual_memory.reports import pictures, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent

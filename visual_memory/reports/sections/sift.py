@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from visual_memory.analysis.selection import Choice, Scored
+from visual_memory.analysis.choosing import Choice, Scored
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table, percent
 from visual_memory.types import EmbeddedSet

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visual_memory.analysis.selection import Choice
+from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.unlearning import Forgetting, Utility
-from visual_memory.memory.verification import Verification
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
+from visual_memory.store.verification import Verification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

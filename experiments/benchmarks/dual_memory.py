@@ -1,0 +1,96 @@
+"""Times a stream through a dynamic memory, and torch on a slice of it.
+
+  python -m experiments.benchmarks.dual_memory \\
+      --config=configs/benchmark_dual_memory.py[:smoke] --workdir=DIR
+"""
+
+import pathlib
+import time
+
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments.benchmarks.dual_memory_peer import seconds_per_image
+from experiments.benchmarks.peak_memory import peak_bytes
+from visual_memory import distributed, files
+from visual_memory.data.synthetic import synthetic_embeddings
+from visual_memory.dual_memory import dynamic_memory, pseudo_labels, streams
+from visual_memory.dual_memory.dual_memory import IDENTITY, class_rows
+from visual_memory.reports import workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the result goes.")
+
+
+def main(argv: list[str]) -> None:
+  """Times the stream, compilation included, and the peer."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
+  config = _CONFIG.value.lock()
+  mesh = distributed.make_mesh()
+  sizes = dict(dim=config.dim, num_classes=config.num_classes, seed=0)
+  given = synthetic_embeddings(
+    num_rows=config.num_queries, split="test", **sizes
+  )
+  text = synthetic_embeddings(num_rows=config.num_classes, **sizes).embeddings
+  guess = pseudo_labels.text_pseudo_labels(
+    given.embeddings[:, None], text, projection=IDENTITY,
+    inverse_temperature=20.0, fraction=1.0, mesh=mesh,
+  )  # fmt: skip
+  fixed = class_rows(
+    text=text, shots=None, num_classes=config.num_classes, dim=config.dim
+  )
+
+  def run(count):
+    empty = dynamic_memory.empty_memory(
+      num_classes=config.num_classes, num_slots=config.num_slots,
+      dim=config.dim, keep_log=False,
+    )  # fmt: skip
+    start = time.perf_counter()
+    memory, cosines = streams.stream(
+      empty, given.embeddings[:count], guess.labels[:count],
+      guess.entropies[:count], ids=None, fixed=fixed, projection=IDENTITY,
+      sharpness=5.5, order="write_first", form="parallel", mesh=mesh,
+    )  # fmt: skip
+    return time.perf_counter() - start, memory, cosines
+
+  seconds, memory, cosines = run(config.num_queries)
+  # The last queries, when the memory was as it ended up but for a few writes.
+  last = given.embeddings[-config.peer_queries :]
+  peer = seconds_per_image(last, text, memory.embeddings, memory.book.counts)
+  result = {
+    "seconds": seconds,
+    "queries_per_s": config.num_queries / seconds,
+    "state_bytes": memory.nbytes,
+    "used_slots": int(memory.book.counts.sum()),
+    "peak_bytes": peak_bytes(),
+    "peer": None
+    if peer is None
+    else {
+      "name": "torch, one image after the other",
+      "seconds_per_image": peer[0],
+      "seconds_for_all": peer[0] * config.num_queries,
+      "ratio": peer[0] * config.num_queries / seconds,
+      "largest_difference_of_last": float(
+        np.abs(peer[1][-1] - cosines[-1]).max()
+      ),
+    },
+    "config": config.to_dict(),
+    "environment": workdir.environment(),
+  }
+  path = pathlib.Path(_WORKDIR.value)
+  path.mkdir(parents=True, exist_ok=True)
+  files.write_json(path / "benchmark_dual_memory.json", result)
+  said = (
+    f"{config.num_queries:,} queries in {seconds:.1f} s"
+    f" ({result['used_slots']:,} slots used, {memory.nbytes / 1e6:.0f} MB)"
+  )
+  if peer is not None:
+    said += f"; torch would take {peer[0] * config.num_queries:.0f} s"
+  print(said)
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

@@ -1,1 +1,0 @@
-"""Classifiers on frozen embeddings and a memory: what a little data adds."""

@@ -1,0 +1,1 @@
+"""Studies with people: trials, their responses, exact tests."""

@@ -1,0 +1,1 @@
+"""Segmentation by patches, without training and by a memory."""

@@ -1,0 +1,1 @@
+"""A memory made of image files."""

@@ -1,0 +1,1 @@
+"""Dual Memory Networks: a text head beside dynamic and static memories."""

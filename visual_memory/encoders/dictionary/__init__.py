@@ -1,0 +1,1 @@
+"""The encoder without a photograph in it, which is shipped."""

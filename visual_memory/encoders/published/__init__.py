@@ -1,0 +1,1 @@
+"""Any checkpoint file as parameters of ours; knows no family."""

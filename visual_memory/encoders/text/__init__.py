@@ -1,0 +1,1 @@
+"""Texts to unit embeddings, and class names to a classifier."""

@@ -1,0 +1,164 @@
+"""CLIP's text tower: rows of token ids to embeddings.
+
+  config = TEXT_CONFIGS["clip_vitb16"]
+  params = init(config, seed=0)                      # or pretrained
+  embeddings = forward(params, tokens, config=config)    # float32 [B, dim]
+
+Attention is causal and a text is read off at its end mark, so whatever follows
+the mark has no influence: rows may be cut behind the last end mark, exactly.
+
+Reference: Radford et al., "Learning Transferable Visual Models From Natural
+Language Supervision" (ICML 2021), section 2.4; OpenAI CLIP, clip/model.py.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Float, Int
+
+from visual_memory.encoders.text.tokenizer import CONTEXT_LENGTH
+from visual_memory.encoders.transformer import (
+  PRECISIONS,
+  Block,
+  LayerNorm,
+  Linear,
+)
+from visual_memory.types import Array
+
+_EPS = 1e-5
+_INITIAL_TEMPERATURE = 0.07
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+  """The shape of a text tower.
+
+  Attributes:
+    width: width of a token.
+    depth: number of blocks.
+    num_heads: attention heads; width is a multiple of it.
+    dim: dimension of the embedding, that of the image tower's.
+    vocabulary_size: number of token ids; the largest id is the end mark.
+    context_length: the most tokens in a row.
+  """
+
+  width: int
+  depth: int
+  num_heads: int
+  dim: int
+  vocabulary_size: int = 49408
+  context_length: int = CONTEXT_LENGTH
+
+
+_BASE = TextConfig(width=512, depth=12, num_heads=8, dim=512)
+_LARGE = TextConfig(width=768, depth=12, num_heads=12, dim=768)
+
+TEXT_CONFIGS: dict[str, TextConfig] = {
+  "clip_vitb32": _BASE,
+  "clip_vitb16": _BASE,
+  "clip_vitl14": _LARGE,
+  "clip_vitl14_336": _LARGE,
+}
+"""The text tower that belongs to each published CLIP image tower."""
+
+
+class TextTower(nnx.Module):
+  """CLIP's text transformer; `forward` is the same as a pure function."""
+
+  def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
+    """Random weights; the temperature CLIP's training began with."""
+    normal = nnx.initializers.normal
+    table, positions = config.vocabulary_size, config.context_length
+    self.token_embedding = nnx.Param(
+      normal(0.02)(rngs.params(), (table, config.width))
+    )
+    self.position_embedding = nnx.Param(
+      normal(0.01)(rngs.params(), (positions, config.width))
+    )
+    self.blocks = nnx.List(
+      Block(
+        config.width,
+        num_heads=config.num_heads,
+        mlp_dim=4 * config.width,
+        act="quick_gelu",
+        eps=_EPS,
+        rngs=rngs,
+      )
+      for _ in range(config.depth)
+    )
+    self.norm = LayerNorm(config.width, eps=_EPS)
+    self.projection = Linear(config.width, config.dim, bias=False, rngs=rngs)
+    self.logit_scale = nnx.Param(jnp.float32(-math.log(_INITIAL_TEMPERATURE)))
+
+  def __call__(
+    self, tokens: Int[Array, "B T"], *, precision: str = "float32"
+  ) -> Float[jax.Array, "B D"]:
+    """The embeddings of a batch of texts; see `forward`."""
+    rows, length = tokens.shape
+    x = (
+      self.token_embedding[...][tokens]
+      + self.position_embedding[...][None, :length]
+    )
+    for block in self.blocks:
+      x, _ = block(x, causal=True, precision=precision)
+    # The first end mark; LayerNorm sees each token alone, so one is enough.
+    x = self.norm(x[jnp.arange(rows), jnp.argmax(tokens, axis=1)])
+    return self.projection(x, precision=precision)
+
+
+def forward(
+  params: Any,
+  tokens: Int[Array, "B T"],
+  *,
+  config: TextConfig,
+  precision: str = "float32",
+) -> Float[jax.Array, "B D"]:
+  """The embeddings of a batch of texts: pure, to be called in a jit.
+
+  Args:
+    params: as `init` or a loader gives them.
+    tokens: ids below config.vocabulary_size, at most config.context_length in
+      a row, with an end mark (the largest id) in every row.
+    config: the settings that the params belong to.
+    precision: 'float32' or 'bfloat16'; see `transformer`.
+
+  Returns:
+    float32 [B, dim], not normalized.
+
+  Raises:
+    ValueError: rows that are too long, or an unknown precision.
+  """
+  check_precision(precision)
+  if tokens.shape[1] > config.context_length:
+    raise ValueError(
+      f"Rows of {tokens.shape[1]} tokens were given; the tower has positions"
+      f" for {config.context_length}."
+    )
+  return nnx.merge(_abstract(config)[0], params)(tokens, precision=precision)
+
+
+def check_precision(precision: str) -> None:
+  """Raises ValueError unless `forward` knows this precision."""
+  if precision not in PRECISIONS:
+    raise ValueError(f"Unknown precision {precision!r}; known: {PRECISIONS}.")
+
+
+def init(config: TextConfig, *, seed: int) -> dict[str, Any]:
+  """Random params: a nested dict of float32 arrays."""
+  return nnx.to_pure_dict(nnx.state(TextTower(config, rngs=nnx.Rngs(seed))))
+
+
+def shapes(config: TextConfig) -> dict[str, Any]:
+  """The params' tree with a jax.ShapeDtypeStruct in place of each array."""
+  return nnx.to_pure_dict(_abstract(config)[1])
+
+
+@functools.cache
+def _abstract(config: TextConfig) -> tuple[nnx.GraphDef, nnx.State]:
+  """The module's structure, traced once per config, with no arrays made."""
+  return nnx.split(nnx.eval_shape(lambda: TextTower(config, rngs=nnx.Rngs(0))))

@@ -1,0 +1,1 @@
+"""Labelled embeddings on disk: durable, and removable for real."""

@@ -1,0 +1,109 @@
+"""How a store begins: nothing is there until its manifest is."""
+
+import dataclasses
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from visual_memory import distributed
+from visual_memory.store import row_edits
+from visual_memory.store.row_edits import Metadata
+from visual_memory.store.storage import journal, manifest, upkeep
+from visual_memory.store.storage.manifest import Manifest
+from visual_memory.store.storage.place import Files, StoreError
+from visual_memory.store.storage.state import State
+from visual_memory.store.storage.transaction import Transaction
+from visual_memory.types import EmbeddedSet
+
+_CHUNK_BYTES = 32 << 20
+_LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
+_TEXT_CHUNK_BYTES = 1 << 20
+_LOCK_TIMEOUT_S = 10.0
+
+
+def create(
+  files: Files,
+  embedded: EmbeddedSet,
+  *,
+  metadata: Metadata,
+  attributes: Mapping[str, Any] | None,
+  chunk_rows: int | None,
+  successor_of: Manifest | None = None,
+) -> None:
+  """Writes a new store; see Store.create.
+
+  A successor has the other's name and salt, and gives out later serials: the
+  receipts of the one are those of the other.
+  """
+  dim = embedded.embeddings.shape[1]
+  size = chunk_rows or rows_per_chunk(len(embedded), dim)
+  if size < 1 or size & (size - 1):
+    raise ValueError(f"rows_per_chunk must be a power of two; got {size}.")
+  empty = Manifest(
+    store_id=secrets.token_hex(16),
+    salt=secrets.token_hex(16),
+    generation=0,
+    fingerprint=embedded.fingerprint,
+    dim=dim,
+    class_names=tuple(embedded.class_names),
+    attributes=dict(attributes or {}),
+    rows_per_chunk=size,
+    text_per_chunk=_TEXT_CHUNK_BYTES,
+  )
+  if successor_of is not None:
+    empty = dataclasses.replace(
+      empty,
+      store_id=successor_of.store_id,
+      salt=successor_of.salt,
+      next_serial=successor_of.next_serial,
+    )
+  edit = Transaction(State.empty(files, empty))
+  share = slice(jax.process_index(), None, jax.process_count())
+
+  def begin() -> None:
+    if distributed.is_lead():
+      _make_room(files)
+      upkeep.create_arrays(files, empty)
+    distributed.barrier("store-arrays")
+    edit.begin_fresh(share)
+
+  try:
+    row_edits.add(edit, embedded, metadata, begin=begin)
+    edit.write_fresh(share)
+  finally:
+    edit.close()
+  distributed.barrier("store-rows")
+  if distributed.is_lead():
+    with files.writer_lock(_LOCK_TIMEOUT_S):
+      edit.commit(fresh_written=True)
+  distributed.barrier("store-manifest")
+
+
+def _make_room(files: Files) -> None:
+  """Checks that a store may be created here; clears an unfinished one.
+
+  Raises:
+    StoreError: there is something else.
+  """
+  unfinished = journal.exists(files)
+  if unfinished:
+    journal.recover(files)
+  if files.size(manifest.KEY):
+    raise StoreError(
+      f"There is a store at {files!r} already: open it with Store.open, or"
+      " delete it first."
+    )
+  if not unfinished and not files.is_empty():
+    raise StoreError(
+      f"{files!r} is not empty and holds no store: choose another place."
+    )
+  upkeep.erase_chunks(files)
+
+
+def rows_per_chunk(count: int, dim: int) -> int:
+  """A power of two: chunks of 32 MiB, or as large as the rows need."""
+  fitting = 1 << max(0, (_CHUNK_BYTES // (4 * max(1, dim))).bit_length() - 1)
+  needed = 1 << max(0, count - 1).bit_length()
+  return min(max(min(fitting, needed), _LEAST_ROWS), _MOST_ROWS)

@@ -1,0 +1,261 @@
+"""From a store's rows to the rows of a memory on devices.
+
+A load keeps, in each process, only the rows of that process's devices. It reads
+the chunks of embeddings in order, checks every row, and puts it straight where
+the memory's layout wants it. A refresh reads nothing but the rows that are new.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from visual_memory import distributed
+from visual_memory.memory import edits, layout, room
+from visual_memory.memory import rows as rows_lib
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.store.storage import parallel
+from visual_memory.store.storage.overwrites import by_chunk
+from visual_memory.store.storage.place import StoreDamaged
+from visual_memory.store.storage.state import State
+from visual_memory.types import UNLABELED, EmbeddedSet
+
+_ALIGNMENT = 64
+"""What the CPU's devices want of a host buffer to take it as it is."""
+
+
+def embedded(state: State) -> EmbeddedSet:
+  """All rows of a state on the host, in order of insertion."""
+  return _rows(state, state.rows)
+
+
+def _rows(state: State, rows: np.ndarray) -> EmbeddedSet:
+  """The rows in these slots."""
+  return EmbeddedSet(
+    embeddings=state.embeddings(rows),
+    labels=state.columns["labels"][rows],
+    ids=state.ids[rows],
+    class_names=state.manifest.class_names,
+    fingerprint=state.manifest.fingerprint,
+  )
+
+
+def load(
+  state: State,
+  *,
+  mesh: Mesh | None,
+  capacity: int | None,
+  precision: str,
+  skip_damaged: bool,
+) -> VisualMemory:
+  """All rows of a state as a memory; see Store.load."""
+  mesh = distributed.make_mesh() if mesh is None else mesh
+  rows = state.rows
+  if skip_damaged:
+    rows = rows[~_damaged(state, rows)]
+  count = len(rows)
+  capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
+  room.check_rows(capacity, state.manifest.dim, precision, mesh)
+  slots = layout.slots_of(np.arange(count), capacity)
+  parts = _Parts(capacity, state.manifest.dim, mesh)
+  filling = _start_filling(parts, state, rows, slots)
+  labels = np.full(capacity, UNLABELED, np.int32)
+  labels[slots] = state.columns["labels"][rows]
+  serials = np.full(capacity, edits.EMPTY, np.int32)
+  serials[slots] = state.columns["serials"][rows]
+  ids = np.full(capacity, None, dtype=object)
+  ids[slots] = state.ids[rows]  # Decoded while the embeddings are read.
+  if bad := [slot for slots in filling for slot in slots.tolist()]:
+    raise StoreDamaged([state.describe(slot) for slot in bad])
+  device_rows = edits.Rows(
+    embeddings=parts.on_devices(),
+    labels=distributed.shard_rows(labels, mesh),
+    serials=distributed.shard_rows(serials, mesh),
+  )
+  return VisualMemory(
+    rows=rows_lib.with_precision(device_rows, precision),
+    table=layout.RowTable(
+      ids,
+      next_position=count,
+      next_serial=state.manifest.next_serial,
+      num_rows=count,
+    ),
+    class_names=state.manifest.class_names,
+    fingerprint=state.manifest.fingerprint,
+    mesh=mesh,
+  )
+
+
+class _Parts:
+  """Host buffers for the shards of this process's devices."""
+
+  def __init__(self, capacity: int, dim: int, mesh: Mesh):
+    self._shape = (capacity, dim)
+    self._sharding = distributed.row_sharding(mesh)
+    indices = self._sharding.addressable_devices_indices_map(self._shape)
+    bounds = {index[0].indices(capacity)[:2] for index in indices.values()}
+    self.buffers = {
+      (first, last): _aligned_zeros(last - first, dim)
+      for first, last in sorted(bounds)
+    }
+
+  def on_devices(self) -> jax.Array:
+    """The buffers as one row-sharded array."""
+    return jax.make_array_from_callback(
+      self._shape,
+      self._sharding,
+      lambda index: self.buffers[index[0].indices(self._shape[0])[:2]],
+    )
+
+
+def _aligned_zeros(rows: int, dim: int) -> np.ndarray:
+  """Zeros, float32 [rows, dim], that a CPU device can use without a copy."""
+  raw = np.zeros(4 * rows * dim + _ALIGNMENT, np.uint8)
+  start = -raw.ctypes.data % _ALIGNMENT
+  return raw[start : start + 4 * rows * dim].view(np.float32).reshape(rows, dim)
+
+
+def _start_filling(
+  parts: _Parts, state: State, rows: np.ndarray, slots: np.ndarray
+) -> Iterator[np.ndarray]:
+  """Starts reading rows of a store into the slots that this process keeps.
+
+  Returns:
+    An iterator that waits for the chunks; it yields their damaged rows.
+  """
+  order = np.argsort(rows, kind="stable")
+  ordered = rows[order]
+
+  def read(chunk_range: tuple[int, slice]) -> np.ndarray:
+    part = order[chunk_range[1]]
+    found, bad = state.chunk_rows(rows[part])
+    for (first, last), buffer in parts.buffers.items():
+      here = (slots[part] >= first) & (slots[part] < last)
+      if here.all():
+        buffer[slots[part] - first] = found
+      else:
+        buffer[slots[part][here] - first] = found[here]
+    return bad
+
+  groups = by_chunk(ordered, state.manifest.rows_per_chunk)
+  return parallel.started(read, groups)
+
+
+def _damaged(state: State, rows: np.ndarray) -> np.ndarray:
+  """Which rows have embeddings that are not what was written."""
+  bad = [
+    state.chunk_rows(rows[part])[1]
+    for _, part in by_chunk(np.sort(rows), state.manifest.rows_per_chunk)
+  ]
+  return np.isin(rows, sum((slots.tolist() for slots in bad), []))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+  """What a state has that a memory has not, and the reverse.
+
+  Attributes:
+    removed: ids of the memory's rows that are not in the store.
+    added: rows of the store that are not in the memory, in serial order.
+    serials: theirs.
+    relabelled: ids of rows with another label in the store.
+    labels: their labels there.
+  """
+
+  removed: np.ndarray
+  added: EmbeddedSet
+  serials: np.ndarray
+  relabelled: np.ndarray
+  labels: np.ndarray
+
+
+def find_change(memory: VisualMemory, state: State) -> Change:
+  """Compares a memory with a state by serials, then ids and labels.
+
+  Raises:
+    ValueError: they do not belong together, or the memory was edited in
+      another way than the store.
+  """
+  _check_same_store(memory, state)
+  serials = distributed.gather(memory.rows.serials)
+  occupied = np.flatnonzero(serials >= 0)
+  rows = state.rows
+  _, ours, theirs = np.intersect1d(
+    serials[occupied],
+    state.columns["serials"][rows],
+    assume_unique=True,
+    return_indices=True,
+  )
+  ids = memory.table.ids[occupied]
+  labels = distributed.gather(memory.rows.labels)[occupied]
+  kept, stored = rows[theirs], state.columns["labels"][rows[theirs]]
+  if not np.array_equal(ids[ours], state.ids[kept]):
+    raise ValueError(
+      "The memory has rows that the store never had: it was edited by itself."
+      " Load it again, and make every edit in the store."
+    )
+  differs = labels[ours] != stored
+  added = np.delete(rows, theirs)
+  return Change(
+    removed=np.delete(ids, ours),
+    added=_rows(state, added),
+    serials=state.columns["serials"][added],
+    relabelled=ids[ours][differs],
+    labels=stored[differs],
+  )
+
+
+def refresh(
+  memory: VisualMemory, change: Change, *, donate: bool
+) -> VisualMemory:
+  """A memory brought up to the state that a change was found in.
+
+  Nothing is read: a donated memory is used up only by what cannot fail.
+  """
+  class_names = change.added.class_names
+  memory = dataclasses.replace(memory, class_names=class_names)
+  if len(change.removed):
+    memory = memory.remove(change.removed, donate=donate)
+    donate = True  # Its buffers are new ones, not those of the memory given.
+  if len(change.added):
+    memory = _add(memory, change, donate=donate)
+    donate = True
+  if len(change.relabelled):
+    memory = memory.relabel(
+      change.relabelled, change.labels.tolist(), donate=donate
+    )
+  return memory
+
+
+def _check_same_store(memory: VisualMemory, state: State) -> None:
+  """Raises ValueError if the memory cannot come from this store."""
+  of = state.manifest
+  if memory.fingerprint != of.fingerprint or memory.dim != of.dim:
+    raise ValueError(
+      f"The memory has encoder {memory.fingerprint!r} and dimension"
+      f" {memory.dim}, the store {of.fingerprint!r} and {of.dim}: they do not"
+      " belong together."
+    )
+  if memory.table.next_serial > of.next_serial:
+    raise ValueError(
+      "The memory has rows that the store never had: it was edited by itself,"
+      " or comes from another store. Load it again."
+    )
+
+
+def _add(memory: VisualMemory, change: Change, *, donate: bool) -> VisualMemory:
+  """A memory with the added rows.
+
+  The memory numbers what it adds consecutively, so every run of consecutive
+  serials is one addition.
+  """
+  cuts = np.flatnonzero(np.diff(change.serials) != 1) + 1
+  for run in np.split(np.arange(len(change.serials)), cuts):
+    table = memory.table if donate else memory.table.copy()
+    table.next_serial = int(change.serials[run[0]])
+    memory = dataclasses.replace(memory, table=table)
+    memory = memory.add(change.added.take(run), donate=donate)
+    donate = True
+  return memory

@@ -1,0 +1,204 @@
+"""Reading a store: any number of readers, each of which sees one generation."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.store import (
+  derived,
+  loading,
+  receipts,
+  verification,
+  which_rows,
+)
+from visual_memory.store.receipts import Receipt
+from visual_memory.store.storage import generations, upkeep
+from visual_memory.store.storage import place as files_lib
+from visual_memory.store.storage.manifest import Manifest
+from visual_memory.store.storage.state import State
+from visual_memory.store.which_rows import Where
+from visual_memory.types import EmbeddedSet, Ids
+
+
+class StoreReader:
+  """The part of a `Store` that changes nothing."""
+
+  def __init__(self, files: files_lib.Files, *, timeout_s: float = 10.0):
+    """A handle on the store in these files; prefer `create` or `open`.
+
+    Args:
+      files: where the store is.
+      timeout_s: how long an edit waits for another writer's.
+    """
+    self.files = files
+    self._timeout_s = timeout_s
+    self._mutex = threading.RLock()
+    self._state: State | None = None
+
+  @classmethod
+  def open(
+    cls,
+    path: str | os.PathLike | files_lib.Files,
+    *,
+    timeout_s: float = 10.0,
+  ) -> "StoreReader":
+    """The store at a path or URL.
+
+    Args:
+      path: a directory or a bucket's URL.
+      timeout_s: how long an edit waits for another writer's.
+
+    Raises:
+      StoreError: there is none, or it is unfinished or of a later format.
+    """
+    files = files_lib.open_files(path)
+    generations.current_manifest(files)
+    upkeep.tidy(files)
+    return cls(files, timeout_s=timeout_s)
+
+  @property
+  def contents(self) -> Manifest:
+    """What the store holds now: counts, class names, fingerprint, ..."""
+    return generations.current_manifest(self.files)
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """The name of each label."""
+    return self.contents.class_names
+
+  @property
+  def fingerprint(self) -> str:
+    """The fingerprint of the encoder of every row."""
+    return self.contents.fingerprint
+
+  @property
+  def ids(self) -> np.ndarray:
+    """The ids of all rows in order of insertion (object array)."""
+    return self.read(lambda state: state.ids[state.rows])
+
+  @property
+  def labels(self) -> np.ndarray:
+    """The labels of all rows in order of insertion, int32 [N]."""
+    return self.read(lambda state: state.columns["labels"][state.rows])
+
+  def __len__(self) -> int:
+    """The number of rows."""
+    return self.contents.num_rows
+
+  def embedded(self) -> EmbeddedSet:
+    """All rows on the host, in order of insertion."""
+    return self.read(loading.embedded)
+
+  def metadata(self, ids: Ids) -> list[dict[str, Any]]:
+    """The metadata of rows.
+
+    Raises:
+      KeyError: names ids that the store does not hold.
+    """
+    return self.read(lambda state: state.metadata(state.find(ids)))
+
+  def select(
+    self,
+    *,
+    label: int | np.integer | str | None = None,
+    where: Where | None = None,
+  ) -> np.ndarray:
+    """The ids of rows of a class, with some metadata, or both.
+
+    Args:
+      label: a class index or name; None is any.
+      where: fields that a row's metadata must have with these values, or a
+        function of the metadata; None is any.
+    """
+    return self.read(
+      lambda state: state.ids[which_rows.select(state, label, where)]
+    )
+
+  def load(
+    self,
+    *,
+    mesh: Mesh | None = None,
+    capacity: int | None = None,
+    precision: str = "float32",
+    skip_damaged: bool = False,
+  ) -> VisualMemory:
+    """All rows on the devices of a mesh, in order of insertion.
+
+    Every row is checked on its way. Each process keeps the rows of its own
+    devices only.
+
+    Args:
+      mesh, capacity, precision: see VisualMemory.from_embedded.
+      skip_damaged: leave out rows whose bytes are not what was written.
+
+    Raises:
+      StoreDamaged: names the damaged rows.
+    """
+    return generations.consistently(
+      self.files,
+      lambda of: loading.load(
+        self._at(of).copy(),
+        mesh=mesh,
+        capacity=capacity,
+        precision=precision,
+        skip_damaged=skip_damaged,
+      ),
+    )
+
+  def refresh(
+    self, memory: VisualMemory, *, donate: bool = False
+  ) -> VisualMemory:
+    """A memory that was loaded from this store, brought up to date.
+
+    Only rows that changed are read and written, without recompiling.
+
+    Args:
+      memory: from `load` or `refresh` of this store.
+      donate: see VisualMemory.
+
+    Raises:
+      ValueError: the memory was edited in another way than the store.
+    """
+    # Read first, which may be overtaken by an edit and begin again.
+    change = self.read(lambda state: loading.find_change(memory, state))
+    return loading.refresh(memory, change, donate=donate)
+
+  def receipts(self) -> list[Receipt]:
+    """All removal receipts, oldest first."""
+    return receipts.read(self.files, self.contents.trail)
+
+  def verify(self) -> verification.Verification:
+    """Checks every byte of the store against its checksums, and receipts.
+
+    Raises:
+      StoreDamaged: lists every problem with the place and the remedy.
+    """
+    return verification.verify(self.files)
+
+  def derived(self, name: str) -> bytes | None:
+    """What `put_derived` kept, or None if an edit has come since."""
+    return derived.get(self.files, name, self.contents.generation)
+
+  def read(self, look: Callable[[State], Any]) -> Any:
+    """What `look` makes of one generation."""
+    with self._mutex:
+
+      def read_at(of: Manifest) -> Any:
+        self._state = self._at(of)
+        return look(self._state)
+
+      return generations.consistently(self.files, read_at)
+
+  def _at(self, of: Manifest) -> State:
+    """The state of a manifest, from the one at hand where nothing changed."""
+    old = self._state
+    if old is not None and old.manifest.store_id != of.store_id:
+      old = None
+    if old is not None and old.manifest == of:
+      return old
+    return generations.read_state(self.files, of, old)

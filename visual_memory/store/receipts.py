@@ -1,0 +1,193 @@
+"""Receipts: what was removed from a store, when, and what was checked.
+
+A receipt names removed ids by salted hash only, gives the digest of the
+manifest before and after, and the digest of the receipt before it, so that a
+receipt that is taken out or changed is noticed. With an Ed25519 key it is also
+signed.
+
+  receipt = store.remove(["cat/3.jpg"], key_file="key.pem")
+  receipt.names("cat/3.jpg")                    # True
+  receipt.check_signature("public.pem")
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+
+from visual_memory.store.storage.manifest import Manifest, Trail
+from visual_memory.store.storage.place import Files
+from visual_memory.store.storage.transaction import RECEIPTS as KEY
+from visual_memory.types import Ids
+
+CHECKS = (
+  "embeddings were overwritten with zeros and read back",
+  "ids and metadata were overwritten with zeros and read back",
+  "rows were marked empty in every column",
+  "files kept in derived/ were overwritten and deleted",
+  "all changed files were flushed to the disk",
+  "the journal was overwritten with zeros; it never held what was removed",
+)
+"""What a removal does before it returns; an interrupted one is finished, in
+this order, before the store can be used again."""
+
+_NEEDS = (
+  "Signing receipts needs the `cryptography` package: install it with"
+  " pip install 'visual_memory[signing]'."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Receipt:
+  """A removal that was made durable.
+
+  Attributes:
+    store_id: the store.
+    salt: random bytes, hexadecimal, that ids are hashed with.
+    generation: the store's generation after the removal.
+    time: when, UTC, ISO 8601.
+    removed: salted hashes of the ids that were removed.
+    next_serial: rows added later have this serial or a larger one.
+    manifest_before: digest of the manifest before the removal.
+    manifest_after: digest of the manifest after it.
+    previous: digest of the store's receipt before this one ("" for the first).
+    checks: what was done and checked before the removal returned.
+    public_key: the signer's raw Ed25519 key, hexadecimal, or "".
+    signature: of everything above, hexadecimal, or "".
+  """
+
+  store_id: str
+  salt: str
+  generation: int
+  time: str
+  removed: tuple[str, ...]
+  next_serial: int
+  manifest_before: str
+  manifest_after: str
+  previous: str
+  checks: tuple[str, ...] = CHECKS
+  public_key: str = ""
+  signature: str = ""
+
+  @property
+  def digest(self) -> str:
+    """SHA-256 of the receipt, hexadecimal."""
+    return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+  def to_json(self) -> str:
+    """One line of JSON."""
+    return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
+
+  def names(self, row_id: str) -> bool:
+    """Whether this id was among those removed."""
+    return hash_id(self.salt, row_id) in self.removed
+
+  def check_signature(self, public_key_file: str | os.PathLike) -> None:
+    """Checks that the owner of an Ed25519 key signed this receipt.
+
+    Args:
+      public_key_file: the public key, PEM.
+
+    Raises:
+      ValueError: no signature, another key, or a changed receipt.
+    """
+    serialization, InvalidSignature = _cryptography()
+    with open(public_key_file, "rb") as file:
+      key = serialization.load_pem_public_key(file.read())
+    if not self.signature:
+      raise ValueError("The receipt is not signed.")
+    try:
+      key.verify(bytes.fromhex(self.signature), self._signed_bytes())
+    except InvalidSignature as error:
+      raise ValueError(
+        "The receipt's signature is not by this key, or the receipt was"
+        " changed after it was signed."
+      ) from error
+
+  def signed(self, key_file: str | os.PathLike) -> "Receipt":
+    """This receipt with a signature.
+
+    Args:
+      key_file: an Ed25519 private key, PEM without password, as made by
+        `openssl genpkey -algorithm ed25519`.
+    """
+    serialization, _ = _cryptography()
+    with open(key_file, "rb") as file:
+      key = serialization.load_pem_private_key(file.read(), password=None)
+    public_key = key.public_key().public_bytes_raw().hex()
+    unsigned = dataclasses.replace(self, public_key=public_key, signature="")
+    signature = key.sign(unsigned._signed_bytes()).hex()
+    return dataclasses.replace(unsigned, signature=signature)
+
+  def _signed_bytes(self) -> bytes:
+    return dataclasses.replace(self, signature="").to_json().encode()
+
+
+def issue(
+  before: Manifest,
+  after: Manifest,
+  ids: Ids,
+  key_file: str | os.PathLike | None,
+) -> Receipt:
+  """The receipt of a removal, signed if there is a key."""
+  hashes = sorted(hash_id(before.salt, row_id) for row_id in ids)
+  receipt = Receipt(
+    store_id=before.store_id,
+    salt=before.salt,
+    generation=after.generation,
+    time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    removed=tuple(hashes),  # Sorted: the order of the ids tells nothing.
+    next_serial=after.next_serial,
+    manifest_before=before.digest,
+    manifest_after=after.digest,
+    previous=before.trail.last,
+  )
+  return receipt if key_file is None else receipt.signed(key_file)
+
+
+def appended(trail: Trail, receipt: Receipt) -> tuple[bytes, Trail]:
+  """The line that a receipt adds to the file, and the trail that it ends."""
+  line = receipt.to_json().encode() + b"\n"
+  return line, Trail(
+    count=trail.count + 1,
+    num_bytes=trail.num_bytes + len(line),
+    last=receipt.digest,
+  )
+
+
+def read(files: Files, trail: Trail) -> list[Receipt]:
+  """The receipts of a trail, oldest first.
+
+  Raises:
+    ValueError: one of them cannot be read.
+  """
+  data = files.read(KEY, length=trail.num_bytes)
+  try:
+    return [from_json(line) for line in data.decode().splitlines()]
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(f"{KEY}: a receipt cannot be read: {error!r}.") from error
+
+
+def from_json(line: str) -> Receipt:
+  """The receipt of one line of JSON."""
+  fields = json.loads(line)
+  fields["removed"] = tuple(fields["removed"])
+  fields["checks"] = tuple(fields["checks"])
+  return Receipt(**fields)
+
+
+def hash_id(salt: str, row_id: str) -> str:
+  """The salted hash of an id: half a SHA-256, hexadecimal."""
+  data = bytes.fromhex(salt) + row_id.encode()
+  return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _cryptography():
+  """The parts of `cryptography` that are used here."""
+  try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import serialization
+  except ImportError as error:
+    raise ImportError(_NEEDS) from error
+  return serialization, InvalidSignature

@@ -1,0 +1,296 @@
+"""What each edit of a store changes: functions that fill a Transaction.
+
+They check everything that the caller gave before they change anything.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.memory.memory import match_classes
+from visual_memory.store.storage import arrays, parallel
+from visual_memory.store.storage.state import State
+from visual_memory.store.storage.transaction import Transaction
+from visual_memory.types import (
+  UNLABELED,
+  EmbeddedSet,
+  Ids,
+  check_unit_rows,
+  embedded_set,
+)
+
+Metadata = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+"""One JSON object for all rows, or one for each."""
+
+_MOST_SERIALS = 2**31 - 1
+"""Device memories keep serials as int32."""
+_CHECKED_ROWS = 1 << 14
+"""Rows whose lengths one thread checks at a time."""
+
+
+def add(
+  edit: Transaction,
+  embedded: EmbeddedSet,
+  metadata: Metadata,
+  *,
+  begin: Callable[[], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Adds rows; their slots and ids.
+
+  Args:
+    edit: what gets them.
+    embedded: the rows.
+    metadata: a JSON object for all of them, or one for each.
+    begin: called once all is checked and the embeddings are put; the text
+      follows, so writing can begin before that.
+
+  Raises:
+    ValueError: names the first row that cannot be added, and why.
+  """
+  state, count = edit.state, len(embedded)
+  records = encode_metadata(metadata, count)
+  _check_fitting(state, embedded)
+  lengths = _checked_lengths(embedded)
+  try:  # While the lengths are checked.
+    _check_addable(state, embedded)
+    ids = _encode_ids(embedded.ids)
+  finally:
+    list(lengths)
+  class_names, labels = match_classes(edit.manifest.class_names, embedded)
+  first = edit.manifest.next_serial
+  if first + count > _MOST_SERIALS:
+    raise ValueError(
+      f"The store has given out {first} serials; {_MOST_SERIALS} is the most:"
+      " export it and create it anew."
+    )
+  slots = edit.allocate(count)
+  edit.put_rows(
+    slots,
+    embeddings=embedded.embeddings,
+    labels=labels,
+    serials=np.arange(first, first + count),
+    added=np.full(count, int(time.time())),
+  )
+  if begin is not None:
+    begin()
+  edit.put_text(slots, ids, records)
+  edit.set(
+    class_names=class_names,
+    num_rows=edit.manifest.num_rows + count,
+    next_serial=first + count,
+  )
+  return slots, embedded.ids
+
+
+def remove(edit: Transaction, slots: np.ndarray) -> None:
+  """Removes the rows in these slots (ascending)."""
+  edit.clear_rows(slots)
+  edit.set(num_rows=edit.manifest.num_rows - len(slots))
+
+
+def relabel(
+  edit: Transaction, slots: np.ndarray, labels: Sequence[int | str] | np.ndarray
+) -> None:
+  """Gives the rows in these slots (any order) new labels."""
+  if len(labels) != len(slots):
+    raise ValueError(f"{len(slots)} ids but {len(labels)} labels.")
+  names = dict.fromkeys(edit.manifest.class_names)
+  names.update(dict.fromkeys(v for v in labels if isinstance(v, str)))
+  edit.set(class_names=tuple(names))
+  values = np.array([label_index(tuple(names), v) for v in labels], np.int32)
+  order = np.argsort(slots)
+  edit.put("labels", slots[order], values[order])
+
+
+def annotate(
+  edit: Transaction, slots: np.ndarray, ids: Ids, metadata: Metadata
+) -> None:
+  """Replaces the metadata of the rows in these slots (any order)."""
+  records = encode_metadata(metadata, len(slots))
+  order = np.argsort(slots)
+  slots = slots[order]
+  edit.erase_text(edit.state.columns["spans"][slots])
+  names = _encode_ids([ids[k] for k in order])
+  edit.put_text(slots, names, [records[k] for k in order])
+
+
+def rename_class(edit: Transaction, old: str, new: str) -> None:
+  """Gives a class another name."""
+  names = list(edit.manifest.class_names)
+  index = label_index(names, old)
+  if new in names:
+    raise ValueError(
+      f"There is a class {new!r} already: merge_classes puts two into one."
+    )
+  names[index] = new
+  edit.set(class_names=tuple(names))
+
+
+def merge_classes(edit: Transaction, names: Sequence[str], into: str) -> None:
+  """Gives the rows of some classes the label of another."""
+  class_names = edit.manifest.class_names
+  sources = [label_index(class_names, name) for name in names]
+  if into not in class_names:
+    edit.set(class_names=class_names + (into,))
+  target = edit.manifest.class_names.index(into)
+  slots = np.flatnonzero(np.isin(edit.state.columns["labels"], sources))
+  edit.put("labels", slots, np.full(len(slots), target))
+
+
+def fill_holes(edit: Transaction, most: int) -> int:
+  """Moves up to `most` last rows into the first empty slots; how many."""
+  mask = edit.state.columns["mask"]
+  holes = np.flatnonzero(~mask[: edit.manifest.num_rows])[:most]
+  if not len(holes):
+    return 0
+  rows = np.flatnonzero(mask)[-len(holes) :]
+  columns = {name: column[rows] for name, column in edit.state.columns.items()}
+  edit.put_rows(
+    holes,
+    embeddings=edit.state.embeddings(rows),
+    labels=columns["labels"],
+    serials=columns["serials"],
+    added=columns["added"],
+  )
+  edit.put("spans", holes, columns["spans"])
+  edit.put("checksums", holes, columns["checksums"])
+  edit.clear_rows(rows, keep_text=True)
+  return len(holes)
+
+
+def pack_text(edit: Transaction) -> bool:
+  """Drops empty chunks and the gaps in the text; whether there were any."""
+  state = edit.state
+  needed = -(-state.manifest.num_rows // state.manifest.rows_per_chunk)
+  spare = len(state.manifest.chunks) - needed
+  spans = state.columns["spans"][state.rows]
+  lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
+  if not spare and lengths.sum() == state.manifest.text_end:
+    return False
+  slots = np.sort(state.rows)
+  edit.drop_chunks(spare)
+  edit.replace_text(b"".join(state.records(slots)))
+  spans = state.columns["spans"][slots]
+  lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
+  starts = np.cumsum(lengths) - lengths
+  edit.put("spans", slots, starts, arrays.START)
+  return True
+
+
+def label_index(
+  class_names: Sequence[str], label: int | np.integer | str
+) -> int:
+  """The index of a class given by index or by name.
+
+  Raises:
+    ValueError: no such class.
+  """
+  if isinstance(label, str):
+    if label not in class_names:
+      raise ValueError(
+        f"No class {label!r}; the store's classes are"
+        f" {', '.join(class_names[:20])}."
+      )
+    return class_names.index(label)
+  if not UNLABELED <= label < len(class_names):
+    raise ValueError(
+      f"Label {label} is out of range: there are {len(class_names)} classes."
+    )
+  return int(label)
+
+
+def encode_metadata(metadata: Metadata, count: int) -> list[bytes]:
+  """The JSON of every row's metadata ("" for none), UTF-8.
+
+  Raises:
+    ValueError: names the row whose metadata is no JSON object.
+  """
+  if metadata is None:
+    return [b""] * count
+  if isinstance(metadata, Mapping):
+    return [_encode_object(metadata, 0)] * count
+  if len(metadata) != count:
+    raise ValueError(f"{count} rows but {len(metadata)} metadata objects.")
+  return [_encode_object(value, row) for row, value in enumerate(metadata)]
+
+
+def _encode_object(value: Mapping[str, Any], row: int) -> bytes:
+  if not isinstance(value, Mapping):
+    raise ValueError(
+      f"The metadata of row {row} is {value!r}: it must be a JSON object (a"
+      " dict with str keys)."
+    )
+  if not value:
+    return b""
+  try:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.encode()
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"The metadata of row {row} cannot be written as JSON: {error}."
+    ) from error
+
+
+def _encode_ids(ids: Ids) -> list[bytes]:
+  try:
+    return [row_id.encode() for row_id in ids]
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"The id {error.object!r} cannot be written as UTF-8: {error.reason}."
+    ) from error
+
+
+def _check_fitting(state: State, embedded: EmbeddedSet) -> None:
+  """Raises ValueError unless the rows are of the store's kind."""
+  of = state.manifest
+  if embedded.fingerprint != of.fingerprint:
+    raise ValueError(
+      f"The rows come from encoder {embedded.fingerprint!r}, the store holds"
+      f" {of.fingerprint!r}: embed them with the store's encoder."
+    )
+  if embedded.embeddings.shape[1] != of.dim:
+    raise ValueError(
+      f"The rows have dimension {embedded.embeddings.shape[1]}, the store"
+      f" {of.dim}."
+    )
+
+
+def _checked_lengths(embedded: EmbeddedSet) -> Iterable[None]:
+  """Starts to check the lengths of all rows; iterating raises what is found."""
+  rows = [
+    slice(first, first + _CHECKED_ROWS)
+    for first in range(0, len(embedded), _CHECKED_ROWS)
+  ]
+
+  def check(part: slice) -> None:
+    try:
+      check_unit_rows(embedded.embeddings[part], embedded.ids[part])
+    except ValueError:  # Said again with the row's number among all.
+      check_unit_rows(embedded.embeddings, embedded.ids)
+      raise
+
+  if len(rows) > 1:
+    return parallel.started(check, rows)
+  return map(check, rows)
+
+
+def _check_addable(state: State, embedded: EmbeddedSet) -> None:
+  """Raises ValueError unless labels and ids, not lengths, may be added."""
+  embedded_set(
+    embedded.embeddings[:, :0],
+    embedded.labels,
+    embedded.ids,
+    class_names=embedded.class_names,
+    fingerprint=embedded.fingerprint,
+  )
+  if not state.manifest.num_rows:
+    return
+  for row, row_id in enumerate(embedded.ids):
+    if row_id in state.slot_of:
+      raise ValueError(
+        f"Row {row}: the id {row_id!r} is already in the store: remove it"
+        " first, or give the new row an id of its own."
+      )

@@ -1,0 +1,198 @@
+"""The redo journal: an edit is in the store once it is in here.
+
+An edit first writes all its new bytes into the journal, durably; that moment
+commits it. Then the files are patched in place and synced, all at once, and the
+journal is overwritten with zeros. A process that dies in between leaves a
+journal that the next one applies again: every patch may be applied any number
+of times. Nobody waits for the zeros to reach the disk: a power loss that
+brings the journal back brings back an edit that is in the store already.
+
+The journal holds new bytes only. A removed row's are zeros, stored as a length,
+so nothing that was removed is ever in it.
+"""
+
+import dataclasses
+import functools
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from visual_memory.store.storage import manifest, parallel
+from visual_memory.store.storage.place import Files, Patch, StoreDamaged
+
+KEY = "journal"
+_MAGIC = b"VMJRNL01"
+_HEADER = struct.Struct("<8sQI")  # magic, bytes of body, CRC-32 of body
+_RESERVED = 1 << 16
+"""Bytes the journal always has, so that small removals work on a full disk."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Journal:
+  """An edit's physical changes.
+
+  Attributes:
+    patches: ranges of files and their new bytes.
+    erased: files that are deleted after the patches.
+  """
+
+  patches: Sequence[Patch]
+  erased: Sequence[str] = ()
+
+  def to_bytes(self) -> bytes:
+    """The file."""
+    header = {
+      "patches": [
+        [p.key, len(p.offsets), -1 if p.data is None else len(p.data)]
+        for p in self.patches
+      ],
+      "erased": list(self.erased),
+    }
+    parts = [json.dumps(header).encode(), b"\n"]
+    for patch in self.patches:
+      parts += [patch.offsets.tobytes(), patch.lengths.tobytes()]
+      parts += [] if patch.data is None else [patch.data]
+    body = b"".join(parts)
+    return _HEADER.pack(_MAGIC, len(body), zlib.crc32(body)) + body
+
+
+def create(files: Files) -> None:
+  """An empty journal."""
+  files.create(KEY, bytes(_RESERVED))
+
+
+def exists(files: Files) -> bool:
+  """Whether a store was begun in these files."""
+  return files.size(KEY) > 0
+
+
+def pending(files: Files) -> Journal | None:
+  """The committed edit that may not have reached all its files, if any."""
+  header = files.read(KEY, length=_HEADER.size)
+  if len(header) < _HEADER.size:
+    return None
+  magic, length, checksum = _HEADER.unpack(header)
+  if magic != _MAGIC:
+    return None
+  body = files.read(KEY, start=_HEADER.size, length=length)
+  if len(body) < length or zlib.crc32(body) != checksum:
+    return None  # Its writer died before it was whole: it was not committed.
+  return _decode(body)
+
+
+def commit(files: Files, journal: Journal) -> None:
+  """Makes an edit durable, then applies it and erases the journal.
+
+  Call it with the gate held alone.
+
+  Raises:
+    OSError: before the commit nothing has changed. After it, the edit is part
+      of the store, and `recover` finishes it.
+  """
+  data = journal.to_bytes()
+  try:
+    files.reserve(KEY, len(data))
+    files.patch(Patch.whole(KEY, data))
+    files.sync([KEY])
+  except BaseException:
+    purge(files)  # Whatever part of it was written, it is not committed.
+    raise
+  finish(files, journal)
+
+
+def finish(files: Files, journal: Journal) -> None:
+  """Applies a committed journal, checks what it erased, and erases it.
+
+  The manifest is written last: readers without a lock then see its generation
+  only when everything that it describes is there.
+  """
+  by_file: dict[str, list[Patch]] = {}
+  for patch in journal.patches:
+    by_file.setdefault(patch.key, []).append(patch)
+  last = by_file.pop(manifest.KEY, [])
+  parallel.run(functools.partial(_apply, files), by_file.values())
+  parallel.run(files.erase, journal.erased)
+  _apply(files, last)
+  files.sync([*by_file, *(patch.key for patch in last)])
+  purge(files)
+
+
+def purge(files: Files) -> None:
+  """Overwrites the journal with zeros; the next journal's sync is theirs too.
+
+  So whatever an earlier journal held is off the disk when a removal, whose own
+  journal holds nothing of what it removes, is committed.
+  """
+  size = files.size(KEY)
+  if size > _RESERVED:
+    files.erase(KEY)
+    create(files)
+  else:
+    files.patch(_zeros(KEY, size))
+
+
+def recover(files: Files) -> None:
+  """Finishes or discards what a dead writer left in the journal.
+
+  Call it with the writer's lock held.
+  """
+  if not files.read(KEY).strip(b"\0"):
+    return
+  with files.gate(shared=False):
+    journal = pending(files)
+    if journal is None:
+      purge(files)
+    else:
+      finish(files, journal)
+
+
+def _decode(body: bytes) -> Journal:
+  """The journal of a file's body."""
+  end = body.index(b"\n")
+  header = json.loads(body[:end])
+  position = end + 1
+
+  def take(num_bytes: int) -> bytes:
+    nonlocal position
+    position += num_bytes
+    return body[position - num_bytes : position]
+
+  patches = []
+  for key, count, num_bytes in header["patches"]:
+    offsets = np.frombuffer(take(8 * count), np.int64)
+    lengths = np.frombuffer(take(8 * count), np.int64)
+    data = None if num_bytes < 0 else take(num_bytes)
+    patches.append(Patch(key=key, offsets=offsets, lengths=lengths, data=data))
+  return Journal(patches=patches, erased=header["erased"])
+
+
+def _zeros(key: str, size: int) -> Patch:
+  """A patch that erases a file's first bytes."""
+  one = np.ones(1, np.int64)
+  return Patch(key=key, offsets=0 * one, lengths=size * one, data=None)
+
+
+def _apply(files: Files, patches: Sequence[Patch]) -> None:
+  """Writes the patches of one file in their order, and checks erasures."""
+  for patch in patches:
+    files.patch(patch)
+  for patch in patches:
+    if patch.data is None:
+      _check_erased(files, patch)
+
+
+def _check_erased(files: Files, patch: Patch) -> None:
+  """Reads erased ranges back.
+
+  Raises:
+    StoreDamaged: names a range that still holds something.
+  """
+  for offset, zeros in patch.ranges():
+    if files.read(patch.key, start=offset, length=len(zeros)) != zeros:
+      raise StoreDamaged([
+        f"{patch.key}: bytes {offset} to {offset + len(zeros)} could not be"
+        " erased."
+      ])  # fmt: skip

@@ -1,0 +1,148 @@
+"""What the store needs of a place that keeps files, and the errors it raises.
+
+A key is a path relative to the store, such as "labels/c.3". Two places exist:
+local directories (local.py) and buckets behind a URL (remote.py).
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+
+class StoreError(RuntimeError):
+  """A store cannot do what was asked; the message says why and what to do."""
+
+
+class StoreLocked(StoreError):
+  """Another writer is editing the store."""
+
+
+class StoreDamaged(StoreError):
+  """Stored bytes are not what was written.
+
+  Attributes:
+    problems: one sentence for every damaged place.
+  """
+
+  def __init__(self, problems: Sequence[str]):
+    """An error that lists the problems (the first twenty in its message)."""
+    self.problems = tuple(problems)
+    shown = "\n  ".join(self.problems[:20])
+    more = len(self.problems) - 20
+    super().__init__(
+      f"The store is damaged in {len(self.problems)} places:\n  {shown}"
+      + (f"\n  ... and {more} more" if more > 0 else "")
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Patch:
+  """New bytes for some ranges of one file.
+
+  Attributes:
+    key: the file.
+    offsets: int64 first byte of each range, [R].
+    lengths: int64 bytes in each range, [R].
+    data: the ranges' new bytes one after the other; None erases them (zeros).
+  """
+
+  key: str
+  offsets: np.ndarray
+  lengths: np.ndarray
+  data: bytes | None
+
+  @classmethod
+  def whole(cls, key: str, data: bytes, *, offset: int = 0) -> "Patch":
+    """A patch of a single range."""
+    return cls(
+      key=key,
+      offsets=np.array([offset], np.int64),
+      lengths=np.array([len(data)], np.int64),
+      data=data,
+    )
+
+  @property
+  def end(self) -> int:
+    """The size that the file must have at least."""
+    return int((self.offsets + self.lengths).max(initial=0))
+
+  def ranges(self):
+    """Yields (offset, new bytes) of every range."""
+    start = 0
+    pairs = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
+    for offset, length in pairs:
+      if self.data is None:
+        yield offset, bytes(length)
+      else:
+        yield offset, self.data[start : start + length]
+        start += length
+
+
+@runtime_checkable
+class Files(Protocol):
+  """A place that keeps files; all methods are safe to call from threads."""
+
+  def read(self, key: str, *, start: int = 0, length: int = -1) -> bytes:
+    """Bytes of a file; shorter where it ends early, b"" if it is absent."""
+
+  def read_into(self, key: str, buffer: memoryview) -> int:
+    """Fills a buffer with a file's first bytes; how many there were."""
+
+  def size(self, key: str) -> int:
+    """Bytes in a file, 0 if it is absent."""
+
+  def keys(self, folder: str) -> list[str]:
+    """The files directly in a folder ("" is the store itself)."""
+
+  def is_empty(self) -> bool:
+    """Whether there is nothing at all in this place."""
+
+  def create(
+    self, key: str, data: bytes | memoryview, *, wait: bool = True
+  ) -> None:
+    """Writes a whole file; whatever was there is gone.
+
+    It is durable when this returns, or, with wait=False, once `sync` says so.
+    """
+
+  def patch(self, patch: Patch) -> None:
+    """Overwrites ranges of a file; durable once `sync` says so."""
+
+  def sync(self, keys: Sequence[str]) -> None:
+    """Returns when all patches of these files are durable."""
+
+  def reserve(self, key: str, size: int) -> None:
+    """Grows a file to a size with zero bytes, so that patches find space."""
+
+  def erase(self, key: str) -> None:
+    """Overwrites a file with zeros and deletes it; absent files are fine."""
+
+  def writer_lock(
+    self, timeout_s: float
+  ) -> contextlib.AbstractContextManager[None]:
+    """Held by the one writer.
+
+    Raises:
+      StoreLocked: names who holds it, if it is not free within timeout_s.
+    """
+
+  def gate(self, *, shared: bool) -> contextlib.AbstractContextManager[None]:
+    """Held alone while files change, shared by readers that must not see it."""
+
+
+def open_files(path: str | os.PathLike | Files) -> Files:
+  """The files of a local directory, or of a bucket when path is a URL."""
+  if isinstance(path, Files):
+    return path
+  path = os.fspath(path)
+  if "://" in path:
+    from visual_memory.store.storage import remote
+
+    return remote.RemoteFiles(path)
+  from visual_memory.store.storage import local
+
+  return local.LocalFiles(path)

@@ -1,0 +1,295 @@
+"""One generation of a store, as a reader or the writer has it in memory.
+
+The small columns are held; embeddings and text are read when they are needed.
+Everything read is checked: columns against the manifest, embeddings and text
+against the columns. A reader that an edit overtakes therefore finds checksums
+that disagree, and `generations.consistently` lets it read again; it never sees
+a mixture.
+"""
+
+import dataclasses
+import functools
+import json
+import threading
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt32
+
+from visual_memory.store.storage import arrays, crc, manifest, parallel
+from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
+from visual_memory.store.storage.overwrites import by_chunk
+from visual_memory.store.storage.place import Files, StoreDamaged
+from visual_memory.types import Ids
+
+_MANY = 256
+"""From this many rows on, whole chunks are read rather than single rows."""
+
+
+@dataclasses.dataclass
+class State:
+  """A generation of a store; only the writer's own ever changes (`advance`).
+
+  Attributes:
+    files: where the store is.
+    manifest: what it holds.
+    columns: arrays.COLUMNS, [num_slots] each.
+    source: the manifest's file, to see at a glance that nothing changed.
+  """
+
+  files: Files
+  manifest: manifest.Manifest
+  columns: dict[str, np.ndarray]
+  source: bytes = b""
+
+  @classmethod
+  def empty(cls, files: Files, of: manifest.Manifest) -> "State":
+    """The state of a manifest without chunks."""
+    columns = {name: column.empty(0) for name, column in COLUMNS.items()}
+    return cls(files, of, columns)
+
+  @functools.cached_property
+  def rows(self) -> np.ndarray:
+    """The slots that hold rows, in order of insertion, int64."""
+    slots = np.flatnonzero(self.columns["mask"])
+    serials = self.columns["serials"][slots]
+    if np.all(serials[1:] > serials[:-1]):
+      return slots
+    return slots[np.argsort(serials)]
+
+  @functools.cached_property
+  def ids(self) -> np.ndarray:
+    """The id of every slot, None where there is no row (object array)."""
+    ids = np.full(self.manifest.num_slots, None, dtype=object)
+    if len(self.rows):
+      ids[self.rows] = self.read_ids(self.rows)
+    return ids
+
+  @functools.cached_property
+  def slot_of(self) -> dict[str, int]:
+    """The slot of every id."""
+    return dict(
+      zip(self.ids[self.rows].tolist(), self.rows.tolist(), strict=True)
+    )
+
+  def copy(self) -> "State":
+    """A state that `advance` on this one leaves as it is."""
+    columns = {name: array.copy() for name, array in self.columns.items()}
+    state = State(self.files, self.manifest, columns)
+    if "ids" in vars(self):
+      state.ids = self.ids.copy()
+    return state
+
+  def advance(
+    self,
+    new: manifest.Manifest,
+    changed: dict[tuple[str, int], np.ndarray],
+    *,
+    source: bytes,
+  ) -> None:
+    """Becomes the next generation.
+
+    Args:
+      new: its manifest.
+      changed: the new content of every column's chunk that changed.
+      source: the manifest's file.
+    """
+    size = new.rows_per_chunk
+    for name, column in COLUMNS.items():
+      more = new.num_slots - self.manifest.num_slots
+      old = self.columns[name]
+      if more > 0:
+        old = np.concatenate([old, column.empty(more)])
+      self.columns[name] = old[: new.num_slots]
+    for (name, chunk), content in changed.items():
+      if chunk < len(new.chunks):
+        self.columns[name][chunk * size : (chunk + 1) * size] = content
+    if "ids" in vars(self):
+      more = np.full(max(0, new.num_slots - len(self.ids)), None, dtype=object)
+      if len(more):
+        self.ids = np.concatenate([self.ids, more])
+      self.ids = self.ids[: new.num_slots]
+    self.manifest, self.source = new, source
+    vars(self).pop("rows", None)
+
+  def remember(self, slots: np.ndarray, ids: np.ndarray) -> None:
+    """Notes the ids of rows that were added."""
+    if "ids" in vars(self):
+      self.ids[slots] = ids
+    if "slot_of" in vars(self):
+      pairs = zip(ids.tolist(), slots.tolist(), strict=True)
+      self.slot_of.update(pairs)
+
+  def forget(self, slots: np.ndarray) -> None:
+    """Drops the ids of rows that were removed."""
+    if "slot_of" in vars(self):
+      for row_id in self.ids[slots]:
+        del self.slot_of[row_id]
+    if "ids" in vars(self):
+      self.ids[slots] = None
+
+  def drop_ids(self) -> None:
+    """Forgets where ids are, after rows have moved."""
+    vars(self).pop("ids", None)
+    vars(self).pop("slot_of", None)
+
+  def find(self, ids: Ids) -> np.ndarray:
+    """The slots of these ids, int64.
+
+    Raises:
+      KeyError: names ids that the store does not hold.
+    """
+    slots = [self.slot_of.get(i, -1) for i in ids]
+    missing = [i for i, slot in zip(ids, slots, strict=True) if slot < 0]
+    if missing:
+      shown = ", ".join(map(repr, missing[:3]))
+      raise KeyError(
+        f"{len(missing)} of {len(slots)} ids are not in the store: {shown}"
+        f"{', ...' if len(missing) > 3 else ''}."
+      )
+    return np.array(slots, np.int64)
+
+  def read_ids(self, slots: np.ndarray) -> list[str]:
+    """The ids of rows, from the text."""
+    spans, records = self.columns["spans"][slots], self.records(slots)
+    if not spans[:, arrays.METADATA_BYTES].any():
+      return list(map(bytes.decode, records))
+    id_bytes = spans[:, arrays.ID_BYTES].tolist()
+    return [
+      record[:length].decode()
+      for record, length in zip(records, id_bytes, strict=True)
+    ]
+
+  def metadata(self, slots: np.ndarray) -> list[dict[str, Any]]:
+    """The metadata of these rows."""
+    id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
+    return [
+      json.loads(record[length:] or b"{}")
+      for record, length in zip(self.records(slots), id_bytes, strict=True)
+    ]
+
+  def embeddings(self, slots: np.ndarray) -> Float32[np.ndarray, "N D"]:
+    """The embeddings in these slots (all of them rows), checked.
+
+    Raises:
+      StoreDamaged: names the rows whose bytes are not what was written.
+    """
+    out = np.empty((len(slots), self.manifest.dim), np.float32)
+    order = np.argsort(slots, kind="stable")
+
+    def read(group: tuple[int, slice]) -> np.ndarray:
+      part = order[group[1]]
+      out[part], bad = self.chunk_rows(slots[part])
+      return bad
+
+    groups = by_chunk(slots[order], self.manifest.rows_per_chunk)
+    bad = sum((b.tolist() for b in parallel.run(read, groups)), [])
+    if bad:
+      raise StoreDamaged([self.describe(slot) for slot in bad])
+    return out
+
+  def chunk_rows(
+    self, slots: np.ndarray
+  ) -> tuple[Float32[np.ndarray, "N D"], np.ndarray]:
+    """The embeddings of slots of one chunk, and which slots are damaged.
+
+    The embeddings may be overwritten by this thread's next call.
+    """
+    size, row_bytes = self.manifest.rows_per_chunk, 4 * self.manifest.dim
+    key = arrays.chunk_key(EMBEDDINGS, int(slots[0]) // size)
+    local = slots % size
+    if len(slots) < _MANY:
+      parts = [
+        self.files.read(key, start=row * row_bytes, length=row_bytes)
+        for row in local.tolist()
+      ]
+      data = b"".join(part.ljust(row_bytes, b"\0") for part in parts)
+      rows = np.frombuffer(data, np.float32).reshape(len(slots), -1)
+      checksums = row_checksums(rows)
+    else:
+      chunk = _scratch(size * row_bytes)
+      done = self.files.read_into(key, memoryview(chunk))
+      chunk[done:] = 0
+      rows = chunk.view(np.float32).reshape(size, -1)
+      whole = self._is_whole(int(slots[0]) // size, chunk)
+      rows = rows if len(local) == size else rows[local]
+      if whole:
+        return rows, slots[:0]
+      checksums = row_checksums(rows)
+    expected = self.columns["checksums"][slots, arrays.EMBEDDING_CRC]
+    return rows, slots[checksums != expected]
+
+  def _is_whole(self, chunk: int, data: np.ndarray) -> bool:
+    """Whether all rows of a chunk, empty ones too, are what was written."""
+    size, row_bytes = self.manifest.rows_per_chunk, 4 * self.manifest.dim
+    here = slice(chunk * size, (chunk + 1) * size)
+    checksums = self.columns["checksums"][here, arrays.EMBEDDING_CRC]
+    empty = np.uint32(crc.crc32(bytes(row_bytes)))
+    checksums = np.where(self.columns["mask"][here], checksums, empty)
+    return crc.joined(checksums, row_bytes) == crc.crc32(data)
+
+  def describe(self, slot: int) -> str:
+    """A sentence about a damaged embedding."""
+    key = arrays.chunk_key(EMBEDDINGS, slot // self.manifest.rows_per_chunk)
+    return (
+      f"{key}: the embedding in row {slot} (serial"
+      f" {self.columns['serials'][slot]}) is not what was written. Remove that"
+      " row, or restore the file."
+    )
+
+  def records(self, slots: np.ndarray) -> list[bytes]:
+    """The text of rows: each id followed by its metadata.
+
+    Raises:
+      StoreDamaged: names the rows whose bytes are not what was written.
+    """
+    spans = self.columns["spans"][slots]
+    lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
+    starts = spans[:, arrays.START]
+    ranges = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+    if len(slots) < _MANY:
+      records = [self.text(start, end) for start, end in ranges]
+    else:
+      whole = self.text(0, self.manifest.text_end)
+      records = [whole[start:end] for start, end in ranges]
+    checksums = np.fromiter(map(crc.crc32, records), np.uint32, len(records))
+    expected = self.columns["checksums"][slots, arrays.TEXT_CRC]
+    bad = slots[checksums != expected]
+    if len(bad):
+      raise StoreDamaged([
+        f"{TEXT}: the id and metadata of row {slot} (serial"
+        f" {self.columns['serials'][slot]}) are not what was written. Restore"
+        " the file."
+        for slot in bad
+      ])  # fmt: skip
+    return records
+
+  def text(self, start: int, end: int) -> bytes:
+    """Bytes of the text array; zeros where a file ends early."""
+    size = self.manifest.text_per_chunk
+    parts = []
+    for chunk in range(start // size, -(-end // size)):
+      first = max(0, start - chunk * size)
+      length = min(size, end - chunk * size) - first
+      key = arrays.chunk_key(TEXT, chunk)
+      part = self.files.read(key, start=first, length=length)
+      parts.append(part.ljust(length, b"\0"))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _scratch(num_bytes: int) -> np.ndarray:
+  """This thread's own bytes to read chunks into, over and over."""
+  if len(getattr(_LOCAL, "scratch", b"")) < num_bytes:
+    _LOCAL.scratch = np.empty(num_bytes, np.uint8)
+  return _LOCAL.scratch[:num_bytes]
+
+
+_LOCAL = threading.local()
+
+
+def row_checksums(rows: Float32[np.ndarray, "N D"]) -> UInt32[np.ndarray, "N"]:
+  """The CRC-32 of every row's bytes."""
+  if not rows.size:
+    return np.zeros(len(rows), np.uint32)
+  rows = np.ascontiguousarray(rows)
+  return np.fromiter(map(crc.crc32, rows), np.uint32, len(rows))

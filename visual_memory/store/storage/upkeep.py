@@ -1,0 +1,52 @@
+"""Making the arrays of a store, and erasing files that no generation knows."""
+
+from visual_memory.store.storage import arrays, journal, manifest
+from visual_memory.store.storage.arrays import TEXT
+from visual_memory.store.storage.generations import current_manifest
+from visual_memory.store.storage.place import Files, StoreError
+
+
+def create_arrays(files: Files, empty: manifest.Manifest) -> None:
+  """The files of a store without rows, all but its manifest."""
+  journal.create(files)
+  for key, data in empty.metadata_files().items():
+    files.create(key, data)
+
+
+def erase_chunks(files: Files) -> None:
+  """Erases every chunk of an unfinished store."""
+  for name in arrays.ARRAYS:
+    for key in files.keys(name):
+      files.erase(key)
+
+
+def tidy(files: Files) -> None:
+  """Erases what an edit that was never committed has left behind.
+
+  Not while another edit is going on, nor where this user may not write.
+  """
+  try:
+    with files.writer_lock(0.0):
+      journal.recover(files)
+      erase_unknown(files, current_manifest(files))
+  except StoreError:
+    return
+
+
+def leftovers(files: Files, known: manifest.Manifest) -> list[str]:
+  """The chunk files that a manifest does not know."""
+  found = []
+  for name in arrays.ARRAYS:
+    count = known.num_text_chunks if name == TEXT else len(known.chunks)
+    found += [
+      key
+      for key in files.keys(name)
+      if (chunk := arrays.chunk_of(key)) is not None and chunk >= count
+    ]
+  return found
+
+
+def erase_unknown(files: Files, known: manifest.Manifest) -> None:
+  """Erases the chunks that a manifest does not know: unfinished additions."""
+  for key in leftovers(files, known):
+    files.erase(key)

@@ -1,0 +1,275 @@
+"""A memory on disk: durable, edited in place, removable for real.
+
+  store = Store.create("memory_dir", embedded)
+  store.add(more, metadata={"license": "CC-BY-4.0"})
+  receipt = store.remove(["cat/3.jpg"])        # erased when this returns
+  store.verify()                               # raises if a byte is wrong
+  memory = store.load()                        # a VisualMemory
+
+A store is a directory (or a bucket's URL) of zarr v3 arrays, described in
+storage/arrays.py, and a manifest. Every edit is atomic and durable: whatever
+kills the process, the store opens as it was before the edit or after it. There
+is one writer at a time, and any number of readers, which always see one
+generation.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.store import (
+  creation,
+  derived,
+  receipts,
+  row_edits,
+  which_rows,
+)
+from visual_memory.store.reader import StoreReader
+from visual_memory.store.receipts import Receipt
+from visual_memory.store.row_edits import Metadata
+from visual_memory.store.storage import generations, journal, local, manifest
+from visual_memory.store.storage import place as files_lib
+from visual_memory.store.storage.manifest import Manifest, Trail
+from visual_memory.store.storage.transaction import Transaction
+from visual_memory.store.which_rows import Where
+from visual_memory.types import EmbeddedSet, Ids
+
+REBUILD = ".rebuild"
+"""Follows the name of a store that is made anew, beside it: see rebuild.py."""
+
+_MOVED_AT_ONCE = 1 << 12
+
+
+class Store(StoreReader):
+  """A durable memory; make one with `create` or `open`."""
+
+  @classmethod
+  def create(
+    cls,
+    path: str | os.PathLike | files_lib.Files,
+    embedded: EmbeddedSet,
+    *,
+    metadata: Metadata = None,
+    attributes: Mapping[str, Any] | None = None,
+    rows_per_chunk: int | None = None,
+  ) -> "Store":
+    """A new store of these rows; it exists once all of them are durable.
+
+    In a run of several processes call it in all of them, with the same rows:
+    each writes its share of the chunks.
+
+    Args:
+      path: a directory that is absent or empty, or a bucket's URL.
+      embedded: the rows; may be empty (its dimension and fingerprint count).
+      metadata: a JSON object for all rows, or one for each.
+      attributes: a JSON object about the store (encoder, preprocessing, ...).
+      rows_per_chunk: rows in a chunk, a power of two; by default about 32 MiB
+        of embeddings, at most what the rows need.
+
+    Raises:
+      StoreError: there is something at the path already.
+      ValueError: rows that are not finite and unit, repeated ids, labels out
+        of range, metadata that is no JSON object.
+    """
+    files = files_lib.open_files(path)
+    creation.create(
+      files,
+      embedded,
+      metadata=metadata,
+      attributes=attributes,
+      chunk_rows=rows_per_chunk,
+    )
+    return cls(files)
+
+  def add(self, embedded: EmbeddedSet, *, metadata: Metadata = None) -> None:
+    """Adds rows; they are durable when this returns.
+
+    Classes are matched by name; unknown names become new classes at the end.
+
+    Args:
+      embedded: the rows.
+      metadata: a JSON object for all of them, or one for each.
+
+    Raises:
+      ValueError: another encoder's fingerprint or dimension, an id that the
+        store already holds, or a row that is not finite and unit.
+      OSError: the disk is full; the store is as it was.
+    """
+    with self.editing() as edit:
+      slots, ids = row_edits.add(edit, embedded, metadata)
+      if len(slots):
+        edit.commit()
+        edit.state.remember(slots, ids)
+
+  def remove(
+    self,
+    ids: Ids | None = None,
+    *,
+    label: int | np.integer | str | None = None,
+    where: Where | None = None,
+    key_file: str | os.PathLike | None = None,
+  ) -> Receipt:
+    """Removes rows for real; nothing of them is in any file when this returns.
+
+    Args:
+      ids: the rows; or leave it out and choose by
+      label: a class index or name (the class name itself stays: see
+        `rename_class`), and/or
+      where: metadata (see `select`).
+      key_file: an Ed25519 private key (PEM) to sign the receipt with.
+
+    Returns:
+      The receipt, which is also kept in the store.
+
+    Raises:
+      KeyError: names ids that the store does not hold; nothing is removed.
+      ValueError: an id given twice, or nothing was chosen.
+      OSError: the disk is full; the store is as it was.
+    """
+    with self.editing() as edit:
+      state = edit.state
+      if ids is not None and (label is not None or where is not None):
+        raise ValueError("Give ids, or label and where, but not both.")
+      if ids is None:
+        slots = np.sort(which_rows.select(state, label, where))
+      else:
+        slots = np.sort(which_rows.find_distinct(state, ids))
+      if not len(slots):
+        raise ValueError("No row of the store was chosen: nothing to remove.")
+      removed = state.ids[slots].tolist()
+      _forget_beside(self.files, removed)
+      row_edits.remove(edit, slots)
+      made = []
+
+      def receipt(new: Manifest) -> tuple[bytes, Trail]:
+        made.append(receipts.issue(state.manifest, new, removed, key_file))
+        return receipts.appended(new.trail, made[0])
+
+      edit.commit(receipt=receipt)
+      state.forget(slots)
+      return made[0]
+
+  def relabel(self, ids: Ids, labels: Sequence[int | str] | np.ndarray) -> None:
+    """Gives rows new labels (class indices, or names: unknown ones are new).
+
+    Raises:
+      KeyError: ids that the store does not hold.
+      ValueError: an id given twice, or a label out of range.
+    """
+    with self.editing() as edit:
+      row_edits.relabel(edit, which_rows.find_distinct(edit.state, ids), labels)
+      edit.commit()
+
+  def annotate(self, ids: Ids, metadata: Metadata) -> None:
+    """Replaces the metadata of rows; the old is erased.
+
+    Raises:
+      KeyError: ids that the store does not hold.
+      ValueError: an id given twice, or metadata that is no JSON object.
+    """
+    with self.editing() as edit:
+      row_edits.annotate(
+        edit, which_rows.find_distinct(edit.state, ids), ids, metadata
+      )
+      edit.commit()
+
+  def rename_class(self, old: str, new: str) -> None:
+    """Gives a class another name; the old name is erased.
+
+    Raises:
+      ValueError: no class `old`, or there is a class `new` already.
+    """
+    with self.editing() as edit:
+      row_edits.rename_class(edit, old, new)
+      edit.commit()
+
+  def merge_classes(self, names: Sequence[str], into: str) -> None:
+    """Gives all rows of some classes the label of another (may be new).
+
+    The emptied classes keep their names and indices: no label changes its
+    meaning.
+
+    Raises:
+      ValueError: a name in `names` that is no class.
+    """
+    with self.editing() as edit:
+      row_edits.merge_classes(edit, names, into)
+      edit.commit()
+
+  def compact(self) -> None:
+    """Gives back the space of removed rows and of their text.
+
+    It is a sequence of edits that each leave the store with the same rows.
+    """
+    moved = 1
+    while moved:
+      with self.editing() as edit:
+        if moved := row_edits.fill_holes(edit, _MOVED_AT_ONCE):
+          edit.commit()
+          edit.state.drop_ids()
+    with self.editing() as edit:
+      if row_edits.pack_text(edit):
+        edit.commit()
+
+  def describe(self, attributes: Mapping[str, Any]) -> None:
+    """Replaces the store's own description, a JSON object.
+
+    Raises:
+      ValueError: attributes that cannot be written as JSON.
+    """
+    row_edits.encode_metadata(attributes, 1)
+    with self.editing() as edit:
+      edit.set(attributes=dict(attributes))
+      edit.commit()
+
+  def put_derived(self, name: str, data: bytes, *, generation: int) -> None:
+    """Keeps something computed from the rows beside them, in `derived/`.
+
+    Whatever is kept so is erased by the next edit: it could remember rows
+    that are gone.
+
+    Args:
+      name: a file name.
+      data: its content; `derived.pack` makes it of a folder.
+      generation: of the `contents` whose rows it was computed from.
+
+    Raises:
+      StoreError: the store has been edited since.
+      ValueError: a name that is no file name.
+    """
+    with self.editing() as edit:
+      current = edit.state.manifest.generation
+      derived.put(self.files, name, data, made_from=generation, current=current)
+
+  @contextlib.contextmanager
+  def editing(self):
+    """A transaction on the newest generation, with the writer's lock held."""
+    with self._mutex, self.files.writer_lock(self._timeout_s):
+      try:
+        journal.recover(self.files)
+        if self._state is None or self._state.source != self.files.read(
+          manifest.KEY
+        ):
+          self._state = self._at(generations.current_manifest(self.files))
+        yield Transaction(self._state)
+      except (KeyError, ValueError):
+        raise  # Refused before anything was written.
+      except BaseException:
+        self._state = None  # It may or may not be committed: read it again.
+        raise
+
+
+def _forget_beside(files: files_lib.Files, ids: Sequence[str]) -> None:
+  """Removes rows from the store that is to follow this one, if there is one."""
+  path = f"{getattr(files, 'root', '')}{REBUILD}"
+  if not isinstance(files, local.LocalFiles) or not os.path.exists(
+    os.path.join(path, manifest.KEY)
+  ):
+    return
+  beside = Store.open(path)
+  present = set(beside.ids.tolist()).intersection(ids)
+  if present:
+    beside.remove(sorted(present))
