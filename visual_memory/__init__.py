@@ -17,10 +17,10 @@ import importlib
 _HOMES = {
   "EmbeddedSet": "types",
   "Neighbors": "types",
-  "Store": "memory.store",
+  "Store": "store.store",
   "VisualMemory": "memory.memory",
   "Votes": "types",
-  "embed": "encoders.embed",
+  "embed": "encoders.embedding.embed",
   "embedded_set": "types",
   "list_encoders": "encoders.encoder",
   "load_encoder": "encoders.encoder",
