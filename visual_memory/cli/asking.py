@@ -7,15 +7,10 @@ import tempfile
 import webbrowser
 from typing import Any
 
-import numpy as np
-
 from visual_memory.cli import images, output
-from visual_memory.collection import provenance
-from visual_memory.data.decoding import UnreadableImage, decode_image
+from visual_memory.collection import answering, provenance
 from visual_memory.reports import explanation
-from visual_memory.retrieval import exact
-from visual_memory.types import UNLABELED
-from visual_memory.voting import vote, weighting
+from visual_memory.voting import weighting
 
 _K, _VOTER = 10, "softmax"
 """What was best on tuning rows of CIFAR-10 (see the README)."""
@@ -80,7 +75,8 @@ def _add_vote(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-  pictures, failed = _read(images.image_files(arguments.images))
+  paths = images.image_files(arguments.images)
+  pictures, failed = answering.read_pictures(paths)
   answers = _answers(arguments, pictures) if pictures else []
   width = max((len(answer["image"]) for answer in answers), default=0)
   for answer in answers if not arguments.json else ():
@@ -98,7 +94,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-  pictures, failed = _read([arguments.image])
+  pictures, failed = answering.read_pictures([arguments.image])
   if failed:
     raise ValueError(failed[0]["error"])
   store = output.open_store(arguments)
@@ -147,66 +143,9 @@ def _write_page(path: str | None, image: str, page: str) -> str:
   return os.path.abspath(path)
 
 
-def _read(paths: list[str]) -> tuple[dict[str, np.ndarray], list[dict]]:
-  """The images that can be read, by path, and what is wrong with others."""
-  pictures, failed = {}, []
-  for path in paths:
-    try:
-      with open(path, "rb") as file:
-        pictures[path] = decode_image(file.read(), id=path)
-    except OSError as error:
-      failed.append({"image": path, "error": output.sentence(error)})
-    except UnreadableImage as error:
-      failed.append({"image": path, "error": str(error)})
-  return pictures, failed
-
-
 def _answers(arguments, pictures, store=None) -> list[dict[str, Any]]:
   """Prediction, shares and neighbors of every image."""
   store = output.open_store(arguments) if store is None else store
-  encoder = provenance.load_encoder(store)
-  memory = store.load()
-  if not len(memory):
-    raise ValueError(f"The memory {arguments.store} is empty: add images.")
-  if arguments.k < 1:
-    raise ValueError(f"--k {arguments.k}: at least one neighbor must vote.")
-  k = min(arguments.k, len(memory))
-  near = exact.search(encoder.encode(list(pictures.values())), memory, k=k)
-  setting = weighting.setting(arguments.voter)
-  weights = weighting.weights(near.similarities, setting)
-  names = [*memory.class_names, None]
-  predictions = vote.predict(
-    near, [setting], ks=(k,), num_classes=len(memory.class_names)
-  )[0, 0]
-  return [
-    _answer(path, names, predictions[row], near.take([row]), weights[row])
-    for row, path in enumerate(pictures)
-  ]
-
-
-def _answer(path, names, prediction, near, weights) -> dict[str, Any]:
-  """One image's answer, as plain values."""
-  labels, total = near.labels[0], float(weights[near.labels[0] >= 0].sum())
-  say = {
-    int(label): float(weights[labels == label].sum()) / total
-    for label in np.unique(labels[labels != UNLABELED])
-    if total > 0
-  }
-  order = sorted(say, key=lambda label: (label != prediction, -say[label]))
-  return {
-    "image": path,
-    "prediction": names[prediction],
-    "share": say.get(int(prediction), 0.0),
-    "votes": {names[label]: say[label] for label in order},
-    "neighbors": [
-      {
-        "id": str(row_id),
-        "class": names[label],
-        "similarity": float(similarity),
-        "weight": float(weight),
-      }
-      for row_id, label, similarity, weight in zip(
-        near.ids[0], labels, near.similarities[0], weights, strict=True
-      )
-    ],
-  }
+  return answering.answers(
+    store, pictures, k=arguments.k, voter=arguments.voter
+  )

@@ -1,36 +1,12 @@
 """Images as a user names them: a folder, a .zip, single files."""
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Sequence
-from typing import SupportsIndex
 
-import numpy as np
-
-from visual_memory import types
 from visual_memory.collection.provenance import Origin
-from visual_memory.data import folder, selection
+from visual_memory.data import folder, relabeling, selection
 from visual_memory.data.image_source import ImageSource
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Relabelled:
-  """A source whose images are all of one class."""
-
-  source: ImageSource
-  class_names: tuple[str, ...]
-  labels: np.ndarray
-  ids: np.ndarray
-  fingerprint: str
-
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self.source)
-
-  def __getitem__(self, row: SupportsIndex) -> types.Example:
-    """The image at this position."""
-    return dataclasses.replace(self.source[row], label=int(self.labels[row]))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +70,7 @@ def open_images(
     row = source.paths.index(os.path.basename(path))
     source = selection.subset(source, [row])
   if arguments.class_name is not None:
-    source = _of_class(source, arguments.class_name)
+    source = relabeling.of_class(source, arguments.class_name)
   return source, origin
 
 
@@ -108,17 +84,6 @@ def image_files(paths: Sequence[str]) -> list[str]:
     else:
       found.append(path)
   return found
-
-
-def _of_class(source: ImageSource, name: str) -> Relabelled:
-  """The source with all its images in one class."""
-  return Relabelled(
-    source=source,
-    class_names=(name,),
-    labels=np.zeros(len(source), np.int32),
-    ids=source.ids,
-    fingerprint=f"{source.fingerprint}/{name}",
-  )
 
 
 def _in_options(message: str) -> str:

@@ -78,6 +78,12 @@ def relabeled(
   )
 
 
+def of_class(source: ImageSource, name: str) -> Relabeled:
+  """A source whose images are all of one class."""
+  labels = np.zeros(len(source), np.int32)
+  return relabeled(source, labels, class_names=[name])
+
+
 def numbered(source: ImageSource, *, class_names: Sequence[str]) -> Relabeled:
   """A source whose classes are called "0", "1", ..., by their real names.
 
