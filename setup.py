@@ -56,7 +56,7 @@ TEST = [
 
 setup(
   name="visual_memory",
-  version="0.1.0",
+  version="0.2.0",
   description="Perception with an editable memory, in JAX",
   python_requires=">=3.11",
   packages=find_packages(include=["visual_memory", "visual_memory.*"]),
