@@ -1,5 +1,6 @@
 # make quickstart   see it work (no download of data or weights)
 # make test         everything that the tests need is installed by it
+# make docs         the documentation site, in docs/_build/html
 # make bench        retrieval against its peers
 # PYTHON=python3.12 chooses the interpreter; each has an environment of its own.
 
@@ -10,7 +11,7 @@ export VISUAL_MEMORY_DATA ?= ../shared/data
 # The project's directory for caches of compiled programs, shared by the runs.
 WORKERS ?= 2
 
-.PHONY: quickstart test test-slow bench lint clean
+.PHONY: quickstart test test-slow docs bench lint clean
 
 quickstart: $(VENV)/.quickstart
 	rm -rf work/quickstart
@@ -24,6 +25,11 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
 
+# Warnings are errors: a broken link or a name that is gone stops it.
+docs: $(VENV)/.test
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	@echo "The site: docs/_build/html/index.html"
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m experiments.benchmarks.retrieval \
 	  --config=configs/benchmark_retrieval.py --workdir=work/bench
@@ -33,7 +39,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv* work build *.egg-info
+	rm -rf .venv* work build *.egg-info docs/_build docs/_generated
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

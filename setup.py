@@ -1,5 +1,7 @@
 """Packaging: a small TensorFlow-free base, everything heavier in an extra."""
 
+import pathlib
+
 from setuptools import find_packages, setup
 
 BASE = [
@@ -9,6 +11,7 @@ BASE = [
   # CRC-32 three times as fast as zlib's; without it the store uses zlib.
   "isal>=1.7; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
   "jax>=0.10",
+  "jinja2>=3.1",  # every page, `visual-memory explain` among them
   "jaxtyping>=0.3",  # shapes in signatures, checked by the tests alone
   "ml-collections>=1.1",
   "numpy>=2.0",
@@ -32,13 +35,17 @@ PRETRAINED = [
   "tokenizers>=0.21",  # byte-level BPE in Rust
 ]
 TRAIN = ["optax>=0.2.4", "tensorboardX>=2.6"]
-PLOTS = ["jinja2>=3.1", "matplotlib>=3.9"]
-# The visual-memory command: its pages, and Parquet.
-CLI = ["jinja2>=3.1", "pyarrow>=16"]
+PLOTS = ["matplotlib>=3.9"]
+CLI = ["pyarrow>=16"]  # Parquet, for export and import
 PERCEPTION = [
   "opencv-python-headless>=4.10",  # SIFT
   "pycocotools>=2.0.8",  # COCO's run-length masks
   "scikit-image>=0.24",  # SSIM and PSNR
+]
+DOCS = [
+  "furo>=2024.8",  # the theme
+  "myst-parser>=4.0",  # pages in Markdown
+  "sphinx>=8.0",
 ]
 TEST = [
   "beartype>=0.20",  # checks the jaxtyping annotations
@@ -54,13 +61,36 @@ TEST = [
   "zarr>=3.0",  # the reader that the store must satisfy
 ]
 
+README = pathlib.Path(__file__).parent / "README.md"
+_URL = "https://github.com/visual-memory/visual_memory"
+
 setup(
   name="visual_memory",
   version="0.2.0",
   description="Perception with an editable memory, in JAX",
+  long_description=README.read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  author="The visual_memory authors",
+  url=_URL,
+  project_urls={
+    "Source": _URL,
+    "Changelog": f"{_URL}/blob/main/CHANGELOG.md",
+  },
+  keywords="jax flax nearest-neighbors visual-memory unlearning dinov2 clip",
+  classifiers=[
+    "Development Status :: 4 - Beta",
+    "Intended Audience :: Science/Research",
+    "Operating System :: POSIX",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Image Recognition",
+  ],
   python_requires=">=3.11",
   packages=find_packages(include=["visual_memory", "visual_memory.*"]),
   package_data={
+    "visual_memory": ["py.typed"],
     "visual_memory.encoders": ["shipped/*"],
     "visual_memory.reports": ["templates/*"],
   },
@@ -83,7 +113,8 @@ setup(
     "perception": PERCEPTION,
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
+    "docs": DOCS,
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + TRAIN + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI,
+    "test": TEST + TRAIN + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI + DOCS,
   },
 )

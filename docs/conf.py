@@ -13,8 +13,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import generate  # noqa: E402
 
-
-
 project = "visual_memory"
 author = "The visual_memory authors"
 copyright = author

@@ -1,6 +1,6 @@
 """Pages that repeat what the code says, so that they cannot disagree with it.
 
-  generate.write(folder)    reference, commands, configs and results, in Markdown
+generate.write(folder)  # Reference, commands, configs, results: Markdown.
 """
 
 import ast
@@ -69,9 +69,7 @@ def commands() -> str:
   main = importlib.import_module("visual_memory.cli.main")
   parts = ["# Commands\n", _block(_printed(main.main, ["--help"]))]
   parser = main._parser()
-  names = next(
-    action.choices for action in parser._actions if action.choices
-  )
+  names = next(action.choices for action in parser._actions if action.choices)
   for name in names:
     help_text = _printed(main.main, [name, "--help"])
     parts.append(f"\n## visual-memory {name}\n\n{_block(help_text)}")

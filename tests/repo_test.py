@@ -192,7 +192,6 @@ def test_the_base_install_imports_no_optional_package():
     "sklearn",
     "transformers",
     "tensorboardX",
-    "jinja2",
     "pyarrow",
   }
   for path in PRODUCT:
