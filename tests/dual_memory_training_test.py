@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from visual_memory import distributed
-from visual_memory.data import sources
+from visual_memory.data import crops, sources
 from visual_memory.dual_memory import (
   augmix,
   embed_views,
@@ -288,7 +288,11 @@ def test_crops_are_pillows(photo):
   """Bilinear with antialiasing: within one level of 255, mostly equal."""
   canvas, size = views.on_canvas(photo, 128)
   assert size.tolist() == [90, 120]
-  crop = jax.jit(lambda box: views.resized_crop(canvas, box, side=32))
+  crop = jax.jit(
+    lambda box: crops.resized_crop(
+      canvas, box, size=32, kernel="triangle", rounded=True
+    )
+  )
   for box in ((0, 0, 90, 120), (10, 25, 64, 64), (3, 7, 70, 55)):
     top, left, height, width = box
     expected = Image.fromarray(
@@ -301,7 +305,10 @@ def test_crops_are_pillows(photo):
 
 def test_crop_boxes_are_those_of_torchvision():
   """Area and ratio in range, inside the image, or the center."""
-  boxes = jax.jit(jax.vmap(views.crop_box, (0, None)))
+  draw = lambda key, size: crops.random_box(
+    key, size[0], size[1], scale=views.SCALE, ratio=views.RATIO
+  )
+  boxes = jax.jit(jax.vmap(draw, (0, None)))
   keys = jax.random.split(jax.random.key(0), 2000)
   top, left, height, width = np.asarray(boxes(keys, jnp.array([90, 120]))).T
   assert (top >= 0).all() and (top + height <= 90).all()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from visual_memory.pretraining import colors, crops, views
+from visual_memory.data import crops
+from visual_memory.pretraining import colors, views
 
 SETTINGS = views.ViewSettings(
   global_size=16, local_size=8, num_local=2, global_scale=(0.4, 1.0),
@@ -39,13 +40,21 @@ def test_a_crop_is_pillows(image, box):
   top, left, height, width = box
   crop = Image.fromarray(image[top : top + height, left : left + width])
   expected = np.asarray(crop.resize((16, 16), Image.Resampling.BICUBIC)) / 255
-  got = crops.resized_crop(image / np.float32(255), jnp.array(box), size=16)
+  got = crops.resized_crop(
+    image / np.float32(255),
+    jnp.array(box),
+    size=16,
+    kernel="cubic",
+    rounded=False,
+  )
   np.testing.assert_allclose(np.clip(got, 0, 1), expected, atol=2 * ONE_LEVEL)
 
 
 def test_boxes_lie_inside_and_have_the_wanted_areas():
   keys = jax.random.split(jax.random.key(0), 4000)
-  draw = jax.vmap(lambda k: crops.random_boxes(k, side=64, scale=(0.2, 0.9)))
+  draw = jax.vmap(
+    lambda k: crops.random_box(k, 64, 64, scale=(0.2, 0.9), ratio=views.RATIO)
+  )
   top, left, height, width = np.asarray(draw(keys)).T
   assert (top >= 0).all() and (top + height <= 64).all()
   assert (left >= 0).all() and (left + width <= 64).all()
@@ -54,6 +63,24 @@ def test_boxes_lie_inside_and_have_the_wanted_areas():
   assert aspect.min() > 0.7 and aspect.max() < 1.43
   # Every place is reached: corners too.
   assert (top == 0).any() and (top + height == 64).any()
+
+
+def test_the_boxes_of_a_key_stay_what_they_are():
+  keys = jax.random.split(jax.random.key(0), 4)
+  draw = lambda key, height, width: crops.random_box(
+    key, height, width, scale=(0.2, 0.9), ratio=views.RATIO
+  )
+  expected = [[1, 8, 17, 14], [3, 6, 21, 17], [10, 2, 11, 13], [4, 1, 20, 21]]
+  assert jax.vmap(lambda key: draw(key, 24, 24))(keys).tolist() == expected
+  sides = jnp.full(4, 24)  # Traced sides give the same.
+  assert jax.jit(jax.vmap(draw))(keys, sides, sides).tolist() == expected
+
+
+def test_an_unknown_kernel_is_named(image):
+  with pytest.raises(ValueError, match="'lanczos'; known: cubic, triangle"):
+    crops.resized_crop(
+      image, jnp.array([0, 0, 24, 24]), size=8, kernel="lanczos", rounded=True
+    )
 
 
 def as_float(image):

@@ -1,4 +1,6 @@
-"""Bicubic resizing as tf.image.resize computes it, in NumPy.
+"""Kernels, and bicubic resizing as tf.image.resize computes it, in NumPy.
+
+Nothing here imports JAX: worker processes that only read images stay small.
 
 Float in the middle, float at the end: nothing is rounded, and overshoot
 beyond [0, 255] is kept. With antialiasing the kernel widens with the
@@ -7,6 +9,8 @@ reduction; without, four pixels are read wherever the sample falls.
 Reference: TensorFlow's image/scale_and_translate_op.cc (antialias) and
 image/resize_bicubic_op.cc, half-pixel centers (no antialias).
 """
+
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -68,9 +72,22 @@ def cubic_weights(
   return weights.astype(np.float32)
 
 
-def keys_kernel(distance: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-  """Cubic convolution with a = -0.5 (Keys 1981, equation 15)."""
-  x = np.abs(distance)
-  near = (1.5 * x - 2.5) * x * x + 1
-  far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-  return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+def keys_kernel(x: Float[Any, "..."], a: float = -0.5) -> Float[Any, "..."]:
+  """Cubic convolution with free parameter a; zero from a distance of 2 on.
+
+  Pillow, TensorFlow, and torch with antialiasing have a = -0.5; torch without
+  has -0.75. (Keys 1981, equations 9 and 15.)
+
+  Args:
+    x: distances, of NumPy or JAX.
+    a: the slope at a distance of 1.
+  """
+  where, x = x.__array_namespace__().where, abs(x)
+  near = ((a + 2) * x - (a + 3)) * x * x + 1
+  far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+  return where(x < 1, near, where(x < 2, far, 0.0))
+
+
+def triangle_kernel(x: Float[Any, "..."]) -> Float[Any, "..."]:
+  """Linear interpolation: 1 at a distance of 0, zero from 1 on."""
+  return x.__array_namespace__().maximum(1 - abs(x), 0.0)

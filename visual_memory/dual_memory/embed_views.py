@@ -28,6 +28,8 @@ from visual_memory.distributed import map_rows
 from visual_memory.dual_memory import views as views_lib
 from visual_memory.encoders.encoder import Encoder
 
+_VERSION = 2
+"""Of what views a seed gives; 2: boxes drawn as those of pretraining."""
 _IMAGES = 8
 """Images of a device at a time."""
 
@@ -68,8 +70,8 @@ def embed_views(
   if cache_dir is not None:
     ids = "\0".join(source.ids[rows])
     name = image_source.digest(
-      encoder.fingerprint, source.fingerprint, ids, num_views, augmix, canvas,
-      seed,
+      _VERSION, encoder.fingerprint, source.fingerprint, ids, num_views, augmix,
+      canvas, seed,
     )  # fmt: skip
     path = pathlib.Path(cache_dir) / f"{name}.npy"
     if distributed.everyone(path.exists()):

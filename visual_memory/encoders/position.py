@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64
 
+from visual_memory.data.resampling import keys_kernel
 from visual_memory.types import Array
 
 _TORCH_A = -0.75
@@ -74,7 +75,7 @@ def _interpolating(size: int, new_size: int, step: float) -> np.ndarray:
   first = np.floor(centers).astype(int) - 1
   matrix = np.zeros((new_size, size))
   for tap in range(4):
-    weights = _cubic(centers - (first + tap), _TORCH_A)
+    weights = keys_kernel(centers - (first + tap), _TORCH_A)
     columns = np.clip(first + tap, 0, size - 1)
     np.add.at(matrix, (np.arange(new_size), columns), weights)
   return matrix
@@ -84,13 +85,5 @@ def _antialiased(size: int, new_size: int) -> np.ndarray:
   """A kernel as wide as the shrinking, renormalized at the edges."""
   step = size / new_size
   centers = (np.arange(new_size)[:, None] + 0.5) * step - 0.5
-  matrix = _cubic((np.arange(size) - centers) / max(step, 1.0), _KEYS_A)
+  matrix = keys_kernel((np.arange(size) - centers) / max(step, 1.0), _KEYS_A)
   return matrix / matrix.sum(axis=1, keepdims=True)
-
-
-def _cubic(x: np.ndarray, a: float) -> np.ndarray:
-  """Keys' cubic convolution kernel with free parameter a; zero beyond 2."""
-  x = np.abs(x)
-  near = ((a + 2) * x - (a + 3)) * x * x + 1
-  far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-  return np.where(x <= 1, near, np.where(x < 2, far, 0.0))

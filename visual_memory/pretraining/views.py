@@ -18,9 +18,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Key, PRNGKeyArray, Shaped
 
+from visual_memory.data import crops
 from visual_memory.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from visual_memory.pretraining import colors, crops
+from visual_memory.pretraining import colors
 from visual_memory.types import Array
+
+RATIO = (3 / 4, 4 / 3)
+"""Width over height of a crop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,8 +128,11 @@ def _one_view(
   """One view of one image: crop, mirror, colors, blur, normalization."""
   box_key, jitter_key, coin_key, blur_key = jax.random.split(key, 4)
   coins = jax.random.uniform(coin_key, (5,))
-  box = crops.random_boxes(box_key, side=image.shape[0], scale=scale)
-  view = jnp.clip(crops.resized_crop(image, box, size=size), 0.0, 1.0)
+  box = crops.random_box(box_key, *image.shape[:2], scale=scale, ratio=RATIO)
+  view = crops.resized_crop(
+    image, box, size=size, kernel="cubic", rounded=False
+  )
+  view = jnp.clip(view, 0.0, 1.0)
   view = jnp.where(coins[0] < settings.flip, view[:, ::-1], view)
   changed = colors.jitter(jitter_key, view, strengths=settings.strengths)
   view = jnp.where(coins[1] < settings.jitter, changed, view)
