@@ -21,7 +21,8 @@ from visual_memory.encoders.text import class_texts
 from visual_memory.encoders.text import templates as templates_lib
 from visual_memory.encoders.text import text_encoder as text_lib
 from visual_memory.memory.memory import match_classes
-from visual_memory.reports import results
+from visual_memory.reports import page
+from visual_memory.retrieval import neighbor_files
 
 BASES = {
   "text": "the text classifier",
@@ -72,7 +73,7 @@ class Data:
       if self._drawn or section.base == "memory":
         self._rows, report = embed(self._needed())
         reports.append(report)
-    self.skipped = stages.skipped(*reports)
+    self.skipped = page.skipped(*reports)
     names = (self._rows or self._queries).class_names
     self.class_names, self._labels = match_classes(names, self._queries)
     self.counts = {
@@ -196,7 +197,7 @@ class Data:
     self._tune = guesses.Asked(
       views=tune.embeddings[:, None], labels=tune.labels, guess=vote(tune_near)
     )
-    self.fingerprint = results.neighbors_fingerprint(near)
+    self.fingerprint = neighbor_files.neighbors_fingerprint(near)
 
   def _random_views(self, source, ids, seed, num_views, augmix):
     row_of = {value: row for row, value in enumerate(source.ids)}

@@ -7,10 +7,11 @@ other rows are the queries, each left out too.
 """
 
 from experiments import stages
-from experiments.study import counts, open_study
+from experiments.study import finish_study, open_study
 from visual_memory import distributed
 from visual_memory.reports import results
-from visual_memory.reports.report import write_report
+from visual_memory.reports.sections import evaluation
+from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
 from visual_memory.voting import weighting
 from visual_memory.voting.vote import predict
 
@@ -37,7 +38,7 @@ def main(config, workdir, mesh) -> None:
     voter=voter,
     k=k,
     chosen_by=chosen_by,
-    fingerprint=results.neighbors_fingerprint(study.near),
+    fingerprint=neighbors_fingerprint(study.near),
     absent_classes=study.absent_classes,
   )
   with study.clock("gallery"):
@@ -50,18 +51,15 @@ def main(config, workdir, mesh) -> None:
       queries_source=study.queries_source,
       **config.gallery,
     )
-  report = results.Report(
-    title=config.title,
-    config=config.to_dict(),
-    results=found,
-    timings=study.clock.seconds,
-    counts=counts(study),
-    skipped=stages.skipped(*study.embed_reports),
-    gallery=items,
-    env=study.env,
+  finish_study(
+    workdir,
+    config,
+    study,
+    sections=evaluation.sections(found, gallery=items),
+    values=evaluation.values(found),
+    tiles=evaluation.tiles(found),
+    notes=evaluation.notes(found),
   )
-  if workdir.lead:
-    write_report(workdir.path, report)
   _announce(found)
 
 

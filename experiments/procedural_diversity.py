@@ -18,7 +18,7 @@ import visual_memory as vm
 from visual_memory import files
 from visual_memory.analysis import diversity
 from visual_memory.procedural import programs, source
-from visual_memory.reports import contact_sheet, workdir
+from visual_memory.reports import pictures, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to draw.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
       config.sheet_size if family in config.families else config.size,
       config,
     )
-    sheet = contact_sheet.contact_sheet(shown, columns=config.sheet_columns)
+    sheet = pictures.contact_sheet(shown, columns=config.sheet_columns)
     Image.fromarray(sheet).save(path / f"{family}.jpg", quality=88)
   report = {
     "config": config.to_dict(),

@@ -9,9 +9,10 @@ import time
 from experiments import stages
 from visual_memory import distributed
 from visual_memory.data import selection
-from visual_memory.reports import results
-from visual_memory.reports.report import write_report
+from visual_memory.reports import page, results
+from visual_memory.reports.sections import evaluation
 from visual_memory.retrieval import exact
+from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
 from visual_memory.voting import metrics, weighting
 from visual_memory.voting.vote import predict
 
@@ -60,19 +61,25 @@ def main(config, workdir, mesh) -> None:
     queries_source=queries_source,
     **config.gallery,
   )
-  report = results.Report(
-    title=config.title,
-    config=config.to_dict(),
-    results=found,
-    timings=clock.seconds,
-    counts={"memory_rows": len(memory), "redone_queries": near.num_redone},
-    skipped=stages.skipped(rows_report, queries_report),
-    edits=story.edits,
-    gallery=items,
-    env=env,
-  )
   if workdir.lead:
-    write_report(workdir.path, report)
+    page.write_page(
+      workdir.path,
+      page.Page(
+        title=config.title,
+        sections=tuple(
+          evaluation.sections(found, edits=story.edits, gallery=items)
+        ),
+        config=config.to_dict(),
+        tiles=evaluation.tiles(found),
+        timings=clock.seconds,
+        counts=found.counts()
+        | {"memory_rows": len(memory), "redone_queries": near.num_redone},
+        skipped=page.skipped(rows_report, queries_report),
+        fingerprint=found.neighbors_fingerprint,
+        env=env,
+      ),
+      evaluation.values(found, edits=story.edits),
+    )
 
 
 class _Story:
@@ -115,7 +122,7 @@ class _Story:
       memory,
     )
     self.edits.append(
-      results.Edit(
+      evaluation.Edit(
         name=name,
         rows_before=rows_before,
         rows_after=len(memory),
@@ -155,7 +162,7 @@ class _Story:
       voter=self.setting.voter,
       k=self._k,
       chosen_by="config",
-      fingerprint=results.neighbors_fingerprint(near),
+      fingerprint=neighbors_fingerprint(near),
     )
     return near, found
 

@@ -16,7 +16,7 @@ from visual_memory.data import selection, sources
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.memory.memory import VisualMemory
-from visual_memory.reports import gallery, results
+from visual_memory.reports import gallery
 from visual_memory.retrieval import exact, neighbor_files, scann
 from visual_memory.voting import weighting
 
@@ -246,14 +246,4 @@ def explain(
     class_names=found.class_names,
     query_image=lambda q: queries_source[query_of[queries.ids[q]]].image,
     memory_image=lambda row_id: rows_source[row_of[row_id]].image,
-  )
-
-
-def skipped(*reports):
-  """The images that could not be read, each named once."""
-  return tuple(
-    results.Skipped(name=name, reason=reason)
-    for name, reason in dict.fromkeys(
-      (image.id, image.reason) for report in reports for image in report.skipped
-    )
   )

@@ -21,8 +21,9 @@ from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding.embed import EmbedReport
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import match_classes
-from visual_memory.reports import page, results
-from visual_memory.types import EmbeddedSet, Neighbors
+from visual_memory.reports import page
+from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
+from visual_memory.types import UNLABELED, EmbeddedSet, Neighbors
 from visual_memory.voting import metrics, queries, weighting
 
 
@@ -189,6 +190,7 @@ def finish_study(
   sections: Sequence[page.Section],
   values: Mapping[str, Any],
   tiles: Mapping[str, str] | None = None,
+  notes: Sequence[str] = (),
 ) -> None:
   """Writes report.json (the values and how they came about) and the page.
 
@@ -202,6 +204,7 @@ def finish_study(
     sections: of the page.
     values: of report.json, plain or NumPy.
     tiles: the numbers to see first on the page, {what: number}.
+    notes: what is worth knowing about the queries, as sentences.
   """
   if "accuracy" not in values:
     values = {"accuracy": published_accuracy(config, study)} | dict(values)
@@ -216,8 +219,9 @@ def finish_study(
       tiles=tiles or {},
       timings=study.clock.seconds,
       counts=counts(study),
-      skipped=stages.skipped(*study.embed_reports),
-      fingerprint=results.neighbors_fingerprint(study.near),
+      skipped=page.skipped(*study.embed_reports),
+      notes=tuple(notes),
+      fingerprint=neighbors_fingerprint(study.near),
       env=study.env,
     ),
     values,
@@ -238,6 +242,11 @@ def published_accuracy(config, study) -> dict[str, dict[int, float]]:
 def counts(study: Study) -> dict[str, float]:
   """What was counted (and, of approximate search, measured) on the way."""
   return {
+    "queries": len(study.labels),
+    "unlabeled_queries": int(np.sum(study.labels == UNLABELED)),
+    "absent_class_queries": int(
+      np.isin(study.labels, study.absent_classes).sum()
+    ),
     "memory_rows": len(study.embedded),
     "tuning_rows": 0 if study.tune is None else len(study.tune),
     "redone_queries": study.near.num_redone,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visual_memory.analysis import diversity
-from visual_memory.reports import contact_sheet
+from visual_memory.reports import pictures
 
 
 def test_known_vendi_scores():
@@ -29,11 +29,11 @@ def test_spread_is_the_mean_over_pairs():
 def test_contact_sheets_are_in_reading_order():
   images = np.arange(6, dtype=np.uint8)[:, None, None, None]
   images = np.broadcast_to(images, (6, 2, 2, 3))
-  sheet = contact_sheet.contact_sheet(images, columns=3)
+  sheet = pictures.contact_sheet(images, columns=3)
   assert sheet.shape == (4, 6, 3)
   np.testing.assert_array_equal(sheet[::2, ::2, 0], [[0, 1, 2], [3, 4, 5]])
   with pytest.raises(ValueError, match="leave out 2"):
-    contact_sheet.contact_sheet(images, columns=4)
+    pictures.contact_sheet(images, columns=4)
 
 
 def test_edges_see_shapes_and_not_colors():

@@ -66,6 +66,28 @@ def test_every_smoke_form_runs(name, tmp_path):
   assert "<html" in (tmp_path / "run" / "report.html").read_text()
   for values in report.get("accuracy", {}).values():
     assert all(0 <= value <= 1 for value in values.values())
+  stored = ROOT / "tests" / "golden" / f"report_{name}.json"
+  if stored.exists():
+    assert _comparable(report) == read(stored)
+
+
+def _comparable(report):
+  """A report without what depends on the machine, or on rounding's ties."""
+  kept = {
+    key: value
+    for key, value in report.items()
+    if key not in ("timings", "neighbors_fingerprint")
+  }
+  kept["counts"] = {
+    name: count
+    for name, count in report["counts"].items()
+    if name != "peak_memory_mib"
+  }
+  kept["edits"] = [
+    {key: value for key, value in edit.items() if key != "seconds"}
+    for edit in report["edits"]
+  ]
+  return kept
 
 
 def _run_script(name, workdir):

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from visual_memory import files
-from visual_memory.reports import drawing, figures, gallery, tables
-from visual_memory.reports import html as pages
-from visual_memory.reports import report as report_lib
+from visual_memory.reports import drawing, gallery, page, tables
 from visual_memory.reports import results as results_lib
 from visual_memory.reports import workdir as workdir_lib
+from visual_memory.reports.sections import evaluation
+from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
 from visual_memory.types import Neighbors
 
 CONFIG = {"encoder": {"name": "pixels", "size": 8}, "seed": 0, "ks": (1, 3)}
@@ -76,32 +76,47 @@ def make_gallery(image=None, *, num=4):
   )
 
 
-def make_report(**changes):
-  return report_lib.Report(
+def make_page(
+  found=None, *, query_sets=None, edits=None, shown=None, **changes
+):
+  """A page about an evaluation, and the values of its report.json."""
+  found = make_results() if found is None else found
+  told = {
+    "query_sets": query_sets
+    or {"hard / odd": make_results(voter="plurality", k=1)},
+    "edits": edits
+    or [
+      evaluation.Edit(
+        name="add dog",
+        rows_before=40,
+        rows_after=50,
+        before={"all": 0.25},
+        after={"all": 0.75, "new": 0.5},
+      )
+    ],
+  }
+  if shown is None:
+    shown = make_gallery(np.full((8, 8, 3), 7, np.uint8))
+  made = page.Page(
     **{
       "title": "A <b>title</b>",
+      "sections": tuple(evaluation.sections(found, gallery=shown, **told)),
       "config": CONFIG,
-      "results": make_results(),
-      "query_sets": {"hard": make_results(voter="plurality", k=1)},
+      "tiles": evaluation.tiles(found),
       "timings": {"search_s": 0.5},
-      "counts": {"memory_rows": 50},
-      "skipped": [
-        results_lib.Skipped(name="a/<i>bad</i>.jpg", reason="truncated")
-      ],
-      "edits": [
-        results_lib.Edit(
-          name="add dog",
-          rows_before=40,
-          rows_after=50,
-          before={"all": 0.25},
-          after={"all": 0.75},
-        )
-      ],
-      "gallery": make_gallery(np.full((8, 8, 3), 7, np.uint8)),
+      "counts": {**found.counts(), "memory_rows": 50},
+      "skipped": (page.Skipped(name="a/<i>bad</i>.jpg", reason="truncated"),),
+      "notes": evaluation.notes(found),
+      "fingerprint": found.neighbors_fingerprint,
       "env": {"command": "python -m experiments.launch", "commit": None},
       **changes,
     }
   )
+  return made, evaluation.values(found, **told)
+
+
+def render(**changes):
+  return page.render_page(make_page(**changes)[0])
 
 
 # Numbers.
@@ -170,14 +185,14 @@ def test_fingerprint_is_what_its_docstring_says():
   text = "".join(line + "\n" for line in lines)
   assert "\\u00e9" in text
   expected = hashlib.sha256(text.encode("ascii")).hexdigest()
-  assert results_lib.neighbors_fingerprint(near) == expected
+  assert neighbors_fingerprint(near) == expected
 
 
 def test_fingerprint_sees_order_and_boundaries():
   def fingerprint(ids):
     near = make_neighbors(len(ids), len(ids[0]))
     near = dataclasses.replace(near, ids=np.array(ids, object))
-    return results_lib.neighbors_fingerprint(near)
+    return neighbors_fingerprint(near)
 
   variants = [
     [["a", "b"], ["c", "d"]],
@@ -325,7 +340,7 @@ def test_broken_json_is_named(tmp_path):
 
 
 def test_report_json_has_the_promised_shape(tmp_path):
-  report_lib.write_report(tmp_path, make_report())
+  page.write_page(tmp_path, *make_page())
   content = files.read_json(tmp_path / "report.json")
   assert content["accuracy"]["rank"] == {"1": 0.6, "3": 0.8}
   assert content["neighbors_fingerprint"] == "f00d"
@@ -335,8 +350,8 @@ def test_report_json_has_the_promised_shape(tmp_path):
     "accuracy": 0.8,
     "by": "tuning split",
   }
-  assert content["query_sets"]["hard"]["chosen"]["accuracy"] == 0.6
-  assert content["query_sets"]["hard"]["accuracy"] == content["accuracy"]
+  assert content["query_sets"]["hard / odd"]["chosen"]["accuracy"] == 0.6
+  assert content["query_sets"]["hard / odd"]["accuracy"] == content["accuracy"]
   assert content["counts"] == {
     "queries": 6,
     "unlabeled_queries": 1,
@@ -345,28 +360,28 @@ def test_report_json_has_the_promised_shape(tmp_path):
     "memory_rows": 50,
   }
   assert content["skipped"][0]["name"] == "a/<i>bad</i>.jpg"
-  assert content["edits"][0]["after"] == {"all": 0.75}
+  assert content["edits"][0]["after"] == {"all": 0.75, "new": 0.5}
   assert content["absent_classes"] == [NAMES[2]]
   assert content["classes"][0] == {"name": "cat", "queries": 3, "right": 3}
   assert content["timings"] == {"search_s": 0.5}
   assert content["config"] == files.plain(CONFIG)
-  assert (tmp_path / "accuracy.csv").read_text().splitlines()[2] == (
-    "rank,60.0,80.0"
-  )
+  lines = (tmp_path / "tables/accuracy.csv").read_text().splitlines()
+  assert lines == ["k,plurality,rank", "1,60.0,60.0", "3,60.0,80.0"]
+  assert (tmp_path / "tables/accuracy_hard_odd.csv").exists()
   assert (tmp_path / "report.html").exists()
   names = ["accuracy.svg", "classes.svg", "confusion.svg"]
   assert sorted(os.listdir(tmp_path / "figures")) == names
 
 
 def test_a_report_of_another_config_is_not_overwritten(tmp_path):
-  report_lib.write_report(tmp_path, make_report())
+  page.write_page(tmp_path, *make_page())
   before = (tmp_path / "report.json").read_bytes()
   with pytest.raises(ValueError, match="seed: 0 there, 1 here"):
-    report_lib.write_report(
-      tmp_path, make_report(config={**CONFIG, "seed": 1}, title="other")
+    page.write_page(
+      tmp_path, *make_page(config={**CONFIG, "seed": 1}, title="other")
     )
   assert (tmp_path / "report.json").read_bytes() == before
-  report_lib.write_report(tmp_path, make_report(title="again"))
+  page.write_page(tmp_path, *make_page(title="again"))
   assert files.read_json(tmp_path / "report.json")["title"] == "again"
 
 
@@ -375,30 +390,19 @@ def test_numbers_are_written_without_the_plots_extra(
   package, tmp_path, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, package, None)
+  made, values = make_page()  # Its figures are not drawn.
   with pytest.warns(UserWarning, match=rf"{package}.*visual_memory\[plots\]"):
-    report_lib.write_report(tmp_path, make_report())
-  assert sorted(os.listdir(tmp_path)) == [
-    "accuracy.csv",
-    "accuracy.md",
-    "report.json",
-  ]
+    page.write_page(tmp_path, made, values)
+  assert sorted(os.listdir(tmp_path)) == ["report.json", "tables"]
   with pytest.raises(ImportError, match=r"visual_memory\[plots\]"):
-    pages.render_html(make_report())
+    page.render_page(made)
 
 
-def test_tables_in_percent_with_empty_cells():
-  table = tables.accuracy_table({"a|b": {1: 0.12345, 10: 1.0}, "c": {3: 0.5}})
+def test_a_table_in_markdown_breaks_nowhere():
+  table = tables.Table(header=("a|b", "c"), rows=(("1", "2\n3"), ("\\", "")))
   assert table.markdown() == (
-    "| voter | k=1 | k=3 | k=10 |\n"
-    "| --- | ---: | ---: | ---: |\n"
-    "| a\\|b | 12.3 |  | 100.0 |\n"
-    "| c |  | 50.0 |  |\n"
+    "| a\\|b | c |\n| --- | ---: |\n| 1 | 2 3 |\n| \\\\ |  |\n"
   )
-  assert list(csv.reader(io.StringIO(table.csv()))) == [
-    ["voter", "k=1", "k=3", "k=10"],
-    ["a|b", "12.3", "", "100.0"],
-    ["c", "", "50.0", ""],
-  ]
 
 
 def test_sweep_table_unites_the_keys():
@@ -445,7 +449,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def page_text():
-  return pages.render_html(make_report())
+  return render()
 
 
 def test_page_escapes_names(page_text):
@@ -481,8 +485,10 @@ def test_page_tells_everything(page_text):
     "80.0 %",
     "rank vote, k = 3, chosen by tuning split",
     "Query set: hard",
-    "40 → 50 rows",
-    "25.0 → 75.0 %",
+    "40 → 50",
+    "25.0 → 75.0",
+    "– → 50.0",
+    "Queries without a label, which do not count: 1.",
     "query/3",
     "f00d",
     '"size": 8',
@@ -490,19 +496,26 @@ def test_page_tells_everything(page_text):
     "no vote",
   ):
     assert words in text, words
+  # The chosen cell alone is framed, in the tables of both query sets.
+  assert page_text.count('class="chosen"') + page_text.count(' chosen"') == 2
+  assert page_text.count('class="up"') == 2
   assert page_text.count('<article class="card wrong">') == 2
   assert page_text.count('<article class="card right">') == 2
 
 
 def test_same_report_same_bytes(page_text):
-  assert pages.render_html(make_report()) == page_text
+  assert render() == page_text
 
 
 def test_figures_stand_alone():
-  for name, svg in pages.draw(make_report()).items():
-    assert svg.startswith("<?xml"), name
-    assert 'xmlns="http://www.w3.org/2000/svg"' in svg
-    assert "currentColor" in svg and drawing.INK not in svg
+  drawn = [
+    figure for section in make_page()[0].sections for figure in section.figures
+  ]
+  assert len(drawn) == 3
+  for figure in drawn:
+    assert figure.svg.startswith("<?xml"), figure.name
+    assert 'xmlns="http://www.w3.org/2000/svg"' in figure.svg
+    assert "currentColor" in figure.svg and drawing.INK not in figure.svg
 
 
 def test_a_page_of_200_photos_stays_small():
@@ -510,7 +523,7 @@ def test_a_page_of_200_photos_stays_small():
   noise = rng.integers(0, 256, (12, 16, 3), np.uint8)
   photo = np.asarray(Image.fromarray(noise).resize((400, 300)))
   shown = make_gallery(photo, num=200)
-  text = pages.render_html(make_report(gallery=shown))
+  text = render(shown=shown)
   assert text.count("<article") == 200
   assert len(text) < 5e6
 
@@ -525,22 +538,17 @@ def test_a_page_of_many_classes_ks_and_no_pictures():
     class_names=names,
     absent_classes=(),
   )
-  assert figures.confusion_figure(found) is None
+  shown = evaluation.sections(found, gallery=make_gallery(None, num=1))
+  names = [figure.name for part in shown for figure in part.figures]
+  assert names == ["accuracy", "classes"]  # No matrix of a million cells.
   Page(
-    pages.render_html(
-      report_lib.Report(
-        title="bare",
-        config={},
-        results=found,
-        gallery=make_gallery(None, num=1),
-      )
-    )
+    page.render_page(page.Page(title="bare", config={}, sections=tuple(shown)))
   )
 
 
 def test_file_names_that_are_not_utf8_do_not_stop_a_report(tmp_path):
-  odd = results_lib.Skipped(name="caf\udce9.jpg", reason="unreadable")
-  report_lib.write_report(tmp_path, make_report(skipped=[odd]))
+  odd = page.Skipped(name="caf\udce9.jpg", reason="unreadable")
+  page.write_page(tmp_path, *make_page(skipped=(odd,)))
   content = files.read_json(tmp_path / "report.json")
   assert content["skipped"][0]["name"] == odd.name
   assert b"caf?.jpg" in (tmp_path / "report.html").read_bytes()

@@ -1,18 +1,22 @@
 """The one style of all figures: SVG text that takes on its page's color.
 
-  with drawing.style("accuracy"):
-    figure = drawing.new_figure(4.8, 3.4)
-    axes = figure.add_subplot()
-    ...
-    return drawing.svg(figure)
+  @drawing.drawn
+  def accuracy_figure(...):
+    with drawing.style("accuracy"):
+      figure = drawing.new_figure(4.8, 3.4)
+      axes = figure.add_subplot()
+      ...
+      return drawing.svg(figure)
 
 Axes and text are drawn in `currentColor` and the background is left clear, so
 one figure suits a light and a dark page. The same input gives the same bytes.
 Needs matplotlib, which the `plots` extra brings.
 """
 
+import functools
 import io
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,9 +59,25 @@ def require_plots() -> None:
     ) from error
 
 
+def drawn(draw: Callable[..., str]) -> Callable[..., str]:
+  """A function that draws a figure, or gives "" where matplotlib is absent.
+
+  So a run without the `plots` extra still comes to its numbers.
+  """
+
+  @functools.wraps(draw)
+  def maybe_drawn(*args, **kwargs) -> str:
+    try:
+      import matplotlib  # noqa: F401
+    except ImportError:
+      return ""
+    return draw(*args, **kwargs)
+
+  return maybe_drawn
+
+
 def style(name: str):
   """The context in which a figure is drawn; its name makes its ids unique."""
-  require_plots()
   import matplotlib
 
   return matplotlib.rc_context({**_STYLE, "svg.hashsalt": name})
@@ -81,3 +101,17 @@ def svg(figure: "Figure") -> str:
   )
   text = buffer.getvalue().replace(INK, "currentColor")
   return re.sub(r"<!DOCTYPE.*?>\n?", "", text, flags=re.DOTALL)
+
+
+def cell(x: int, y: int, *, color: str, alpha: float):
+  """A unit square of a matrix, with a hair of space around it."""
+  from matplotlib.patches import Rectangle
+
+  return Rectangle(
+    (x - 0.47, y - 0.47), 0.94, 0.94, color=color, alpha=alpha, linewidth=0
+  )
+
+
+def short(name: str, most: int = 18) -> str:
+  """A name that leaves room for the plot."""
+  return name if len(name) <= most else name[: most - 1] + "…"

@@ -55,6 +55,7 @@ def overlaid(
   return np.round(mixed).astype(np.uint8)
 
 
+@drawing.drawn
 def neighbor_grid(
   picture: UInt8[np.ndarray, "H W 3"],
   found: Mapping[str, Found],

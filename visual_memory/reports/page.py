@@ -22,13 +22,39 @@ from typing import Any
 from visual_memory import files
 from visual_memory.reports import drawing, rendering
 from visual_memory.reports.gallery import GalleryItem
-from visual_memory.reports.results import Skipped
 from visual_memory.reports.tables import Table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Skipped:
+  """An image that could not be used: its name, and why."""
+
+  name: str
+  reason: str
+
+
+def skipped(*embed_reports) -> tuple[Skipped, ...]:
+  """The images that could not be read, each named once.
+
+  Args:
+    embed_reports: of `embed_with_report`, one for each source.
+  """
+  return tuple(
+    Skipped(name=name, reason=reason)
+    for name, reason in dict.fromkeys(
+      (image.id, image.reason)
+      for report in embed_reports
+      for image in report.skipped
+    )
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-  """A drawing: its name (unique on the page), SVG text and caption."""
+  """A drawing: its name (unique on the page), SVG text and caption.
+
+  Without the `plots` extra the text is empty (see `drawing.drawn`).
+  """
 
   name: str
   svg: str
@@ -68,6 +94,7 @@ class Page:
     timings: seconds, by stage.
     counts: whatever was counted, by name.
     skipped: the images left out.
+    notes: what else is worth knowing, as sentences.
     fingerprint: the `neighbors_fingerprint` of the main retrieval.
     env: what `Workdir.write_env` returned.
   """
@@ -79,6 +106,7 @@ class Page:
   timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   skipped: tuple[Skipped, ...] = ()
+  notes: tuple[str, ...] = ()
   fingerprint: str = ""
   env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -33,6 +33,7 @@ def colored(
   return np.where((mask == UNLABELED)[..., None], np.uint8(_VOID), colors)
 
 
+@drawing.drawn
 def picture_grid(
   rows: Sequence[Sequence[Shaped[np.ndarray, "..."] | None]],
   *,
@@ -74,6 +75,25 @@ def picture_grid(
     return drawing.svg(figure)
 
 
+def contact_sheet(
+  images: UInt8[np.ndarray, "B S S 3"], *, columns: int
+) -> UInt8[np.ndarray, "H W 3"]:
+  """Rows of `columns` pictures without gaps.
+
+  Raises:
+    ValueError: the last row would not be full.
+  """
+  count, size = images.shape[:2]
+  if count % columns:
+    raise ValueError(
+      f"{count} pictures do not fill rows of {columns}: leave out"
+      f" {count % columns}."
+    )
+  rows = images.reshape(count // columns, columns, size, size, 3)
+  return rows.swapaxes(1, 2).reshape(-1, columns * size, 3)
+
+
+@drawing.drawn
 def legend(class_names: Sequence[str], *, name: str) -> str:
   """The colors of the classes; SVG text."""
   with drawing.style(name):

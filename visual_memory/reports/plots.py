@@ -21,6 +21,7 @@ _MOST_MARKED = 25
 """Lines of more points are drawn without markers."""
 
 
+@drawing.drawn
 def curves(
   lines: Mapping[str, Mapping[Number, Number]],
   *,
@@ -79,6 +80,7 @@ def curves(
     return drawing.svg(figure)
 
 
+@drawing.drawn
 def bars(
   groups: Mapping[str, Mapping[str, Number]],
   *,
@@ -119,6 +121,7 @@ def bars(
     return drawing.svg(figure)
 
 
+@drawing.drawn
 def intervals(
   groups: Mapping[str, Mapping[str, tuple[Number, Number, Number]]],
   *,
@@ -161,6 +164,7 @@ def intervals(
     return drawing.svg(figure)
 
 
+@drawing.drawn
 def boxes(
   groups: Mapping[str, Shaped[np.ndarray, "_"]],
   *,
@@ -190,6 +194,7 @@ def boxes(
     return drawing.svg(figure)
 
 
+@drawing.drawn
 def histograms(
   groups: Mapping[str, Shaped[np.ndarray, "_"]],
   *,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory import files
-from visual_memory.reports import gallery, tables
+from visual_memory.reports import gallery
 
 
 def environment():
@@ -21,7 +21,6 @@ def environment():
     trim_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  made.filters["percent"] = tables.percent
   made.filters["short"] = lambda value: f"{value:.3g}"
   return made
 

@@ -1,11 +1,10 @@
-"""What a run found out, as plain values: the input of every report.
+"""How queries were answered, as plain values: the input of an evaluation.
 
   results = summarize(
     {"rank": predictions}, labels, ks=(1, 10), class_names=names,
     voter="rank", k=10, chosen_by="tuning split",
     fingerprint=neighbors_fingerprint(near),
   )
-  report = Report(title="digits", config=config, results=results)
 
 An accuracy is the fraction of the labeled queries that are right. Queries
 whose class the memory lacks count as wrong; queries of unknown label do not
@@ -13,16 +12,12 @@ count. Both are reported.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from visual_memory.reports.gallery import GalleryItem
-from visual_memory.types import UNLABELED, Array, Neighbors
+from visual_memory.types import UNLABELED, Array
 from visual_memory.voting import metrics
 
 
@@ -32,7 +27,7 @@ class Results:
 
   Attributes:
     accuracy: the fraction right, by voter, then by k.
-    neighbors_fingerprint: see `neighbors_fingerprint`.
+    neighbors_fingerprint: `neighbor_files.neighbors_fingerprint`.
     voter: the voter of the chosen setting.
     k: the number of neighbors of the chosen setting.
     chosen_by: what chose the setting, such as "tuning split" or "config".
@@ -67,6 +62,14 @@ class Results:
     """How many queries are of a class that the memory lacks."""
     return int(np.isin(self.labels, self.absent_classes).sum())
 
+  def counts(self) -> dict[str, int]:
+    """How many queries there are, and how many are out of the ordinary."""
+    return {
+      "queries": len(self.labels),
+      "unlabeled_queries": self.num_unlabeled,
+      "absent_class_queries": self.num_absent,
+    }
+
   def per_class(self) -> tuple[np.ndarray, np.ndarray]:
     """How many queries of each class are right, and how many it has, [C]."""
     return metrics.count_per_class(
@@ -93,78 +96,6 @@ class Results:
       ),
       key=lambda cell: cell[2],
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Edit:
-  """One change of the memory, and what it did to the accuracy.
-
-  Attributes:
-    name: what was done, such as "add the classes 8 and 9".
-    rows_before: rows of the memory before it.
-    rows_after: rows of the memory after it.
-    before: accuracy before, a fraction, by group of queries.
-    after: accuracy after, of the same groups.
-    seconds: how long the edit took; None if nobody looked.
-  """
-
-  name: str
-  rows_before: int
-  rows_after: int
-  before: Mapping[str, float]
-  after: Mapping[str, float]
-  seconds: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Skipped:
-  """An image that could not be used: its name, and why."""
-
-  name: str
-  reason: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-  """Everything that report.json and report.html tell.
-
-  Attributes:
-    title: one line.
-    config: the run's config, plain nested values.
-    results: the main query set.
-    query_sets: further query sets, by name.
-    timings: seconds, by the name of the stage.
-    counts: whatever was counted, by name; "memory_rows" above all.
-    skipped: the images left out.
-    edits: the edits made, in order.
-    gallery: explained queries, for the page.
-    env: what `Workdir.write_env` returned, for the page.
-  """
-
-  title: str
-  config: Mapping[str, Any]
-  results: Results
-  query_sets: Mapping[str, Results] = dataclasses.field(default_factory=dict)
-  timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
-  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  skipped: Sequence[Skipped] = ()
-  edits: Sequence[Edit] = ()
-  gallery: Sequence[GalleryItem] = ()
-  env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def neighbors_fingerprint(near: Neighbors) -> str:
-  """The sha256, in hexadecimal, of the neighbors' ids in order.
-
-  Hashed is an ASCII text with one line for each query, in order: the JSON
-  array of its ids, best first, without spaces and with everything beyond ASCII
-  escaped, then a newline. Equal fingerprints mean equal ids in equal places.
-  """
-  digest = hashlib.sha256()
-  for row in near.ids:
-    line = json.dumps([str(value) for value in row], separators=(",", ":"))
-    digest.update(line.encode("ascii") + b"\n")
-  return digest.hexdigest()
 
 
 def summarize(

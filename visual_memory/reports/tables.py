@@ -1,6 +1,5 @@
 """Tables as Markdown and CSV: accuracies in percent with one decimal.
 
-accuracy_table(results.accuracy).markdown()
 sweep_table([{"voting.k": 1, "accuracy": 0.41}]).csv()
 """
 
@@ -21,6 +20,8 @@ class Table:
     caption: what the table shows, for pages.
     name: of its file, for pages; without one there is no file.
     text: whether all columns hold words rather than numbers.
+    marks: what is remarkable about a cell, {(row, column): words}: of "best",
+      "chosen", "up" and "down".
   """
 
   header: tuple[str, ...]
@@ -28,6 +29,7 @@ class Table:
   caption: str = ""
   name: str = ""
   text: bool = False
+  marks: Mapping[tuple[int, int], str] = dataclasses.field(default_factory=dict)
 
   def markdown(self) -> str:
     """The table in Markdown; every column but the first is right-aligned."""
@@ -50,22 +52,6 @@ def percent(fraction: float | None) -> str:
   return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def accuracy_table(accuracy: Mapping[str, Mapping[int, float]]) -> Table:
-  """One row per voter, one column per k, in percent.
-
-  Args:
-    accuracy: fractions by voter, then by k; a missing k is an empty cell.
-  """
-  ks = all_ks(accuracy)
-  return Table(
-    header=("voter", *(f"k={k}" for k in ks)),
-    rows=tuple(
-      (voter, *(percent(values.get(k)) for k in ks))
-      for voter, values in accuracy.items()
-    ),
-  )
-
-
 def sweep_table(
   records: Sequence[Mapping[str, Any]], *, fractions: Sequence[str] = ()
 ) -> Table:
@@ -85,11 +71,6 @@ def sweep_table(
       tuple(show(key, record.get(key)) for key in header) for record in records
     ),
   )
-
-
-def all_ks(accuracy: Mapping[str, Mapping[int, float]]) -> list[int]:
-  """Every k that any voter was asked at, in order."""
-  return sorted({k for values in accuracy.values() for k in values})
 
 
 def _number(value: Any) -> str:

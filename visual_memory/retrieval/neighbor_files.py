@@ -5,6 +5,7 @@ in order of insertion, which the reader supplies again.
 """
 
 import hashlib
+import json
 import os
 import pathlib
 
@@ -71,6 +72,20 @@ def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
     similarities=content["similarities"],
     num_redone=int(content["num_redone"]),
   )
+
+
+def neighbors_fingerprint(near: Neighbors) -> str:
+  """The sha256, in hexadecimal, of the neighbors' ids in order.
+
+  Hashed is an ASCII text with one line for each query, in order: the JSON
+  array of its ids, best first, without spaces and with everything beyond ASCII
+  escaped, then a newline. Equal fingerprints mean equal ids in equal places.
+  """
+  digest = hashlib.sha256()
+  for row in near.ids:
+    line = json.dumps([str(value) for value in row], separators=(",", ":"))
+    digest.update(line.encode("ascii") + b"\n")
+  return digest.hexdigest()
 
 
 def _digest(row_ids: np.ndarray) -> str:

@@ -13,8 +13,8 @@ from visual_memory.analysis.encoder_ranking import Standing
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.reports import pictures as drawn
 from visual_memory.reports import plots
-from visual_memory.reports.contact_sheet import contact_sheet
 from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.pictures import contact_sheet
 from visual_memory.reports.tables import Table, percent
 
 _COLUMNS, _SHOWN = 4, 24

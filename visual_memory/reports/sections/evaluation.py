@@ -1,0 +1,353 @@
+"""An evaluation on a page: accuracy by voter and k, by class, what is confused.
+
+  page.Page(
+    sections=evaluation.sections(found, gallery=items),
+    tiles=evaluation.tiles(found),
+    notes=evaluation.notes(found), ...
+  )
+
+`values` is the same for report.json: `accuracy[voter][str(k)]` (fractions) of
+the main query set, that of others under `query_sets[name]`, and the edits.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.reports import drawing, plots
+from visual_memory.reports.gallery import GalleryItem
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.results import Results, most_confused
+from visual_memory.reports.tables import Table, percent
+
+_MOST_CLASSES = 40
+_MOST_NUMBERED = 20
+_WORST = 20
+_CONFUSED_SHOWN = 8
+_CONFUSED_KEPT = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edit:
+  """One change of the memory, and what it did to the accuracy.
+
+  Attributes:
+    name: what was done, such as "add the classes 8 and 9".
+    rows_before: rows of the memory before it.
+    rows_after: rows of the memory after it.
+    before: accuracy before, a fraction, by group of queries.
+    after: accuracy after, of the same groups.
+    seconds: how long the edit took; None if nobody looked.
+  """
+
+  name: str
+  rows_before: int
+  rows_after: int
+  before: Mapping[str, float]
+  after: Mapping[str, float]
+  seconds: float | None = None
+
+
+def sections(
+  found: Results,
+  *,
+  query_sets: Mapping[str, Results] | None = None,
+  edits: Sequence[Edit] = (),
+  gallery: Sequence[GalleryItem] = (),
+) -> list[Section]:
+  """The sections of a page.
+
+  Args:
+    found: the main query set.
+    query_sets: further ones, by name.
+    edits: the edits of the memory, in order.
+    gallery: explained queries.
+  """
+  parts = [_edits_section(edits)] if edits else []
+  parts.append(
+    Section(
+      title="Accuracy by voter and k",
+      figures=(Figure(name="accuracy", svg=_accuracy_figure(found.accuracy)),),
+      tables=(_accuracy_table(found, name="accuracy"),),
+    )
+  )
+  for name, results in (query_sets or {}).items():
+    parts.append(
+      Section(
+        title=f"Query set: {name}",
+        prose=(
+          f"{percent(results.chosen_accuracy)} % ({results.voter},"
+          f" k = {results.k}) of {len(results.labels):,} queries.",
+          *notes(results),
+        ),
+        tables=(_accuracy_table(results, name=f"accuracy_{_slug(name)}"),),
+      )
+    )
+  parts.append(_classes_section(found))
+  if gallery:
+    parts.append(
+      Section(
+        title="Queries and the neighbors that decided",
+        prose=(
+          "Under each query, its nearest rows of the memory, best first: class,"
+          " similarity (cosine), and the weight of its vote. Green rows have"
+          " the query's true class, red ones another.",
+        ),
+        gallery=tuple(gallery),
+      )
+    )
+  return parts
+
+
+def tiles(found: Results) -> dict[str, str]:
+  """The numbers to see first: {what: number as text}."""
+  return {
+    f"accuracy: {found.voter} vote, k = {found.k}, chosen by"
+    f" {found.chosen_by}": f"{percent(found.chosen_accuracy)} %",
+    "queries": f"{len(found.labels):,}",
+    "classes": f"{len(found.class_names):,}",
+  }
+
+
+def notes(found: Results) -> tuple[str, ...]:
+  """What is worth knowing about the queries, as sentences."""
+  told = []
+  if found.num_absent:
+    names = ", ".join(found.class_names[i] for i in found.absent_classes)
+    told.append(
+      "Queries of a class that the memory has no row of, which count as wrong:"
+      f" {found.num_absent:,} ({names})."
+    )
+  if found.num_unlabeled:
+    told.append(
+      f"Queries without a label, which do not count: {found.num_unlabeled:,}."
+    )
+  return tuple(told)
+
+
+def values(
+  found: Results,
+  *,
+  query_sets: Mapping[str, Results] | None = None,
+  edits: Sequence[Edit] = (),
+) -> dict[str, Any]:
+  """What report.json holds: see `sections` for the arguments."""
+  return _values(found) | {
+    "query_sets": {
+      name: _values(results) for name, results in (query_sets or {}).items()
+    },
+    "edits": [dataclasses.asdict(edit) for edit in edits],
+  }
+
+
+def _slug(name: str) -> str:
+  """A name that a file can bear."""
+  return re.sub(r"[^A-Za-z0-9.-]+", "_", name)
+
+
+def _values(found: Results) -> dict[str, Any]:
+  """One query set: the curves, the chosen setting, and class by class."""
+  voter, k, accuracy = found.best()
+  right, counts = found.per_class()
+  return {
+    "accuracy": found.accuracy,
+    "neighbors_fingerprint": found.neighbors_fingerprint,
+    "chosen": {
+      "voter": found.voter,
+      "k": found.k,
+      "accuracy": found.chosen_accuracy,
+      "by": found.chosen_by,
+    },
+    # Chosen on the queries it is scored on, as is often published.
+    "best_on_these_queries": {"voter": voter, "k": k, "accuracy": accuracy},
+    "classes": [
+      {"name": name, "queries": int(counts[i]), "right": int(right[i])}
+      for i, name in enumerate(found.class_names)
+    ],
+    "most_confused": [
+      {"label": label, "prediction": prediction, "queries": count}
+      for label, prediction, count in most_confused(found, limit=_CONFUSED_KEPT)
+    ],
+    "query_counts": found.counts(),
+    "absent_classes": [found.class_names[i] for i in found.absent_classes],
+  }
+
+
+def _edits_section(edits: Sequence[Edit]) -> Section:
+  """Every edit as a row: its size, and every group before and after."""
+  groups = list(dict.fromkeys(name for edit in edits for name in edit.after))
+  marks = {}
+  for row, edit in enumerate(edits):
+    for column, group in enumerate(groups, start=3):
+      change = edit.after.get(group, 0) - edit.before.get(group, 0)
+      if change:
+        marks[row, column] = "up" if change > 0 else "down"
+  return Section(
+    title="Edits of the memory",
+    tables=(
+      Table(
+        header=("edit", "rows", "seconds", *(f"{g} (%)" for g in groups)),
+        rows=tuple(
+          (
+            edit.name,
+            f"{edit.rows_before:,} → {edit.rows_after:,}",
+            "" if edit.seconds is None else f"{edit.seconds:.3g}",
+            *(
+              f"{percent(edit.before.get(group)) or '–'} →"
+              f" {percent(edit.after.get(group)) or '–'}"
+              for group in groups
+            ),
+          )
+          for edit in edits
+        ),
+        caption="Accuracy before and after, by group of queries.",
+        name="edits",
+        marks=marks,
+      ),
+    ),
+  )
+
+
+def _accuracy_table(found: Results, *, name: str) -> Table:
+  """One row per k, one column per voter, in percent."""
+  ks = sorted({k for by_k in found.accuracy.values() for k in by_k})
+  marks = {}
+  for column, (voter, by_k) in enumerate(found.accuracy.items(), start=1):
+    for row, k in enumerate(ks):
+      marks[row, column] = " ".join(
+        ["best"] * (by_k.get(k) == max(by_k.values()))
+        + ["chosen"] * ((voter, k) == (found.voter, found.k))
+      )
+  return Table(
+    header=("k", *found.accuracy),
+    rows=tuple(
+      (str(k), *(percent(by_k.get(k)) for by_k in found.accuracy.values()))
+      for k in ks
+    ),
+    caption="Accuracy (%). Framed: the chosen setting. Bold green: the best k"
+    " of each voter on these very queries, which flatters it.",
+    name=name,
+    marks={place: mark for place, mark in marks.items() if mark},
+  )
+
+
+def _classes_section(found: Results) -> Section:
+  """Accuracy by class, the confusion matrix and the commonest errors."""
+  figures = [
+    Figure(name="classes", svg=_class_figure(found), caption="Worst first.")
+  ]
+  if len(found.class_names) <= _MOST_CLASSES:
+    figures.append(
+      Figure(
+        name="confusion",
+        svg=_confusion_figure(found),
+        caption="Queries by true and predicted class; the color is the share"
+        " of the row.",
+      )
+    )
+  confused = most_confused(found, limit=_CONFUSED_SHOWN)
+  table = Table(
+    header=("true class", "taken for", "queries"),
+    rows=tuple((true, taken, f"{n:,}") for true, taken, n in confused),
+    caption="Most confused.",
+    name="confused",
+  )
+  return Section(
+    title="Class by class",
+    figures=tuple(figures),
+    tables=(table,) if confused else (),
+  )
+
+
+def _accuracy_figure(accuracy: Mapping[str, Mapping[int, float]]) -> str:
+  """Accuracy in percent against k, on a log axis, one line per voter."""
+  return plots.curves(
+    {
+      voter: {k: 100 * value for k, value in by_k.items()}
+      for voter, by_k in accuracy.items()
+    },
+    name="accuracy",
+    x_label="k, the number of neighbors that vote",
+    y_label="accuracy (%)",
+    x_log=True,
+  )
+
+
+@drawing.drawn
+def _class_figure(found: Results) -> str:
+  """Accuracy of each class, worst first; beyond 40 classes, the 20 worst."""
+  right, counts = found.per_class()
+  classes = np.flatnonzero(counts)
+  fraction = right[classes] / counts[classes]
+  order = np.argsort(fraction, kind="stable")
+  label = "accuracy (%)"
+  if len(order) > _MOST_CLASSES:
+    label = f"accuracy (%), the {_WORST} worst of {len(order)} classes"
+    order = order[:_WORST]
+  classes, shares = classes[order], 100 * fraction[order]
+  with drawing.style("classes"):
+    figure = drawing.new_figure(4.8, 0.9 + 0.26 * len(classes))
+    axes = figure.add_subplot()
+    rows = np.arange(len(classes))
+    axes.barh(rows, np.full(len(classes), 100), color=drawing.INK, alpha=0.08)
+    axes.barh(rows, shares, color=drawing.COLORS[0])
+    for row, c, value in zip(rows, classes, shares, strict=True):
+      axes.annotate(
+        f"{value:.1f}  ({right[c]} of {counts[c]})",
+        (100, row),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+      )
+    axes.set_yticks(
+      rows, labels=[drawing.short(found.class_names[c]) for c in classes]
+    )
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(classes) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(label)
+    return drawing.svg(figure)
+
+
+@drawing.drawn
+def _confusion_figure(found: Results) -> str:
+  """The confusion matrix, rows adding up to 100 %.
+
+  A cell's strength is its share of its row: green where right, red where
+  wrong. Classes without queries are left out as rows.
+  """
+  num_classes = len(found.class_names)
+  counts = found.confusion()
+  names = [drawing.short(name) for name in found.class_names]
+  rows = np.flatnonzero(counts.sum(axis=1))
+  counts = counts[rows]
+  share = counts / counts.sum(axis=1, keepdims=True)
+  right = rows[:, None] == np.arange(num_classes)
+  with drawing.style("confusion"):
+    side = max(4.8, 0.3 * num_classes)
+    figure = drawing.new_figure(
+      side, side * (0.25 + 0.65 * len(rows) / num_classes)
+    )
+    axes = figure.add_subplot()
+    for (i, j), value in np.ndenumerate(share):
+      if value:
+        # The square root lets a handful of errors be seen.
+        color = drawing.RIGHT if right[i, j] else drawing.WRONG
+        axes.add_patch(
+          drawing.cell(j, i, color=color, alpha=0.15 + 0.8 * value**0.5)
+        )
+        if num_classes <= _MOST_NUMBERED:
+          axes.text(j, i, str(counts[i, j]), ha="center", va="center", size=8)
+    axes.set_xlim(-0.5, num_classes - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.set_xticks(range(num_classes), labels=names, rotation=90)
+    axes.set_yticks(range(len(rows)), labels=[names[row] for row in rows])
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return drawing.svg(figure)
