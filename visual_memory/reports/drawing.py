@@ -101,17 +101,3 @@ def svg(figure: "Figure") -> str:
   )
   text = buffer.getvalue().replace(INK, "currentColor")
   return re.sub(r"<!DOCTYPE.*?>\n?", "", text, flags=re.DOTALL)
-
-
-def cell(x: int, y: int, *, color: str, alpha: float):
-  """A unit square of a matrix, with a hair of space around it."""
-  from matplotlib.patches import Rectangle
-
-  return Rectangle(
-    (x - 0.47, y - 0.47), 0.94, 0.94, color=color, alpha=alpha, linewidth=0
-  )
-
-
-def short(name: str, most: int = 18) -> str:
-  """A name that leaves room for the plot."""
-  return name if len(name) <= most else name[: most - 1] + "…"

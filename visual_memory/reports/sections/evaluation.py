@@ -15,17 +15,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from visual_memory.reports import drawing, plots
+from visual_memory.reports import class_figures, plots
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.results import Results, most_confused
 from visual_memory.reports.tables import Table, percent
 
 _MOST_CLASSES = 40
-_MOST_NUMBERED = 20
-_WORST = 20
+"""Of which a confusion matrix can be read."""
 _CONFUSED_SHOWN = 8
 _CONFUSED_KEPT = 50
 
@@ -237,13 +234,17 @@ def _accuracy_table(found: Results, *, name: str) -> Table:
 def _classes_section(found: Results) -> Section:
   """Accuracy by class, the confusion matrix and the commonest errors."""
   figures = [
-    Figure(name="classes", svg=_class_figure(found), caption="Worst first.")
+    Figure(
+      name="classes",
+      svg=class_figures.class_figure(found),
+      caption="Worst first.",
+    )
   ]
   if len(found.class_names) <= _MOST_CLASSES:
     figures.append(
       Figure(
         name="confusion",
-        svg=_confusion_figure(found),
+        svg=class_figures.confusion_figure(found),
         caption="Queries by true and predicted class; the color is the share"
         " of the row.",
       )
@@ -274,80 +275,3 @@ def _accuracy_figure(accuracy: Mapping[str, Mapping[int, float]]) -> str:
     y_label="accuracy (%)",
     x_log=True,
   )
-
-
-@drawing.drawn
-def _class_figure(found: Results) -> str:
-  """Accuracy of each class, worst first; beyond 40 classes, the 20 worst."""
-  right, counts = found.per_class()
-  classes = np.flatnonzero(counts)
-  fraction = right[classes] / counts[classes]
-  order = np.argsort(fraction, kind="stable")
-  label = "accuracy (%)"
-  if len(order) > _MOST_CLASSES:
-    label = f"accuracy (%), the {_WORST} worst of {len(order)} classes"
-    order = order[:_WORST]
-  classes, shares = classes[order], 100 * fraction[order]
-  with drawing.style("classes"):
-    figure = drawing.new_figure(4.8, 0.9 + 0.26 * len(classes))
-    axes = figure.add_subplot()
-    rows = np.arange(len(classes))
-    axes.barh(rows, np.full(len(classes), 100), color=drawing.INK, alpha=0.08)
-    axes.barh(rows, shares, color=drawing.COLORS[0])
-    for row, c, value in zip(rows, classes, shares, strict=True):
-      axes.annotate(
-        f"{value:.1f}  ({right[c]} of {counts[c]})",
-        (100, row),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-      )
-    axes.set_yticks(
-      rows, labels=[drawing.short(found.class_names[c]) for c in classes]
-    )
-    axes.set_xlim(0, 100)
-    axes.set_ylim(len(classes) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel(label)
-    return drawing.svg(figure)
-
-
-@drawing.drawn
-def _confusion_figure(found: Results) -> str:
-  """The confusion matrix, rows adding up to 100 %.
-
-  A cell's strength is its share of its row: green where right, red where
-  wrong. Classes without queries are left out as rows.
-  """
-  num_classes = len(found.class_names)
-  counts = found.confusion()
-  names = [drawing.short(name) for name in found.class_names]
-  rows = np.flatnonzero(counts.sum(axis=1))
-  counts = counts[rows]
-  share = counts / counts.sum(axis=1, keepdims=True)
-  right = rows[:, None] == np.arange(num_classes)
-  with drawing.style("confusion"):
-    side = max(4.8, 0.3 * num_classes)
-    figure = drawing.new_figure(
-      side, side * (0.25 + 0.65 * len(rows) / num_classes)
-    )
-    axes = figure.add_subplot()
-    for (i, j), value in np.ndenumerate(share):
-      if value:
-        # The square root lets a handful of errors be seen.
-        color = drawing.RIGHT if right[i, j] else drawing.WRONG
-        axes.add_patch(
-          drawing.cell(j, i, color=color, alpha=0.15 + 0.8 * value**0.5)
-        )
-        if num_classes <= _MOST_NUMBERED:
-          axes.text(j, i, str(counts[i, j]), ha="center", va="center", size=8)
-    axes.set_xlim(-0.5, num_classes - 0.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_aspect("equal")
-    axes.set_xticks(range(num_classes), labels=names, rotation=90)
-    axes.set_yticks(range(len(rows)), labels=[names[row] for row in rows])
-    axes.tick_params(length=0)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    return drawing.svg(figure)
