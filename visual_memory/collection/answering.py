@@ -66,18 +66,34 @@ def answers(
     raise ValueError(f"k = {k}: at least one neighbor must vote.")
   k = min(k, len(memory))
   near = exact.search(encoder.encode(list(pictures.values())), memory, k=k)
-  setting = weighting.setting(voter)
+  decided = decide(near, memory.class_names, weighting.setting(voter))
+  return [
+    {"image": name, **answer}
+    for name, answer in zip(pictures, decided, strict=True)
+  ]
+
+
+def decide(
+  near: Neighbors, class_names: Sequence[str], setting: weighting.Setting
+) -> list[dict[str, Any]]:
+  """What the neighbors of each query decide, as plain values.
+
+  Args:
+    near: all of them vote.
+    class_names: of their labels.
+    setting: the voter.
+
+  Returns:
+    For each query, what `answers` returns, but for the image's name.
+  """
   weights = weighting.weights(near.similarities, setting)
-  names = [*memory.class_names, None]
+  names = [*class_names, None]
   predictions = vote.predict(
-    near, [setting], ks=(k,), num_classes=len(memory.class_names)
+    near, [setting], ks=(near.k,), num_classes=len(class_names)
   )[0, 0]
   return [
-    {
-      "image": name,
-      **_answer(names, predictions[row], near.take([row]), weights[row]),
-    }
-    for row, name in enumerate(pictures)
+    _answer(names, predictions[row], near.take([row]), weights[row])
+    for row in range(len(near))
   ]
 
 
