@@ -20,7 +20,7 @@ from visual_memory.dual_memory.dual_memory import Settings, class_rows
 from visual_memory.encoders.text import class_texts
 from visual_memory.encoders.text import templates as templates_lib
 from visual_memory.encoders.text import text_encoder as text_lib
-from visual_memory.memory.memory import match_classes
+from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
 from visual_memory.retrieval import neighbor_files
 

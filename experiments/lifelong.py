@@ -7,7 +7,8 @@ import jax
 from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import choosing, lifelong
-from visual_memory.memory.memory import VisualMemory, match_classes
+from visual_memory.memory.matching import match_classes
+from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports.sections import lifelong as sections
 from visual_memory.retrieval import exact
 from visual_memory.voting.queries import held_out_queries

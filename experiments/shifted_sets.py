@@ -8,7 +8,7 @@ from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import choosing, shifted_sets
 from visual_memory.data import relabeling
-from visual_memory.memory.memory import match_classes
+from visual_memory.memory.matching import match_classes
 from visual_memory.reports.sections import shifted_sets as sections
 from visual_memory.voting.label_sets import label_sets
 

@@ -20,7 +20,7 @@ from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding.embed import EmbedReport
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.memory.memory import match_classes
+from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
 from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
 from visual_memory.types import UNLABELED, EmbeddedSet, Neighbors

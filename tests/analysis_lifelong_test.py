@@ -6,7 +6,8 @@ import pytest
 
 from visual_memory import types
 from visual_memory.analysis import choosing, lifelong
-from visual_memory.memory.memory import VisualMemory, match_classes
+from visual_memory.memory.matching import match_classes
+from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.voting import queries, weighting
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from visual_memory import distributed, types
-from visual_memory.memory import coarse, edits, layout, room
+from visual_memory.memory import coarse, layout, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
@@ -274,7 +274,7 @@ def test_removal_leaves_no_bit_of_a_row(precision, donate, mesh):
       held = np.asarray(shard.data).tobytes()
       assert not any(row.tobytes() in held for row in secret)
   assert (np.asarray(memory.rows.labels)[slots] == types.UNLABELED).all()
-  assert (np.asarray(memory.rows.serials)[slots] == edits.EMPTY).all()
+  assert (np.asarray(memory.rows.serials)[slots] == rows_lib.EMPTY).all()
   assert not set(gone) & (set(memory.table.ids) | set(memory.table.slots))
   near = exact.search(secret, memory, k=3)
   assert not set(gone) & set(near.ids.ravel())
@@ -395,7 +395,7 @@ def bad_rows(row, value):
     (bad_rows(0, 2), "row 0 .* has length 2"),
     (
       cases.embedded_rows(BASE[:3], first_id=298),
-      "2 ids are already in the memory, for example 'r298'",
+      "2 of 3 ids are already in the memory, for example 'r298'",
     ),
     (
       cases.embedded_rows(BASE[:3], first_id=900, fingerprint="other"),
@@ -403,7 +403,7 @@ def bad_rows(row, value):
     ),
     (
       cases.embedded_rows(cases.random_rows(3, 7), first_id=900),
-      "dimension 7, the memory 16",
+      "dimension 7, the memory has 16",
     ),
     (
       dataclasses.replace(
@@ -432,18 +432,17 @@ def test_rows_that_cannot_be_added_are_named(more, message, mesh):
       KeyError,
       "2 of 3 ids are not in the memory: 'x', 'y'",
     ),
-    (lambda m: m.remove(["r1", "r1"]), ValueError, "given twice"),
-    (lambda m: m.remove("r1"), ValueError, "sequence of ids; got the str 'r1'"),
+    (lambda m: m.remove(["r1", "r1"]), ValueError, "Duplicate id 'r1'"),
+    (lambda m: m.remove("r1"), ValueError, "must be a list; got the str 'r1'"),
     (lambda m: m.relabel(["x"], [0]), KeyError, "'x'"),
-    (
-      lambda m: m.relabel(["r1"], ["yak"], donate=True),
-      ValueError,
-      "No class 'yak'; the memory's classes are ant, bee",
-    ),
     (lambda m: m.relabel(["r1"], [5]), ValueError, "5 is out of range: .* 5"),
     (lambda m: m.relabel(["r1"], [0, 1]), ValueError, "1 ids but 2 labels"),
     (lambda m: m.subset(["x"]), KeyError, "'x'"),
-    (lambda m: m.ids_with_label("yak"), ValueError, "No class 'yak'"),
+    (
+      lambda m: m.ids_with_label("yak"),
+      ValueError,
+      "No class 'yak'",
+    ),
   ],
 )
 def test_edits_that_cannot_be_made_change_nothing(edit, error, message, mesh):

@@ -26,6 +26,7 @@ LAYERS = (
   ("procedural",),
   (
     "types",
+    "checks",
     "distributed",
     "checkpoints",
     "progress",

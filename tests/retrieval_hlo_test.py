@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from visual_memory import distributed
-from visual_memory.memory import coarse, edits
+from visual_memory.memory import coarse, rows
 from visual_memory.retrieval import certified, tiling
 
 NUM_QUERIES, DIM, K, DEVICES = 256, 64, 10, 8
@@ -35,7 +35,7 @@ def abstract_rows(num_rows, precision):
       scale=array((), jnp.float32),
       residuals=array((num_rows,), jnp.float32),
     )
-  return edits.Rows(
+  return rows.Rows(
     embeddings=array((num_rows, DIM), jnp.float32),
     labels=array((num_rows,), jnp.int32),
     serials=array((num_rows,), jnp.int32),

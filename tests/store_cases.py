@@ -146,12 +146,12 @@ class FailingDisk:
       if not wait:
         self._unsynced[key] = [*versions, data]
 
-  def patch(self, patch):
-    old = self.contents.get(patch.key, b"")
-    with self._operation(space=patch.end - len(old)) as fails:
-      new = bytearray(old.ljust(patch.end, b"\0"))
-      ranges = list(patch.ranges())
-      versions = self._unsynced.setdefault(patch.key, [old])
+  def overwrite(self, overwrite):
+    old = self.contents.get(overwrite.key, b"")
+    with self._operation(space=overwrite.end - len(old)) as fails:
+      new = bytearray(old.ljust(overwrite.end, b"\0"))
+      ranges = list(overwrite.ranges())
+      versions = self._unsynced.setdefault(overwrite.key, [old])
       if fails:
         ranges = self._random.sample(
           ranges, self._random.randint(0, len(ranges))
@@ -160,7 +160,7 @@ class FailingDisk:
         if fails:
           data = data[: self._random.randint(0, len(data))]
         new[offset : offset + len(data)] = data
-      self.contents[patch.key] = bytes(new)
+      self.contents[overwrite.key] = bytes(new)
       versions.append(bytes(new))
 
   def sync(self, keys):

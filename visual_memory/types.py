@@ -13,11 +13,16 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-Array = jax.Array | np.ndarray
-"""A device or a host array: the numeric core accepts both."""
-
-Ids = Sequence[str] | np.ndarray
-"""Identities of examples: strings, in a sequence or an object array."""
+from visual_memory.checks import (
+  Array,
+  Ids,
+  as_class_names,
+  as_embeddings,
+  as_ids,
+  as_labels,
+  check_unique,
+  check_unit_rows,
+)
 
 UNLABELED = -1
 """The label of an example whose class is not known."""
@@ -190,18 +195,15 @@ def embedded_set(
   Raises:
     ValueError: names the first offending row and what is wrong with it.
   """
-  embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
-  labels = np.asarray(labels)
+  embeddings = as_embeddings(embeddings)
+  labels = as_labels(labels)
   ids = as_ids(ids)
-  if embeddings.ndim != 2:
-    raise ValueError(f"embeddings must be [N, D]; got {embeddings.shape}.")
+  class_names = as_class_names(class_names)
   if not len(embeddings) == len(labels) == len(ids):
     raise ValueError(
       f"{len(embeddings)} embeddings, {len(labels)} labels and {len(ids)} ids:"
       " one of each is needed for every row."
     )
-  if labels.size and not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(f"labels must be integers; got {labels.dtype}.")
   check_unit_rows(embeddings, ids)
   check_unique(ids)
   bad = (labels < UNLABELED) | (labels >= len(class_names))
@@ -216,52 +218,6 @@ def embedded_set(
     embeddings=embeddings,
     labels=labels.astype(np.int32),
     ids=ids,
-    class_names=tuple(class_names),
+    class_names=class_names,
     fingerprint=fingerprint,
   )
-
-
-def as_ids(ids: Ids) -> np.ndarray:
-  """Ids as an object array of str; any other element type is an error."""
-  array = np.empty(len(ids), dtype=object)
-  if set(map(type, ids)) <= {str}:  # As nearly always, and much quicker.
-    array[:] = ids
-    return array
-  for row, value in enumerate(ids):
-    if not isinstance(value, str):
-      raise ValueError(f"ids must be strings; id {row} is {value!r}.")
-    array[row] = str(value)
-  return array
-
-
-def check_unique(ids: np.ndarray) -> None:
-  """Raises ValueError if an id appears twice, naming it."""
-  if len(set(ids)) == len(ids):
-    return
-  seen = set()
-  for row, value in enumerate(ids):
-    if value in seen:
-      raise ValueError(
-        f"Duplicate id {value!r} (row {row}): every example needs an id of"
-        " its own."
-      )
-    seen.add(value)
-
-
-def check_unit_rows(
-  embeddings: Float32[np.ndarray, "N D"], ids: np.ndarray
-) -> None:
-  """Raises ValueError unless every row is finite and of length one or zero."""
-  lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-  good = (np.abs(lengths - 1) <= 1e-3) | (lengths == 0)  # NaN is neither.
-  if not good.all():
-    row = int(np.argmin(good))
-    problem = (
-      f"has length {lengths[row]:.4g}"
-      if np.isfinite(lengths[row])
-      else "holds NaN or infinity"
-    )
-    raise ValueError(
-      f"Embedding row {row} (id {ids[row]!r}) {problem}; embeddings must be"
-      " finite and of unit length (divide each row by its norm)."
-    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from visual_memory.cli import output
 from visual_memory.collection import exchange
-from visual_memory.store.storage.place import StoreDamaged
+from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
 
 _MOST_CLASSES = 20

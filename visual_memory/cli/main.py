@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from visual_memory.cli import asking, building, editing, keeping, output
-from visual_memory.store.storage.place import StoreError
+from visual_memory.store import errors
+from visual_memory.store.errors import StoreError
 
 _INTERRUPTED = 130
 _DESCRIPTION = """\
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (StoreError, ValueError, KeyError, OSError, ImportError) as error:
     if os.environ.get("VISUAL_MEMORY_DEBUG"):
       raise
-    output.say(f"visual-memory: {output.sentence(error)}")
+    output.say(f"visual-memory: {errors.sentence(error)}")
     return 1
 
 

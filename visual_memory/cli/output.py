@@ -83,16 +83,6 @@ def say(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
 
-def sentence(error: Exception) -> str:
-  """What a user reads of an error."""
-  if isinstance(error, OSError) and error.strerror:
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror}{where}."
-  if isinstance(error, KeyError) and error.args:
-    return str(error.args[0])  # str() of a KeyError has quotes around it.
-  return str(error) or type(error).__name__
-
-
 def skipped(images: tuple[tuple[str, str], ...]) -> None:
   """Says which images could not be read."""
   if not images:

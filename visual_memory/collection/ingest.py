@@ -23,7 +23,7 @@ from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 from visual_memory.store import creation
-from visual_memory.store.storage.place import StoreError
+from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
 
 PART = 8192

@@ -17,7 +17,7 @@ from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.store.storage.place import StoreError
+from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
 
 ORIGIN = "origin"

@@ -20,9 +20,9 @@ from visual_memory.collection.provenance import Pictures, Provenance, provenance
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 from visual_memory.store import creation
-from visual_memory.store.storage import place as files_lib
+from visual_memory.store.errors import StoreError
+from visual_memory.store.reader import open_files
 from visual_memory.store.storage.local import LocalFiles
-from visual_memory.store.storage.place import StoreError
 from visual_memory.store.storage.transaction import RECEIPTS
 from visual_memory.store.store import REBUILD, Store
 
@@ -142,7 +142,7 @@ def _beside(old: Store, encoder: Encoder) -> Store:
     fingerprint=encoder.fingerprint,
   )
   creation.create(
-    files_lib.open_files(path),
+    open_files(path),
     empty,
     metadata=None,
     attributes={"unfinished": True},

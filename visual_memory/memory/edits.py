@@ -8,60 +8,19 @@ cleared row is zeros, with label UNLABELED and serial EMPTY.
 
 import dataclasses
 import functools
-import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
 from visual_memory import distributed
 from visual_memory.memory import coarse as coarse_lib
+from visual_memory.memory.rows import EMPTY, SHARDED, Rows, row_specs
 from visual_memory.types import UNLABELED
 
-EMPTY = -1
-"""The serial of a slot that holds no row."""
-
 _MIN_PADDED = 8
-_SHARDED = PartitionSpec(distributed.DATA)
-
-
-@typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
-  """The device arrays of a memory; slot s of each belongs together.
-
-  Attributes:
-    embeddings: float32, zeros in empty slots, [capacity, D].
-    labels: int32, UNLABELED in empty slots, [capacity].
-    serials: int32 order of insertion, EMPTY in empty slots, [capacity].
-    coarse: low-precision copy of the embeddings, or None.
-  """
-
-  embeddings: Float[Array, "N D"]
-  labels: Int[Array, "N"]
-  serials: Int[Array, "N"]
-  coarse: coarse_lib.Coarse | None = None
-
-  @property
-  def mask(self) -> Bool[Array, "N"]:
-    """True where the slot holds a row."""
-    return self.serials >= 0
-
-  @property
-  def precision(self) -> str:
-    """The precision of the first search pass that these rows allow."""
-    return "float32" if self.coarse is None else str(self.coarse.values.dtype)
-
-
-def row_specs(rows: Rows) -> Rows:
-  """How each array of the rows lies on the mesh, for shard_map."""
-  return jax.tree.map(
-    lambda x: PartitionSpec(distributed.DATA) if x.ndim else PartitionSpec(),
-    rows,
-  )
 
 
 def write_rows(
@@ -165,12 +124,8 @@ def _relabel(old, slots, labels, *, mesh):
   return jax.shard_map(
     write,
     mesh=mesh,
-    in_specs=(
-      PartitionSpec(distributed.DATA),
-      PartitionSpec(),
-      PartitionSpec(),
-    ),
-    out_specs=PartitionSpec(distributed.DATA),
+    in_specs=(SHARDED, PartitionSpec(), PartitionSpec()),
+    out_specs=SHARDED,
   )(old, slots, labels)
 
 

@@ -11,11 +11,12 @@ and depends on the capacity alone.
 """
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
 from visual_memory import distributed
+from visual_memory.checks import Ids
+from visual_memory.memory import matching
 
 _LEAST_GRANULE = 256
 _FINENESS = 5
@@ -137,23 +138,15 @@ class RowTable:
     table._slots = None if self._slots is None else dict(self._slots)
     return table
 
-  def find(self, ids: Iterable[str]) -> np.ndarray:
+  def find(self, ids: Ids) -> np.ndarray:
     """The slots of these ids, int64.
 
     Raises:
       KeyError: names the ids that are not in the memory.
     """
-    slots = self.find_or_none(ids)
-    if (slots < 0).any():
-      missing = [i for i, s in zip(ids, slots, strict=True) if s < 0]
-      shown = ", ".join(map(repr, missing[:3]))
-      raise KeyError(
-        f"{len(missing)} of {len(slots)} ids are not in the memory: {shown}"
-        f"{', ...' if len(missing) > 3 else ''}."
-      )
-    return slots
+    return matching.check_found(ids, self.find_or_none(ids), holder="memory")
 
-  def find_or_none(self, ids: Iterable[str]) -> np.ndarray:
+  def find_or_none(self, ids: Ids) -> np.ndarray:
     """The slots of these ids, int64; -1 where the memory lacks one."""
     slots = self.slots
     return np.array([slots.get(i, -1) for i in ids], dtype=np.int64)

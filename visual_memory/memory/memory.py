@@ -19,11 +19,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import edits, layout, room
+from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
-from visual_memory.types import UNLABELED, EmbeddedSet, Ids, embedded_set
+from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
+_HOLDER = "memory"
+"""What errors call it."""
 
 
 @jax.tree_util.register_dataclass
@@ -39,7 +41,7 @@ class VisualMemory:
     mesh: the devices that hold the rows.
   """
 
-  rows: edits.Rows
+  rows: rows_lib.Rows
   table: layout.RowTable = dataclasses.field(metadata={"static": True})
   class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
   fingerprint: str = dataclasses.field(metadata={"static": True})
@@ -70,13 +72,7 @@ class VisualMemory:
         of range, or a capacity below the number of rows.
       MemoryError: the slots do not fit on the devices; nothing is allocated.
     """
-    embedded = embedded_set(
-      embedded.embeddings,
-      embedded.labels,
-      embedded.ids,
-      class_names=embedded.class_names,
-      fingerprint=embedded.fingerprint,
-    )
+    embedded = _checked(embedded)
     mesh = distributed.make_mesh() if mesh is None else mesh
     count = len(embedded)
     capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
@@ -140,7 +136,7 @@ class VisualMemory:
 
   def ids_with_label(self, label: int | np.integer | str) -> np.ndarray:
     """The ids of a class (index or name), in order of insertion."""
-    index = self._label_index(label)
+    index = matching.label_index(self.class_names, label, holder=_HOLDER)
     labels = distributed.gather(self.rows.labels)
     order = _in_serial_order(distributed.gather(self.rows.serials))
     return self.table.ids[order[labels[order] == index]]
@@ -158,17 +154,17 @@ class VisualMemory:
       ValueError: another encoder's fingerprint or dimension, an id that is
         already in the memory, or a row that is not finite and unit.
     """
-    self._check_addable(embedded)
+    embedded = self._check_addable(embedded)
     memory = self._with_free(len(embedded), donate=donate)
     donate = donate or memory is not self  # A fresh layout is ours to reuse.
-    class_names, labels = match_classes(self.class_names, embedded)
+    class_names, labels = matching.match_classes(self.class_names, embedded)
     table = memory.table if donate else memory.table.copy()
     slots, serials = table.append(embedded.ids)
     rows = edits.write_rows(
       memory.rows,
       self.mesh,
       slots,
-      embeddings=np.asarray(embedded.embeddings, np.float32),
+      embeddings=embedded.embeddings,
       labels=labels,
       serials=serials,
       donate=donate,
@@ -199,19 +195,23 @@ class VisualMemory:
   ) -> "VisualMemory":
     """A memory where these rows have new labels (indices or class names).
 
+    A name that the memory does not know becomes a new class at the end.
+
     Raises:
       KeyError: ids that are not in the memory.
-      ValueError: an id given twice, or an unknown class.
+      ValueError: an id given twice, or an index that no class has.
     """
     slots = self._find_distinct(ids)
-    if len(labels) != len(slots):
-      raise ValueError(f"{len(slots)} ids but {len(labels)} labels.")
-    indices = np.array([self._label_index(v) for v in labels], np.int32)
+    class_names, indices = matching.label_indices(
+      self.class_names, labels, count=len(slots)
+    )
     rows = edits.write_labels(
       self.rows, self.mesh, slots, indices, donate=donate
     )
     table = self.table if donate else self.table.copy()
-    return dataclasses.replace(self, rows=rows, table=table)
+    return dataclasses.replace(
+      self, rows=rows, table=table, class_names=class_names
+    )
 
   def subset(self, ids: Ids) -> "VisualMemory":
     """A memory of these rows alone, keeping their order of insertion."""
@@ -220,59 +220,21 @@ class VisualMemory:
     slots = slots[np.argsort(serials[slots])]
     return self._laid_out(slots, capacity=len(slots))
 
-  def _check_addable(self, embedded: EmbeddedSet) -> None:
-    """Raises ValueError unless every row of the set may be added."""
+  def _check_addable(self, embedded: EmbeddedSet) -> EmbeddedSet:
+    """The set as `embedded_set` makes it, if every row may be added."""
     self.check_usable()
-    if embedded.fingerprint != self.fingerprint:
-      raise ValueError(
-        f"The rows come from encoder {embedded.fingerprint!r}, the memory from"
-        f" {self.fingerprint!r}: embed them with the memory's encoder."
-      )
-    embedded_set(
-      embedded.embeddings,
-      embedded.labels,
-      embedded.ids,
-      class_names=embedded.class_names,
-      fingerprint=embedded.fingerprint,
+    matching.check_fitting(
+      embedded, fingerprint=self.fingerprint, dim=self.dim, holder=_HOLDER
     )
-    if embedded.embeddings.shape[1] != self.dim:
-      raise ValueError(
-        f"The rows have dimension {embedded.embeddings.shape[1]}, the memory"
-        f" {self.dim}."
-      )
-    present = self.table.find_or_none(embedded.ids) >= 0
-    if present.any():
-      raise ValueError(
-        f"{present.sum()} ids are already in the memory, for example"
-        f" {embedded.ids[np.argmax(present)]!r}: remove them first, or give"
-        " the new rows ids of their own."
-      )
+    embedded = _checked(embedded)
+    slots = self.table.find_or_none(embedded.ids)
+    matching.check_absent(embedded.ids, slots, holder=_HOLDER)
+    return embedded
 
   def _find_distinct(self, ids: Ids) -> np.ndarray:
     """The slots of ids that must be present and distinct."""
     self.check_usable()
-    if isinstance(ids, str):
-      raise ValueError(f"ids must be a sequence of ids; got the str {ids!r}.")
-    slots = self.table.find(ids)
-    if len(set(slots.tolist())) != len(slots):
-      raise ValueError("An id was given twice in one edit.")
-    return slots
-
-  def _label_index(self, label: int | np.integer | str) -> int:
-    """The index of a class given by index or by name."""
-    if isinstance(label, str):
-      if label not in self.class_names:
-        raise ValueError(
-          f"No class {label!r}; the memory's classes are"
-          f" {', '.join(self.class_names[:20])}."
-        )
-      return self.class_names.index(label)
-    if not UNLABELED <= label < len(self.class_names):
-      raise ValueError(
-        f"Label {label} is out of range: there are {len(self.class_names)}"
-        " classes."
-      )
-    return int(label)
+    return self.table.find(matching.distinct_ids(ids))
 
   def _with_free(self, count: int, *, donate: bool) -> "VisualMemory":
     """This memory, or a new layout of it with count positions to spare."""
@@ -310,19 +272,16 @@ class VisualMemory:
     return dataclasses.replace(self, rows=rows, table=table)
 
 
-def match_classes(
-  class_names: tuple[str, ...], embedded: EmbeddedSet
-) -> tuple[tuple[str, ...], np.ndarray]:
-  """Class names extended by an EmbeddedSet's, and its labels among them."""
-  if embedded.class_names == class_names:
-    return class_names, embedded.labels.astype(np.int32)
-  position = {name: index for index, name in enumerate(class_names)}
-  for name in embedded.class_names:
-    position.setdefault(name, len(position))
-  lookup = np.array(
-    [position[name] for name in embedded.class_names] + [UNLABELED], np.int32
+def _checked(embedded: EmbeddedSet) -> EmbeddedSet:
+  """A set all of whose promises are kept, however it was made."""
+  matching.check_set(embedded)
+  return embedded_set(
+    embedded.embeddings,
+    embedded.labels,
+    embedded.ids,
+    class_names=embedded.class_names,
+    fingerprint=embedded.fingerprint,
   )
-  return tuple(position), lookup[embedded.labels]
 
 
 def _in_serial_order(serials: np.ndarray) -> np.ndarray:

@@ -1,24 +1,65 @@
-"""Device rows for a new memory: how many slots, and what is in them."""
+"""The rows of a memory: its device arrays, and how new ones are built."""
 
 import dataclasses
 import functools
+import typing
 
 import jax
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float, Int
 
 from visual_memory import distributed
 from visual_memory.memory import coarse as coarse_lib
-from visual_memory.memory import edits, layout
-from visual_memory.types import UNLABELED, Array, EmbeddedSet
+from visual_memory.memory import layout
+from visual_memory.types import UNLABELED, EmbeddedSet
+
+EMPTY = -1
+"""The serial of a slot that holds no row."""
+
+SHARDED = PartitionSpec(distributed.DATA)
+"""How an array of rows lies on the mesh."""
 
 SPARE = 1 / 32
 """Slots reserved beyond the rows, as a fraction of them."""
 
 _COPIED_ROWS = 4096
 """Of a device, copied coarsely at once: a power of two."""
+
+
+@typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+  """The device arrays of a memory; slot s of each belongs together.
+
+  Attributes:
+    embeddings: float32, zeros in empty slots, [capacity, D].
+    labels: int32, UNLABELED in empty slots, [capacity].
+    serials: int32 order of insertion, EMPTY in empty slots, [capacity].
+    coarse: low-precision copy of the embeddings, or None.
+  """
+
+  embeddings: Float[Array, "N D"]
+  labels: Int[Array, "N"]
+  serials: Int[Array, "N"]
+  coarse: coarse_lib.Coarse | None = None
+
+  @property
+  def mask(self) -> Bool[Array, "N"]:
+    """True where the slot holds a row."""
+    return self.serials >= 0
+
+  @property
+  def precision(self) -> str:
+    """The precision of the first search pass that these rows allow."""
+    return "float32" if self.coarse is None else str(self.coarse.values.dtype)
+
+
+def row_specs(rows: Rows) -> Rows:
+  """How each array of the rows lies on the mesh, for shard_map."""
+  return jax.tree.map(lambda x: SHARDED if x.ndim else PartitionSpec(), rows)
 
 
 def choose_capacity(num_rows: int, *, capacity: int | None, mesh: Mesh) -> int:
@@ -34,7 +75,7 @@ def choose_capacity(num_rows: int, *, capacity: int | None, mesh: Mesh) -> int:
   return layout.capacity_for(capacity, mesh.size)
 
 
-def with_precision(rows: edits.Rows, precision: str) -> edits.Rows:
+def with_precision(rows: Rows, precision: str) -> Rows:
   """Rows with the coarse copy that a first pass of this precision needs.
 
   A copy is made from all the rows, and gets a scale of its own.
@@ -64,19 +105,16 @@ def _coarse_copy(
     values, residuals = lax.map(copy, own.reshape(-1, size, own.shape[1]))
     return values.reshape(own.shape), residuals.reshape(-1)
 
-  split = PartitionSpec(distributed.DATA)
   values, residuals = jax.shard_map(
     shard,
     mesh=mesh,
-    in_specs=(split, PartitionSpec()),
-    out_specs=split,
+    in_specs=(SHARDED, PartitionSpec()),
+    out_specs=SHARDED,
   )(embeddings, scale)
   return coarse_lib.Coarse(values=values, scale=scale, residuals=residuals)
 
 
-def rows_from_host(
-  embedded: EmbeddedSet, capacity: int, mesh: Mesh
-) -> edits.Rows:
+def rows_from_host(embedded: EmbeddedSet, capacity: int, mesh: Mesh) -> Rows:
   """Device rows of an EmbeddedSet; each device's part is built on its own."""
   count = len(embedded)
 
@@ -93,8 +131,8 @@ def rows_from_host(
       (capacity,) + values.shape[1:], distributed.row_sharding(mesh), local
     )
 
-  return edits.Rows(
+  return Rows(
     embeddings=shard(embedded.embeddings, 0, np.float32),
     labels=shard(embedded.labels, UNLABELED, np.int32),
-    serials=shard(np.arange(count), edits.EMPTY, np.int32),
+    serials=shard(np.arange(count), EMPTY, np.int32),
   )

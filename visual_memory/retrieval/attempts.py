@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from visual_memory import distributed
 from visual_memory.memory import room
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import certified, planner, scan, tiling
 from visual_memory.retrieval.found import Found
 

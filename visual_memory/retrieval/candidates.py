@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import first_pass, top_values
 from visual_memory.retrieval.first_pass import Prepared
 from visual_memory.retrieval.tiling import Tiling

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Bool, Float, Int
 
 from visual_memory import distributed
-from visual_memory.memory.edits import Rows, row_specs
+from visual_memory.memory.rows import Rows, row_specs
 from visual_memory.retrieval import first_pass, merging, rescoring, top_values
 from visual_memory.retrieval.candidates import list_candidates
 from visual_memory.retrieval.found import Found, best, look_up, nothing

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from visual_memory import distributed
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import attempts
-from visual_memory.types import Array, Ids, Neighbors
+from visual_memory.types import Array, Ids, Neighbors, as_ids
 
 
 def search(
@@ -104,6 +104,7 @@ def _excluded_slots(ids, count: int, memory: VisualMemory) -> np.ndarray:
   """The slot that each query must not find, int32; -1 for none."""
   if ids is None:
     return np.full(count, -1, np.int32)
+  ids = as_ids(ids, what="exclude_self")
   if len(ids) != count:
     raise ValueError(f"exclude_self has {len(ids)} ids for {count} queries.")
   return memory.table.find_or_none(ids).astype(np.int32)

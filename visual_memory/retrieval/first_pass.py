@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from visual_memory.memory.coarse import coarsen
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import top_values
 from visual_memory.retrieval.tiling import Tiling
 

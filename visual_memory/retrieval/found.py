@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from visual_memory import distributed
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.types import Array
 
 _LAST = jnp.iinfo(jnp.int32).max

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from visual_memory import distributed
 from visual_memory.memory import layout, room
 from visual_memory.memory.coarse import Coarse
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import certified, merging, tiling
 
 _FOUND_BYTES = 16

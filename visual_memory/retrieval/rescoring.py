@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Int
 
-from visual_memory.memory.edits import Rows
+from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import top_values
 from visual_memory.retrieval.candidates import Ranked
 from visual_memory.retrieval.found import is_real

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from visual_memory.memory.edits import Rows, row_specs
+from visual_memory.memory.rows import Rows, row_specs
 from visual_memory.retrieval import merging
 from visual_memory.retrieval.found import Found, best, look_up, nothing
 

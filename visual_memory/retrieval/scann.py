@@ -158,6 +158,8 @@ class ScannIndex:
     most = len(self) - (exclude_self is not None)
     if not 1 <= k <= most:
       raise ValueError(f"k = {k}: choose k from 1 to {most}.")
+    if exclude_self is not None:
+      exclude_self = as_ids(exclude_self, what="exclude_self")
     if exclude_self is not None and len(exclude_self) != len(queries):
       raise ValueError(
         f"exclude_self has {len(exclude_self)} ids for {len(queries)} queries."
@@ -167,7 +169,7 @@ class ScannIndex:
     if exclude_self is None:
       neighbors = self._search(queries, k)
     else:
-      neighbors = _without(self._search(queries, k + 1), as_ids(exclude_self))
+      neighbors = _without(self._search(queries, k + 1), exclude_self)
     audited = np.unique(
       np.linspace(0, len(queries) - 1, min(num_audited, len(queries))).round()
     ).astype(int)
@@ -181,7 +183,7 @@ class ScannIndex:
           k=k,
           exclude_self=None
           if exclude_self is None
-          else as_ids(exclude_self)[audited],
+          else exclude_self[audited],
         ),
       ),
       num_audited=len(audited),

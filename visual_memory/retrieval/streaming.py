@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from visual_memory import direct_files, distributed
-from visual_memory.memory import edits, layout
+from visual_memory.memory import layout
+from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.rows import with_precision
 from visual_memory.retrieval import attempts, exact
 from visual_memory.retrieval.found import Found, best, nothing
@@ -94,7 +95,7 @@ class _Placed:
     first: rows in earlier blocks.
   """
 
-  rows: edits.Rows
+  rows: rows_lib.Rows
   ids: np.ndarray
   first: int
 
@@ -138,7 +139,7 @@ def _place_all(
     first += len(block)
 
 
-def _place(block: Block, capacity: int, mesh: Mesh) -> edits.Rows:
+def _place(block: Block, capacity: int, mesh: Mesh) -> rows_lib.Rows:
   """The rows of a block in the slots of a memory of this capacity."""
   slots = layout.slots_of(np.arange(len(block)), capacity)
   empty = np.setdiff1d(np.arange(capacity), slots, assume_unique=True)
@@ -149,10 +150,10 @@ def _place(block: Block, capacity: int, mesh: Mesh) -> edits.Rows:
     padded[slots] = values
     return distributed.shard_rows(padded, mesh)
 
-  return edits.Rows(
+  return rows_lib.Rows(
     embeddings=put(block.embeddings, 0, np.float32),
     labels=put(block.labels, UNLABELED, np.int32),
-    serials=put(block.serials, edits.EMPTY, np.int32),
+    serials=put(block.serials, rows_lib.EMPTY, np.int32),
   )
 
 

@@ -9,10 +9,11 @@ import jax
 
 from visual_memory import distributed
 from visual_memory.store import row_edits
+from visual_memory.store.errors import StoreError
 from visual_memory.store.row_edits import Metadata
 from visual_memory.store.storage import journal, manifest, upkeep
 from visual_memory.store.storage.manifest import Manifest
-from visual_memory.store.storage.place import Files, StoreError
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 from visual_memory.store.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet

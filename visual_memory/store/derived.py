@@ -14,8 +14,9 @@ import struct
 import tarfile
 import zlib
 
+from visual_memory.store.errors import StoreError
 from visual_memory.store.storage import journal
-from visual_memory.store.storage.place import Files, StoreError
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.transaction import DERIVED
 
 _HEADER = struct.Struct("<8sQI")  # magic, generation, CRC-32 of the content

@@ -13,12 +13,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.memory import edits, layout, room
+from visual_memory.memory import layout, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
+from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import parallel
 from visual_memory.store.storage.overwrites import by_chunk
-from visual_memory.store.storage.place import StoreDamaged
 from visual_memory.store.storage.state import State
 from visual_memory.types import UNLABELED, EmbeddedSet
 
@@ -63,13 +63,13 @@ def load(
   filling = _start_filling(parts, state, rows, slots)
   labels = np.full(capacity, UNLABELED, np.int32)
   labels[slots] = state.columns["labels"][rows]
-  serials = np.full(capacity, edits.EMPTY, np.int32)
+  serials = np.full(capacity, rows_lib.EMPTY, np.int32)
   serials[slots] = state.columns["serials"][rows]
   ids = np.full(capacity, None, dtype=object)
   ids[slots] = state.ids[rows]  # Decoded while the embeddings are read.
   if bad := [slot for slots in filling for slot in slots.tolist()]:
     raise StoreDamaged([state.describe(slot) for slot in bad])
-  device_rows = edits.Rows(
+  device_rows = rows_lib.Rows(
     embeddings=parts.on_devices(),
     labels=distributed.shard_rows(labels, mesh),
     serials=distributed.shard_rows(serials, mesh),

@@ -17,9 +17,9 @@ from visual_memory.store import (
   which_rows,
 )
 from visual_memory.store.receipts import Receipt
-from visual_memory.store.storage import generations, upkeep
-from visual_memory.store.storage import place as files_lib
+from visual_memory.store.storage import generations, local, upkeep
 from visual_memory.store.storage.manifest import Manifest
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 from visual_memory.store.which_rows import Where
 from visual_memory.types import EmbeddedSet, Ids
@@ -28,7 +28,7 @@ from visual_memory.types import EmbeddedSet, Ids
 class StoreReader:
   """The part of a `Store` that changes nothing."""
 
-  def __init__(self, files: files_lib.Files, *, timeout_s: float = 10.0):
+  def __init__(self, files: Files, *, timeout_s: float = 10.0):
     """A handle on the store in these files; prefer `create` or `open`.
 
     Args:
@@ -43,7 +43,7 @@ class StoreReader:
   @classmethod
   def open(
     cls,
-    path: str | os.PathLike | files_lib.Files,
+    path: str | os.PathLike | Files,
     *,
     timeout_s: float = 10.0,
   ) -> "StoreReader":
@@ -56,7 +56,7 @@ class StoreReader:
     Raises:
       StoreError: there is none, or it is unfinished or of a later format.
     """
-    files = files_lib.open_files(path)
+    files = open_files(path)
     generations.current_manifest(files)
     upkeep.tidy(files)
     return cls(files, timeout_s=timeout_s)
@@ -100,7 +100,7 @@ class StoreReader:
     Raises:
       KeyError: names ids that the store does not hold.
     """
-    return self.read(lambda state: state.metadata(state.find(ids)))
+    return self.read(lambda state: state.metadata(which_rows.find(state, ids)))
 
   def select(
     self,
@@ -202,3 +202,15 @@ class StoreReader:
     if old is not None and old.manifest == of:
       return old
     return generations.read_state(self.files, of, old)
+
+
+def open_files(path: str | os.PathLike | Files) -> Files:
+  """The files of a local directory, or of a bucket when path is a URL."""
+  if isinstance(path, Files):
+    return path
+  path = os.fspath(path)
+  if "://" in path:
+    from visual_memory.store.storage import remote  # TensorStore takes a while.
+
+    return remote.RemoteFiles(path)
+  return local.LocalFiles(path)

@@ -3,6 +3,7 @@
 They check everything that the caller gave before they change anything.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,20 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.memory.memory import match_classes
+from visual_memory.checks import (
+  Ids,
+  as_class_names,
+  as_embeddings,
+  as_list,
+  check_unit_rows,
+)
+from visual_memory.memory import matching
 from visual_memory.store.storage import arrays, parallel
 from visual_memory.store.storage.state import State
 from visual_memory.store.storage.transaction import Transaction
-from visual_memory.types import (
-  UNLABELED,
-  EmbeddedSet,
-  Ids,
-  check_unit_rows,
-  embedded_set,
-)
+from visual_memory.types import EmbeddedSet, embedded_set
 
 Metadata = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """One JSON object for all rows, or one for each."""
+
+HOLDER = "store"
+"""What errors call it."""
 
 _MOST_SERIALS = 2**31 - 1
 """Device memories keep serials as int32."""
@@ -50,16 +55,24 @@ def add(
   Raises:
     ValueError: names the first row that cannot be added, and why.
   """
-  state, count = edit.state, len(embedded)
+  state, of = edit.state, edit.state.manifest
+  matching.check_fitting(
+    embedded, fingerprint=of.fingerprint, dim=of.dim, holder=HOLDER
+  )
+  embedded = dataclasses.replace(
+    embedded, embeddings=as_embeddings(embedded.embeddings)
+  )
+  count = len(embedded)
   records = encode_metadata(metadata, count)
-  _check_fitting(state, embedded)
   lengths = _checked_lengths(embedded)
   try:  # While the lengths are checked.
-    _check_addable(state, embedded)
+    embedded = _check_addable(state, embedded)
     ids = _encode_ids(embedded.ids)
   finally:
     list(lengths)
-  class_names, labels = match_classes(edit.manifest.class_names, embedded)
+  class_names, labels = matching.match_classes(
+    edit.manifest.class_names, embedded
+  )
   first = edit.manifest.next_serial
   if first + count > _MOST_SERIALS:
     raise ValueError(
@@ -95,12 +108,10 @@ def relabel(
   edit: Transaction, slots: np.ndarray, labels: Sequence[int | str] | np.ndarray
 ) -> None:
   """Gives the rows in these slots (any order) new labels."""
-  if len(labels) != len(slots):
-    raise ValueError(f"{len(slots)} ids but {len(labels)} labels.")
-  names = dict.fromkeys(edit.manifest.class_names)
-  names.update(dict.fromkeys(v for v in labels if isinstance(v, str)))
-  edit.set(class_names=tuple(names))
-  values = np.array([label_index(tuple(names), v) for v in labels], np.int32)
+  class_names, values = matching.label_indices(
+    edit.manifest.class_names, labels, count=len(slots)
+  )
+  edit.set(class_names=class_names)
   order = np.argsort(slots)
   edit.put("labels", slots[order], values[order])
 
@@ -120,7 +131,8 @@ def annotate(
 def rename_class(edit: Transaction, old: str, new: str) -> None:
   """Gives a class another name."""
   names = list(edit.manifest.class_names)
-  index = label_index(names, old)
+  index = matching.class_index(names, old, holder=HOLDER)
+  as_class_names([new])
   if new in names:
     raise ValueError(
       f"There is a class {new!r} already: merge_classes puts two into one."
@@ -132,7 +144,11 @@ def rename_class(edit: Transaction, old: str, new: str) -> None:
 def merge_classes(edit: Transaction, names: Sequence[str], into: str) -> None:
   """Gives the rows of some classes the label of another."""
   class_names = edit.manifest.class_names
-  sources = [label_index(class_names, name) for name in names]
+  sources = [
+    matching.class_index(class_names, name, holder=HOLDER)
+    for name in as_list(names, "names")
+  ]
+  as_class_names([into])
   if into not in class_names:
     edit.set(class_names=class_names + (into,))
   target = edit.manifest.class_names.index(into)
@@ -180,28 +196,6 @@ def pack_text(edit: Transaction) -> bool:
   return True
 
 
-def label_index(
-  class_names: Sequence[str], label: int | np.integer | str
-) -> int:
-  """The index of a class given by index or by name.
-
-  Raises:
-    ValueError: no such class.
-  """
-  if isinstance(label, str):
-    if label not in class_names:
-      raise ValueError(
-        f"No class {label!r}; the store's classes are"
-        f" {', '.join(class_names[:20])}."
-      )
-    return class_names.index(label)
-  if not UNLABELED <= label < len(class_names):
-    raise ValueError(
-      f"Label {label} is out of range: there are {len(class_names)} classes."
-    )
-  return int(label)
-
-
 def encode_metadata(metadata: Metadata, count: int) -> list[bytes]:
   """The JSON of every row's metadata ("" for none), UTF-8.
 
@@ -243,21 +237,6 @@ def _encode_ids(ids: Ids) -> list[bytes]:
     ) from error
 
 
-def _check_fitting(state: State, embedded: EmbeddedSet) -> None:
-  """Raises ValueError unless the rows are of the store's kind."""
-  of = state.manifest
-  if embedded.fingerprint != of.fingerprint:
-    raise ValueError(
-      f"The rows come from encoder {embedded.fingerprint!r}, the store holds"
-      f" {of.fingerprint!r}: embed them with the store's encoder."
-    )
-  if embedded.embeddings.shape[1] != of.dim:
-    raise ValueError(
-      f"The rows have dimension {embedded.embeddings.shape[1]}, the store"
-      f" {of.dim}."
-    )
-
-
 def _checked_lengths(embedded: EmbeddedSet) -> Iterable[None]:
   """Starts to check the lengths of all rows; iterating raises what is found."""
   rows = [
@@ -277,20 +256,20 @@ def _checked_lengths(embedded: EmbeddedSet) -> Iterable[None]:
   return map(check, rows)
 
 
-def _check_addable(state: State, embedded: EmbeddedSet) -> None:
-  """Raises ValueError unless labels and ids, not lengths, may be added."""
-  embedded_set(
+def _check_addable(state: State, embedded: EmbeddedSet) -> EmbeddedSet:
+  """The set, if labels and ids, not lengths, may be added.
+
+  Raises:
+    ValueError: names the first row that may not.
+  """
+  checked = embedded_set(
     embedded.embeddings[:, :0],
     embedded.labels,
     embedded.ids,
     class_names=embedded.class_names,
     fingerprint=embedded.fingerprint,
   )
-  if not state.manifest.num_rows:
-    return
-  for row, row_id in enumerate(embedded.ids):
-    if row_id in state.slot_of:
-      raise ValueError(
-        f"Row {row}: the id {row_id!r} is already in the store: remove it"
-        " first, or give the new row an id of its own."
-      )
+  if state.manifest.num_rows:
+    slots = state.find_or_none(checked.ids)
+    matching.check_absent(checked.ids, slots, holder=HOLDER)
+  return dataclasses.replace(checked, embeddings=embedded.embeddings)

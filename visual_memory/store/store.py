@@ -27,12 +27,12 @@ from visual_memory.store import (
   row_edits,
   which_rows,
 )
-from visual_memory.store.reader import StoreReader
+from visual_memory.store.reader import StoreReader, open_files
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.row_edits import Metadata
 from visual_memory.store.storage import generations, journal, local, manifest
-from visual_memory.store.storage import place as files_lib
 from visual_memory.store.storage.manifest import Manifest, Trail
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.transaction import Transaction
 from visual_memory.store.which_rows import Where
 from visual_memory.types import EmbeddedSet, Ids
@@ -49,7 +49,7 @@ class Store(StoreReader):
   @classmethod
   def create(
     cls,
-    path: str | os.PathLike | files_lib.Files,
+    path: str | os.PathLike | Files,
     embedded: EmbeddedSet,
     *,
     metadata: Metadata = None,
@@ -74,7 +74,7 @@ class Store(StoreReader):
       ValueError: rows that are not finite and unit, repeated ids, labels out
         of range, metadata that is no JSON object.
     """
-    files = files_lib.open_files(path)
+    files = open_files(path)
     creation.create(
       files,
       embedded,
@@ -262,7 +262,7 @@ class Store(StoreReader):
         raise
 
 
-def _forget_beside(files: files_lib.Files, ids: Sequence[str]) -> None:
+def _forget_beside(files: Files, ids: Sequence[str]) -> None:
   """Removes rows from the store that is to follow this one, if there is one."""
   path = f"{getattr(files, 'root', '')}{REBUILD}"
   if not isinstance(files, local.LocalFiles) or not os.path.exists(

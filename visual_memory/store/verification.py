@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from visual_memory.store import receipts
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import (
   arrays,
   journal,
@@ -23,7 +24,7 @@ from visual_memory.store.storage.generations import (
   current_manifest,
   read_state,
 )
-from visual_memory.store.storage.place import Files, StoreDamaged, StoreError
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 
 

@@ -5,21 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.store import row_edits
+from visual_memory.checks import Ids, as_ids
+from visual_memory.memory import matching
+from visual_memory.store.row_edits import HOLDER
 from visual_memory.store.storage.state import State
-from visual_memory.types import Ids, check_unique
 
 Where = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 """Metadata fields and their values, or a function of a row's metadata."""
 
 
+def find(state: State, ids: Ids) -> np.ndarray:
+  """The slots of ids that must be there, int64.
+
+  Raises:
+    KeyError: names ids that the store does not hold.
+    ValueError: something else than a list of strings.
+  """
+  ids = as_ids(ids)
+  return matching.check_found(ids, state.find_or_none(ids), holder=HOLDER)
+
+
 def find_distinct(state: State, ids: Ids) -> np.ndarray:
-  """The slots of ids that must be there, each once."""
-  if isinstance(ids, str):
-    raise ValueError(f"ids must be a sequence of ids; got the str {ids!r}.")
-  slots = state.find(ids)
-  check_unique(np.asarray(ids, dtype=object))
-  return slots
+  """The slots of ids that must be there, each given once."""
+  return find(state, matching.distinct_ids(ids))
 
 
 def select(
@@ -30,7 +38,9 @@ def select(
     raise ValueError("Say which rows: give ids, a label, or where.")
   slots = state.rows
   if label is not None:
-    index = row_edits.label_index(state.manifest.class_names, label)
+    index = matching.label_index(
+      state.manifest.class_names, label, holder=HOLDER
+    )
     slots = slots[state.columns["labels"][slots] == index]
   if where is not None:
     fits = where if callable(where) else _has_fields(where)

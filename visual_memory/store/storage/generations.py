@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import arrays, journal, manifest, parallel
 from visual_memory.store.storage.arrays import COLUMNS
-from visual_memory.store.storage.place import Files, StoreDamaged, StoreError
+from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 
 T = TypeVar("T")

@@ -1,10 +1,10 @@
 """The redo journal: an edit is in the store once it is in here.
 
 An edit first writes all its new bytes into the journal, durably; that moment
-commits it. Then the files are patched in place and synced, all at once, and the
-journal is overwritten with zeros. A process that dies in between leaves a
-journal that the next one applies again: every patch may be applied any number
-of times. Nobody waits for the zeros to reach the disk: a power loss that
+commits it. Then the files are changed in place and synced, all at once, and
+the journal is overwritten with zeros. A process that dies in between leaves a
+journal that the next one applies again: every overwrite may be applied any
+number of times. Nobody waits for the zeros to reach the disk: a power loss that
 brings the journal back brings back an edit that is in the store already.
 
 The journal holds new bytes only. A removed row's are zeros, stored as a length,
@@ -20,8 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import manifest, parallel
-from visual_memory.store.storage.place import Files, Patch, StoreDamaged
+from visual_memory.store.storage.place import Files, Overwrite
 
 KEY = "journal"
 _MAGIC = b"VMJRNL01"
@@ -35,11 +36,11 @@ class Journal:
   """An edit's physical changes.
 
   Attributes:
-    patches: ranges of files and their new bytes.
-    erased: files that are deleted after the patches.
+    overwrites: ranges of files and their new bytes.
+    erased: files that are deleted after the overwrites.
   """
 
-  patches: Sequence[Patch]
+  overwrites: Sequence[Overwrite]
   erased: Sequence[str] = ()
 
   def to_bytes(self) -> bytes:
@@ -47,14 +48,14 @@ class Journal:
     header = {
       "patches": [
         [p.key, len(p.offsets), -1 if p.data is None else len(p.data)]
-        for p in self.patches
+        for p in self.overwrites
       ],
       "erased": list(self.erased),
     }
     parts = [json.dumps(header).encode(), b"\n"]
-    for patch in self.patches:
-      parts += [patch.offsets.tobytes(), patch.lengths.tobytes()]
-      parts += [] if patch.data is None else [patch.data]
+    for overwrite in self.overwrites:
+      parts += [overwrite.offsets.tobytes(), overwrite.lengths.tobytes()]
+      parts += [] if overwrite.data is None else [overwrite.data]
     body = b"".join(parts)
     return _HEADER.pack(_MAGIC, len(body), zlib.crc32(body)) + body
 
@@ -95,7 +96,7 @@ def commit(files: Files, journal: Journal) -> None:
   data = journal.to_bytes()
   try:
     files.reserve(KEY, len(data))
-    files.patch(Patch.whole(KEY, data))
+    files.overwrite(Overwrite.whole(KEY, data))
     files.sync([KEY])
   except BaseException:
     purge(files)  # Whatever part of it was written, it is not committed.
@@ -109,14 +110,14 @@ def finish(files: Files, journal: Journal) -> None:
   The manifest is written last: readers without a lock then see its generation
   only when everything that it describes is there.
   """
-  by_file: dict[str, list[Patch]] = {}
-  for patch in journal.patches:
-    by_file.setdefault(patch.key, []).append(patch)
+  by_file: dict[str, list[Overwrite]] = {}
+  for overwrite in journal.overwrites:
+    by_file.setdefault(overwrite.key, []).append(overwrite)
   last = by_file.pop(manifest.KEY, [])
   parallel.run(functools.partial(_apply, files), by_file.values())
   parallel.run(files.erase, journal.erased)
   _apply(files, last)
-  files.sync([*by_file, *(patch.key for patch in last)])
+  files.sync([*by_file, *(overwrite.key for overwrite in last)])
   purge(files)
 
 
@@ -131,7 +132,7 @@ def purge(files: Files) -> None:
     files.erase(KEY)
     create(files)
   else:
-    files.patch(_zeros(KEY, size))
+    files.overwrite(_zeros(KEY, size))
 
 
 def recover(files: Files) -> None:
@@ -160,39 +161,41 @@ def _decode(body: bytes) -> Journal:
     position += num_bytes
     return body[position - num_bytes : position]
 
-  patches = []
+  overwrites = []
   for key, count, num_bytes in header["patches"]:
     offsets = np.frombuffer(take(8 * count), np.int64)
     lengths = np.frombuffer(take(8 * count), np.int64)
     data = None if num_bytes < 0 else take(num_bytes)
-    patches.append(Patch(key=key, offsets=offsets, lengths=lengths, data=data))
-  return Journal(patches=patches, erased=header["erased"])
+    overwrites.append(
+      Overwrite(key=key, offsets=offsets, lengths=lengths, data=data)
+    )
+  return Journal(overwrites=overwrites, erased=header["erased"])
 
 
-def _zeros(key: str, size: int) -> Patch:
-  """A patch that erases a file's first bytes."""
+def _zeros(key: str, size: int) -> Overwrite:
+  """An overwrite that erases a file's first bytes."""
   one = np.ones(1, np.int64)
-  return Patch(key=key, offsets=0 * one, lengths=size * one, data=None)
+  return Overwrite(key=key, offsets=0 * one, lengths=size * one, data=None)
 
 
-def _apply(files: Files, patches: Sequence[Patch]) -> None:
-  """Writes the patches of one file in their order, and checks erasures."""
-  for patch in patches:
-    files.patch(patch)
-  for patch in patches:
-    if patch.data is None:
-      _check_erased(files, patch)
+def _apply(files: Files, overwrites: Sequence[Overwrite]) -> None:
+  """Writes the overwrites of one file in their order, and checks erasures."""
+  for overwrite in overwrites:
+    files.overwrite(overwrite)
+  for overwrite in overwrites:
+    if overwrite.data is None:
+      _check_erased(files, overwrite)
 
 
-def _check_erased(files: Files, patch: Patch) -> None:
+def _check_erased(files: Files, overwrite: Overwrite) -> None:
   """Reads erased ranges back.
 
   Raises:
     StoreDamaged: names a range that still holds something.
   """
-  for offset, zeros in patch.ranges():
-    if files.read(patch.key, start=offset, length=len(zeros)) != zeros:
+  for offset, zeros in overwrite.ranges():
+    if files.read(overwrite.key, start=offset, length=len(zeros)) != zeros:
       raise StoreDamaged([
-        f"{patch.key}: bytes {offset} to {offset + len(zeros)} could not be"
+        f"{overwrite.key}: bytes {offset} to {offset + len(zeros)} could not be"
         " erased."
       ])  # fmt: skip

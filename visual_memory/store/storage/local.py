@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 
 from visual_memory import direct_files
+from visual_memory.store.errors import StoreError, StoreLocked
 from visual_memory.store.storage import parallel
-from visual_memory.store.storage.place import Patch, StoreError, StoreLocked
+from visual_memory.store.storage.place import Overwrite
 
 _LOCK = "lock"
 _GATE = "gate"
@@ -110,19 +111,19 @@ class LocalFiles:
     else:
       self._unsynced_folders.add(folder)
 
-  def patch(self, patch: Patch) -> None:
+  def overwrite(self, overwrite: Overwrite) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""
-    path = self._path(patch.key)
-    self._flushed.discard(patch.key)
+    path = self._path(overwrite.key)
+    self._flushed.discard(overwrite.key)
     new = not os.path.exists(path)
     with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
-      for offset, data in patch.ranges():
+      for offset, data in overwrite.ranges():
         _write(file, data, offset)
     if new:
       _sync_folder(os.path.dirname(path))
 
   def sync(self, keys: Sequence[str]) -> None:
-    """Returns when all patches of these files are durable.
+    """Returns when all overwrites of these files are durable.
 
     Many are synced at once, which costs a disk little more than one.
     """
@@ -133,7 +134,7 @@ class LocalFiles:
     self._flushed -= set(keys)
 
   def reserve(self, key: str, size: int) -> None:
-    """Grows a file to a size with zero bytes, so that patches find space."""
+    """Grows a file to a size with zero bytes, so that overwrites find space."""
     path = self._path(key)
     new = not os.path.exists(path)
     with _opened(path, os.O_WRONLY | os.O_CREAT) as file:

@@ -11,9 +11,9 @@ import hashlib
 import json
 from typing import Any
 
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import arrays
 from visual_memory.store.storage.arrays import COLUMNS
-from visual_memory.store.storage.place import StoreDamaged, StoreError
 
 KEY = "manifest.json"
 _FORMAT = 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from visual_memory.store.storage import arrays, manifest
-from visual_memory.store.storage.place import Patch
+from visual_memory.store.storage.place import Overwrite
 
 _DENSE = 4
 """A column's chunk is rewritten whole when one row in four of it changes."""
@@ -23,10 +23,10 @@ def by_chunk(slots: np.ndarray, size: int) -> Iterator[tuple[int, slice]]:
     yield int(chunks[start]), slice(start, stop)
 
 
-def row_patch(
+def row_overwrite(
   key: str, rows: np.ndarray, values: np.ndarray | None, row_bytes: int
-) -> Patch:
-  """A patch of some rows of a chunk.
+) -> Overwrite:
+  """An overwrite of some rows of a chunk.
 
   Args:
     key: the chunk's file.
@@ -36,7 +36,7 @@ def row_patch(
   """
   starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
   counts = np.diff(starts, append=len(rows))
-  return Patch(
+  return Overwrite(
     key=key,
     offsets=rows[starts].astype(np.int64) * row_bytes,
     lengths=counts.astype(np.int64) * row_bytes,
@@ -44,24 +44,24 @@ def row_patch(
   )
 
 
-def column_patch(
+def column_overwrite(
   name: str, chunk: int, content: np.ndarray, rows: np.ndarray
-) -> Patch:
-  """A patch of the changed rows (sorted, repeats allowed) of a column."""
+) -> Overwrite:
+  """An overwrite of the changed rows (sorted, repeats allowed) of a column."""
   key = arrays.chunk_key(name, chunk)
   rows = np.unique(rows)
   if len(rows) * _DENSE >= len(content):
-    return Patch.whole(key, content.tobytes())
+    return Overwrite.whole(key, content.tobytes())
   row_bytes = arrays.COLUMNS[name].row_bytes
-  return row_patch(key, rows, content[rows], row_bytes)
+  return row_overwrite(key, rows, content[rows], row_bytes)
 
 
-def embedding_patches(
+def embedding_overwrites(
   slots: np.ndarray, embeddings: np.ndarray | None, *, size: int, dim: int
-) -> Iterator[Patch]:
-  """Patches that write embeddings into slots (ascending), or erase them."""
+) -> Iterator[Overwrite]:
+  """Overwrites that write embeddings into slots (ascending), or erase them."""
   for chunk, part in by_chunk(slots, size):
-    yield row_patch(
+    yield row_overwrite(
       arrays.chunk_key(arrays.EMBEDDINGS, chunk),
       slots[part] - chunk * size,
       None if embeddings is None else embeddings[part],
@@ -69,22 +69,24 @@ def embedding_patches(
     )
 
 
-def text_patches(start: int, data: bytes, *, size: int) -> Iterator[Patch]:
-  """Patches that write consecutive bytes of the text array."""
+def text_overwrites(
+  start: int, data: bytes, *, size: int
+) -> Iterator[Overwrite]:
+  """Overwrites that write consecutive bytes of the text array."""
   for chunk in range(start // size, -(-(start + len(data)) // size)):
     first = max(start, chunk * size)
     last = min(start + len(data), (chunk + 1) * size)
-    yield Patch.whole(
+    yield Overwrite.whole(
       arrays.chunk_key(arrays.TEXT, chunk),
       data[first - start : last - start],
       offset=first - chunk * size,
     )
 
 
-def erased_text_patches(
+def erased_text_overwrites(
   starts: np.ndarray, lengths: np.ndarray, *, size: int
-) -> Iterator[Patch]:
-  """Patches that erase ranges of the text array, one for each chunk."""
+) -> Iterator[Overwrite]:
+  """Overwrites that erase ranges of the text array, one for each chunk."""
   ranges: dict[int, list[tuple[int, int]]] = {}
   for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
     stop = start + length
@@ -95,7 +97,7 @@ def erased_text_patches(
       start = end
   for chunk, pairs in ranges.items():
     offsets, lengths = np.array(sorted(pairs), np.int64).T
-    yield Patch(
+    yield Overwrite(
       key=arrays.chunk_key(arrays.TEXT, chunk),
       offsets=offsets,
       lengths=lengths,
@@ -103,13 +105,15 @@ def erased_text_patches(
     )
 
 
-def metadata_patches(
+def metadata_overwrites(
   old: manifest.Manifest, new: manifest.Manifest
-) -> list[Patch]:
-  """Patches of the zarr.json files whose shapes change."""
+) -> list[Overwrite]:
+  """Overwrites of the zarr.json files whose shapes change."""
   if old.shapes == new.shapes:
     return []
   before, after = old.metadata_files(), new.metadata_files()
   return [
-    Patch.whole(key, data) for key, data in after.items() if data != before[key]
+    Overwrite.whole(key, data)
+    for key, data in after.items()
+    if data != before[key]
   ]

@@ -1,4 +1,4 @@
-"""What the store needs of a place that keeps files, and the errors it raises.
+"""What the store needs of a place that keeps files.
 
 A key is a path relative to the store, such as "labels/c.3". Two places exist:
 local directories (local.py) and buckets behind a URL (remote.py).
@@ -6,41 +6,14 @@ local directories (local.py) and buckets behind a URL (remote.py).
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 
-class StoreError(RuntimeError):
-  """A store cannot do what was asked; the message says why and what to do."""
-
-
-class StoreLocked(StoreError):
-  """Another writer is editing the store."""
-
-
-class StoreDamaged(StoreError):
-  """Stored bytes are not what was written.
-
-  Attributes:
-    problems: one sentence for every damaged place.
-  """
-
-  def __init__(self, problems: Sequence[str]):
-    """An error that lists the problems (the first twenty in its message)."""
-    self.problems = tuple(problems)
-    shown = "\n  ".join(self.problems[:20])
-    more = len(self.problems) - 20
-    super().__init__(
-      f"The store is damaged in {len(self.problems)} places:\n  {shown}"
-      + (f"\n  ... and {more} more" if more > 0 else "")
-    )
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Patch:
+class Overwrite:
   """New bytes for some ranges of one file.
 
   Attributes:
@@ -56,8 +29,8 @@ class Patch:
   data: bytes | None
 
   @classmethod
-  def whole(cls, key: str, data: bytes, *, offset: int = 0) -> "Patch":
-    """A patch of a single range."""
+  def whole(cls, key: str, data: bytes, *, offset: int = 0) -> "Overwrite":
+    """An overwrite of a single range."""
     return cls(
       key=key,
       offsets=np.array([offset], np.int64),
@@ -109,14 +82,14 @@ class Files(Protocol):
     It is durable when this returns, or, with wait=False, once `sync` says so.
     """
 
-  def patch(self, patch: Patch) -> None:
+  def overwrite(self, overwrite: Overwrite) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""
 
   def sync(self, keys: Sequence[str]) -> None:
-    """Returns when all patches of these files are durable."""
+    """Returns when all overwrites of these files are durable."""
 
   def reserve(self, key: str, size: int) -> None:
-    """Grows a file to a size with zero bytes, so that patches find space."""
+    """Grows a file to a size with zero bytes, so that overwrites find space."""
 
   def erase(self, key: str) -> None:
     """Overwrites a file with zeros and deletes it; absent files are fine."""
@@ -132,17 +105,3 @@ class Files(Protocol):
 
   def gate(self, *, shared: bool) -> contextlib.AbstractContextManager[None]:
     """Held alone while files change, shared by readers that must not see it."""
-
-
-def open_files(path: str | os.PathLike | Files) -> Files:
-  """The files of a local directory, or of a bucket when path is a URL."""
-  if isinstance(path, Files):
-    return path
-  path = os.fspath(path)
-  if "://" in path:
-    from visual_memory.store.storage import remote
-
-    return remote.RemoteFiles(path)
-  from visual_memory.store.storage import local
-
-  return local.LocalFiles(path)

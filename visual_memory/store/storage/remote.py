@@ -1,10 +1,10 @@
 """Files in a bucket (gs://, s3://, memory://, file://), through TensorStore.
 
-Objects are replaced whole: a patch reads the object, changes it and writes it
-back, and the write is durable when it returns. The writer's lock is an object
-with a lease that only one writer can create. Readers cannot hold a writer
-back; they notice that the journal is there or that checksums disagree, and
-read again.
+Objects are replaced whole: an overwrite reads the object, changes it and
+writes it back, and the write is durable when it returns. The writer's lock is
+an object with a lease that only one writer can create. Readers cannot hold a
+writer back; they notice that the journal is there or that checksums disagree,
+and read again.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 import tensorstore
 
-from visual_memory.store.storage.place import Patch, StoreLocked
+from visual_memory.store.errors import StoreLocked
+from visual_memory.store.storage.place import Overwrite
 
 _LOCK = "lock"
 _LEASE_S = 600.0
@@ -77,13 +78,13 @@ class RemoteFiles:
     del wait
     self._objects.write(key, bytes(data)).result()
 
-  def patch(self, patch: Patch) -> None:
+  def overwrite(self, overwrite: Overwrite) -> None:
     """Overwrites ranges of an object, durably."""
-    data = bytearray(self.read(patch.key))
-    data.extend(bytes(max(0, patch.end - len(data))))
-    for offset, new in patch.ranges():
+    data = bytearray(self.read(overwrite.key))
+    data.extend(bytes(max(0, overwrite.end - len(data))))
+    for offset, new in overwrite.ranges():
       data[offset : offset + len(new)] = new
-    self.create(patch.key, bytes(data))
+    self.create(overwrite.key, bytes(data))
 
   def sync(self, keys: Sequence[str]) -> None:
     """Does nothing: every write is durable when it returns."""

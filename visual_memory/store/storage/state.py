@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt32
 
+from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import arrays, crc, manifest, parallel
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
 from visual_memory.store.storage.overwrites import by_chunk
-from visual_memory.store.storage.place import Files, StoreDamaged
+from visual_memory.store.storage.place import Files
 from visual_memory.types import Ids
 
 _MANY = 256
@@ -133,21 +134,10 @@ class State:
     vars(self).pop("ids", None)
     vars(self).pop("slot_of", None)
 
-  def find(self, ids: Ids) -> np.ndarray:
-    """The slots of these ids, int64.
-
-    Raises:
-      KeyError: names ids that the store does not hold.
-    """
-    slots = [self.slot_of.get(i, -1) for i in ids]
-    missing = [i for i, slot in zip(ids, slots, strict=True) if slot < 0]
-    if missing:
-      shown = ", ".join(map(repr, missing[:3]))
-      raise KeyError(
-        f"{len(missing)} of {len(slots)} ids are not in the store: {shown}"
-        f"{', ...' if len(missing) > 3 else ''}."
-      )
-    return np.array(slots, np.int64)
+  def find_or_none(self, ids: Ids) -> np.ndarray:
+    """The slots of these ids, int64; -1 where the store lacks one."""
+    slot_of = self.slot_of
+    return np.array([slot_of.get(i, -1) for i in ids], np.int64)
 
   def read_ids(self, slots: np.ndarray) -> list[str]:
     """The ids of rows, from the text."""

@@ -20,7 +20,7 @@ from visual_memory.store.storage import (
   upkeep,
 )
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
-from visual_memory.store.storage.place import Patch
+from visual_memory.store.storage.place import Overwrite
 from visual_memory.store.storage.state import State, row_checksums
 
 DERIVED = "derived"
@@ -198,18 +198,20 @@ class Transaction:
       if not fresh_written:
         self.write_fresh()
       new = self._with_checksums()
-      changes = [*self._row_patches(), *self._text_patches()]
-      changes += overwrites.metadata_patches(old, self.manifest)
+      changes = [*self._row_overwrites(), *self._text_overwrites()]
+      changes += overwrites.metadata_overwrites(old, self.manifest)
       if receipt is not None:
         line, trail = receipt(new)
         new = dataclasses.replace(new, trail=trail)
         files.reserve(RECEIPTS, _rounded(trail.num_bytes))
-        changes.append(Patch.whole(RECEIPTS, line, offset=old.trail.num_bytes))
+        changes.append(
+          Overwrite.whole(RECEIPTS, line, offset=old.trail.num_bytes)
+        )
       data = new.to_bytes(at_least=len(files.read(manifest.KEY)))
       if old.generation:
         files.reserve(manifest.KEY, len(data))
-      changes.append(Patch.whole(manifest.KEY, data))
-      edit = journal.Journal(patches=changes, erased=self._erased())
+      changes.append(Overwrite.whole(manifest.KEY, data))
+      edit = journal.Journal(overwrites=changes, erased=self._erased())
       with files.gate(shared=False):
         journal.commit(files, edit)
     except OSError:
@@ -258,18 +260,18 @@ class Transaction:
     self.set(chunks=tuple(chunks))
     return self.manifest
 
-  def _row_patches(self) -> list[Patch]:
+  def _row_overwrites(self) -> list[Overwrite]:
     """Changes of row chunks that were there before and still are."""
     known = min(len(self.state.manifest.chunks), len(self.manifest.chunks))
     size = self.manifest.rows_per_chunk
     found = [
-      overwrites.column_patch(name, chunk, content, np.concatenate(rows))
+      overwrites.column_overwrite(name, chunk, content, np.concatenate(rows))
       for (name, chunk), content in self._columns.items()
       if chunk < known and (rows := self._touched[name, chunk])
     ]
     for slots, embeddings in self._embeddings:
       count = np.searchsorted(slots, known * size)
-      found += overwrites.embedding_patches(
+      found += overwrites.embedding_overwrites(
         slots[:count],
         None if embeddings is None else embeddings[:count],
         size=size,
@@ -277,17 +279,17 @@ class Transaction:
       )
     return found
 
-  def _text_patches(self) -> list[Patch]:
+  def _text_overwrites(self) -> list[Overwrite]:
     """Changes of text chunks that were there before and still are."""
     old, new = self.state.manifest, self.manifest
     size = new.text_per_chunk
     end = min(old.num_text_chunks, new.num_text_chunks) * size
     found = []
     for starts, lengths in self._erased_text:
-      found += overwrites.erased_text_patches(starts, lengths, size=size)
+      found += overwrites.erased_text_overwrites(starts, lengths, size=size)
     for start, data in self._text:
       data = data[: max(0, end - start)]
-      found += overwrites.text_patches(start, data, size=size)
+      found += overwrites.text_overwrites(start, data, size=size)
     return found
 
   def _erased(self) -> list[str]:

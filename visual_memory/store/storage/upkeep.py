@@ -1,9 +1,10 @@
 """Making the arrays of a store, and erasing files that no generation knows."""
 
+from visual_memory.store.errors import StoreError
 from visual_memory.store.storage import arrays, journal, manifest
 from visual_memory.store.storage.arrays import TEXT
 from visual_memory.store.storage.generations import current_manifest
-from visual_memory.store.storage.place import Files, StoreError
+from visual_memory.store.storage.place import Files
 
 
 def create_arrays(files: Files, empty: manifest.Manifest) -> None:

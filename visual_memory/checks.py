@@ -1,0 +1,151 @@
+"""What callers give, checked: lists, ids, labels, class names, embeddings.
+
+Each rule stands here once, with its sentence. Whatever takes ids or labels
+goes through these before any work begins, so that a str where a list is meant,
+or the numbers of rows where their ids are meant, is an error at once and never
+an answer.
+"""
+
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32, Int
+
+Array = jax.Array | np.ndarray
+"""A device or a host array: the numeric core accepts both."""
+
+Ids = Sequence[str] | np.ndarray
+"""Identities of examples: strings, in a sequence or an object array."""
+
+
+def as_list(values: Iterable[Any], what: str) -> list[Any]:
+  """The values of anything that has an order: a list, a tuple, an array [N].
+
+  Raises:
+    ValueError: a str, a set or mapping, an array of another shape, or masked
+      entries.
+  """
+  kind = type(values).__name__
+  if isinstance(values, (str, bytes)):
+    raise ValueError(
+      f"{what} must be a list; got the {kind} {values!r}: write [{values!r}]."
+    )
+  if isinstance(values, (set, frozenset, Mapping)):
+    raise ValueError(f"{what} must have an order; got a {kind}: give a list.")
+  refuse_masked(values, what)
+  if getattr(values, "ndim", 1) != 1:
+    raise ValueError(f"{what} must be a list or [N]; got {values.shape}.")
+  try:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+  except TypeError:
+    raise ValueError(f"{what} must be a list; got a {kind}.") from None
+
+
+def refuse_masked(values: Any, what: str) -> None:
+  """Raises ValueError if a masked array has masked entries, naming one."""
+  if np.ma.is_masked(values):
+    row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+    raise ValueError(f"{what}: entry {row} is masked: fill it or leave it out.")
+
+
+def as_ids(ids: Ids, *, what: str = "ids") -> np.ndarray:
+  """Ids as an object array of str, [N].
+
+  Raises:
+    ValueError: no list of strings; names the first that is none.
+  """
+  ids = as_list(ids, what)
+  array = np.empty(len(ids), dtype=object)
+  if set(map(type, ids)) <= {str}:  # As nearly always, and much quicker.
+    array[:] = ids
+    return array
+  for row, value in enumerate(ids):
+    if not isinstance(value, str):
+      raise ValueError(
+        f"{what} must be strings; id {row} is {reprlib.repr(value)}."
+      )
+    array[row] = str(value)
+  return array
+
+
+def as_labels(labels: Sequence[int] | Array) -> Int[np.ndarray, "N"]:
+  """Labels as an integer array, [N].
+
+  Raises:
+    ValueError: no integers, another shape, or masked entries.
+  """
+  refuse_masked(labels, "labels")
+  array = np.asarray(labels)
+  if array.ndim != 1:
+    raise ValueError(f"labels must be [N]; got {array.shape}.")
+  if array.size and not np.issubdtype(array.dtype, np.integer):
+    raise ValueError(f"labels must be integers; got {array.dtype}.")
+  return array.astype(np.int64) if not array.size else array
+
+
+def as_class_names(names: Sequence[str]) -> tuple[str, ...]:
+  """Class names, each of them once.
+
+  Raises:
+    ValueError: no list of strings, or a name that two classes have.
+  """
+  names = tuple(as_ids(names, what="class_names").tolist())
+  if len(set(names)) < len(names):
+    index = next(i for i, name in enumerate(names) if name in names[:i])
+    raise ValueError(
+      f"class_names has {names[index]!r} twice, for class"
+      f" {names.index(names[index])} and class {index}: give each class a name"
+      " of its own."
+    )
+  return names
+
+
+def as_embeddings(embeddings: Array) -> Float32[np.ndarray, "N D"]:
+  """Embeddings as float32 [N, D] on the host; their lengths are not checked.
+
+  Raises:
+    ValueError: no numbers, another shape, or masked entries.
+  """
+  refuse_masked(embeddings, "embeddings")
+  array = np.asarray(embeddings)
+  if array.dtype.kind in "bcOSUMm":
+    raise ValueError(f"embeddings must be real numbers; got {array.dtype}.")
+  if array.ndim != 2:
+    raise ValueError(f"embeddings must be [N, D]; got {array.shape}.")
+  return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_unique(ids: np.ndarray) -> None:
+  """Raises ValueError if an id appears twice, naming it."""
+  if len(set(ids)) == len(ids):
+    return
+  seen = set()
+  for row, value in enumerate(ids):
+    if value in seen:
+      raise ValueError(
+        f"Duplicate id {value!r} (row {row}): every example needs an id of"
+        " its own."
+      )
+    seen.add(value)
+
+
+def check_unit_rows(
+  embeddings: Float32[np.ndarray, "N D"], ids: np.ndarray
+) -> None:
+  """Raises ValueError unless every row is finite and of length one or zero."""
+  lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+  good = (np.abs(lengths - 1) <= 1e-3) | (lengths == 0)  # NaN is neither.
+  if not good.all():
+    row = int(np.argmin(good))
+    problem = (
+      f"has length {lengths[row]:.4g}"
+      if np.isfinite(lengths[row])
+      else "holds NaN or infinity"
+    )
+    raise ValueError(
+      f"Embedding row {row} (id {ids[row]!r}) {problem}; embeddings must be"
+      " finite and of unit length (divide each row by its norm)."
+    )
