@@ -15,6 +15,7 @@ import numpy as np
 from visual_memory.collection import provenance
 from visual_memory.data.decoding import UnreadableImage, decode_image
 from visual_memory.retrieval import exact
+from visual_memory.store import errors
 from visual_memory.store.store import Store
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import vote, weighting
@@ -30,8 +31,7 @@ def read_pictures(
       with open(path, "rb") as file:
         pictures[path] = decode_image(file.read(), id=path)
     except OSError as error:
-      reason = error.strerror or str(error)
-      failed.append({"image": path, "error": f"{reason}: {path}."})
+      failed.append({"image": path, "error": errors.sentence(error)})
     except UnreadableImage as error:
       failed.append({"image": path, "error": str(error)})
   return pictures, failed
