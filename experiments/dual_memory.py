@@ -2,7 +2,7 @@
 
 from experiments import dual_memory_stages as parts
 from experiments import stages
-from visual_memory.dual_memory import protocol as trials_lib
+from visual_memory.dual_memory import protocol
 from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
 
@@ -24,7 +24,7 @@ def main(config, workdir, mesh) -> None:
         continue
       with clock(f"{variant}, {shots} shots"):
         table[shots] = [
-          _trial(config, data, text, variant, shots, seed, mesh)
+          _shot_test(config, data, text, variant, shots, seed, mesh)
           for seed in config.seeds
         ]
       workdir.log(variant=variant, **sections.values({shots: table[shots]}))
@@ -32,12 +32,12 @@ def main(config, workdir, mesh) -> None:
     _report(config, workdir, data, found, clock, env)
 
 
-def _trial(config, data, text, variant, num_shots, seed, mesh):
+def _shot_test(config, data, text, variant, num_shots, seed, mesh):
   """One set of shots, one order of the stream."""
   asked = data.asked(seed)
   shots = data.shots(seed, num_shots) if num_shots else None
-  return trials_lib.trial(
-    data.head(text),
+  return protocol.shot_test(
+    data.guesser(text),
     shots,
     asked,
     text=text,

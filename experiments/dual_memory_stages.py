@@ -1,4 +1,4 @@
-"""The stages of the dual-memory experiment: data, heads, training."""
+"""The stages of the dual-memory experiment: data, guesses, training."""
 
 import functools
 import pathlib
@@ -126,16 +126,16 @@ class Data:
     )
     return crops.reshape(*drawn.ids.shape, num_crops, -1)
 
-  def head(self, text):
+  def guesser(self, text):
     """The base, as a function of queries."""
     section = self._config.adaptation
     if section.base == "memory":
-      return guesses.given_head
+      return guesses.as_given
     if section.base == "shots":
-      return guesses.vote_head(
+      return guesses.by_vote(
         max_k=section.max_k, temperature=section.temperature, mesh=self._mesh
       )
-    return guesses.text_head(
+    return guesses.by_text(
       text,
       inverse_temperature=section.inverse_temperature[0],
       fraction=section.kept_views,
@@ -252,13 +252,13 @@ def fit(config, data, text, seed, mesh):
   section = config.adaptation
   crops = data.shot_crops(seed, section.epochs)
 
-  def train(shots, places):
+  def train(shots, numbers):
     num_classes, num_shots, dim = shots.shape
     init = projections.INITS[section.projection]
     sharpness, tau = candidates(section)[0]
     trained, _ = shot_training.train(
       init(num_classes=num_classes, dim=dim),
-      crops[:, places].reshape(num_classes * num_shots, -1, dim),
+      crops[:, numbers].reshape(num_classes * num_shots, -1, dim),
       np.repeat(np.arange(num_classes), num_shots),
       static=class_rows(
         text=text, shots=shots, num_classes=num_classes, dim=dim

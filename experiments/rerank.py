@@ -4,8 +4,6 @@ from experiments import rerank_stages as stages
 from experiments.study import finish_study, open_study
 from visual_memory.reports.sections import rerank as sections
 from visual_memory.rerank import rerank as rerank_lib
-from visual_memory.rerank.questions import split_queries
-from visual_memory.rerank.votes import split_votes
 
 
 def main(config, workdir, mesh) -> None:
@@ -14,12 +12,14 @@ def main(config, workdir, mesh) -> None:
   study = open_study(config, workdir, mesh, max_k=section.k)
   vote = dict(voter=section.voter, k=section.k, num_classes=study.num_classes)
   with study.clock("vote"):
-    votes, margin = split_votes(study.near, **vote)
-    tune_votes, tune_margin = split_votes(study.tune_near, **vote)
+    votes, margin = rerank_lib.split_votes(study.near, **vote)
+    tune_votes, tune_margin = rerank_lib.split_votes(study.tune_near, **vote)
   threshold = rerank_lib.choose_margin(
     tune_margin, tune_votes == study.tune.labels, promise=section.promise
   )
-  asked = split_queries(margin, threshold=threshold, most=section.most)
+  asked = rerank_lib.split_queries(
+    margin, threshold=threshold, most=section.most
+  )
   questions = stages.questions(section, study, study.near, study.queries, asked,
                          votes, study.queries_source)  # fmt: skip
   reranker, chosen = stages.reranker(

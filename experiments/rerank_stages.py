@@ -4,9 +4,7 @@ import itertools
 
 from visual_memory.rerank import by_patches, clients
 from visual_memory.rerank import rerank as rerank_lib
-from visual_memory.rerank.by_model import Limits, RemoteReranker
-from visual_memory.rerank.questions import QuestionList, split_queries
-from visual_memory.rerank.recordings import Recordings
+from visual_memory.rerank.by_model import Limits, Recordings, RemoteReranker
 
 
 def questions(section, study, near, queries, asked, votes, source):
@@ -14,7 +12,7 @@ def questions(section, study, near, queries, asked, votes, source):
   row_of = {name: row for row, name in enumerate(study.rows_source.ids)}
   query_of = {name: row for row, name in enumerate(source.ids)}
   every = tuple(range(study.num_classes))
-  return QuestionList(
+  return rerank_lib.QuestionList(
     near=near,
     asked=asked,
     votes=votes,
@@ -42,7 +40,7 @@ def reranker(section, workdir, study, tune_votes, tune_margin, threshold):
   )  # fmt: skip
   if not (tune_margin < threshold).any():
     threshold = float("inf")  # No vote is split: tune on the closest ones.
-  asked = split_queries(
+  asked = rerank_lib.split_queries(
     tune_margin, threshold=threshold, most=section.most_tuning
   )
   asked_about = questions(section, study, study.tune_near, study.tune, asked,

@@ -53,7 +53,7 @@ def test_classifiers_are_cached_under_texts_and_encoder(text_encoder, tmp_path):
   assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
-def test_zero_shot_trial_with_text(text_encoder):
+def test_zero_shot_test_with_text(text_encoder):
   """No shots: weights of one, text in both memories."""
   mesh, rng = distributed.make_mesh(1), np.random.default_rng(0)
   texts = class_texts.class_texts(NAMES, ("a {}.",))
@@ -64,8 +64,8 @@ def test_zero_shot_trial_with_text(text_encoder):
   views = classifier[labels][:, None] + 0.1 * rng.normal(size=(50, 4, 16))
   views /= np.linalg.norm(views, axis=-1, keepdims=True)
   asked = guesses.Asked(views=views.astype(np.float32), labels=labels)
-  found = protocol.trial(
-    guesses.text_head(
+  found = protocol.shot_test(
+    guesses.by_text(
       classifier, inverse_temperature=100.0, fraction=0.5, mesh=mesh
     ),
     None, asked, text=classifier, num_classes=3,
@@ -75,7 +75,7 @@ def test_zero_shot_trial_with_text(text_encoder):
   assert found.num_tuning == 0 and found.used_slots == 15
   assert found.chosen["all"]["dynamic"] == FIXED.dynamic
   assert found.accuracy == found.fixed
-  # Text rows alone are a static memory that repeats the text head.
+  # Text rows alone are a static memory that repeats the text classifier.
   assert found.alone["static"] == found.accuracy["base"] > 0.5
 
 
@@ -150,10 +150,10 @@ def test_zero_shot_path_on_generated_weights_and_real_images(
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-3000:]
   report = json.loads((tmp_path / "run/report.json").read_text())
-  zero = report["variants"]["training_free"]["0"]["trials"][0]
+  zero = report["variants"]["training_free"]["0"]["shot_tests"][0]
   assert zero["chosen"]["all"]["dynamic"] == 1.0
   assert zero["used_slots"] == 10
-  few = report["variants"]["few_shot"]["1"]["trials"][0]
+  few = report["variants"]["few_shot"]["1"]["shot_tests"][0]
   assert 0 <= few["accuracy"]["all"] <= 1
   shots = json.loads((tmp_path / "run/shots_0.json").read_text())
   assert shots["class_names"] == names

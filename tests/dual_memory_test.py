@@ -12,9 +12,9 @@ from visual_memory.dual_memory import (
   dual_memory,
   dynamic_memory,
   fusion,
+  guesses,
   lifetimes,
   projections,
-  pseudo_labels,
   streams,
   stretch_reads,
 )
@@ -69,7 +69,7 @@ def ours(case, shots, trained, *, mesh, **settings):
     else dual_memory.IDENTITY
   )
   settings = Settings(num_slots=L, **settings)
-  guess = pseudo_labels.text_pseudo_labels(
+  guess = guesses.text_pseudo_labels(
     case.views, case.text, projection=projection,
     inverse_temperature=settings.inverse_temperature, fraction=0.5, mesh=mesh,
   )  # fmt: skip
@@ -150,7 +150,7 @@ def test_device_count_and_chunks_change_nothing(case, answered, monkeypatch):
       np.testing.assert_array_equal(
         getattr(answers.branches, part), getattr(other.branches, part)
       )
-  monkeypatch.setattr(stretch_reads, "CHUNK", 40)
+  monkeypatch.setattr(stretch_reads, "STRETCH", 40)
   _, small = ours(case, True, False, mesh=distributed.make_mesh())
   np.testing.assert_allclose(
     small.branches.dynamic, answers.branches.dynamic, atol=1e-5
@@ -276,9 +276,9 @@ def test_bad_input(case, answered):
   with pytest.raises(ValueError, match="row 17 .*NaN"):
     run(queries)
   with pytest.raises(ValueError, match="fraction"):
-    pseudo_labels.num_kept(32, 0.0)
-  assert pseudo_labels.num_kept(1, 0.1) == 1  # Published: none, and NaN.
-  assert pseudo_labels.num_kept(32, 0.1) == 3
+    guesses.num_kept(32, 0.0)
+  assert guesses.num_kept(1, 0.1) == 1  # Published: none, and NaN.
+  assert guesses.num_kept(32, 0.1) == 3
 
 
 def test_no_row_at_all_is_an_even_answer():

@@ -1,4 +1,4 @@
-"""Few-shot training against torch; shots, texts, heads, split files, views."""
+"""Training on shots against torch; shots, texts, guesses, splits, views."""
 
 import json
 import random
@@ -389,7 +389,7 @@ def test_views_depend_on_id_and_seed_alone(tmp_path):
   assert embed_views.with_centers(centers, none).dtype == np.float32
 
 
-def test_a_trial_without_text():
+def test_a_shot_test_without_text():
   """Weights come from the shots; the labels of the test decide nothing."""
   rng = np.random.default_rng(0)
   centers = unit(rng.normal(size=(4, 16)))
@@ -398,8 +398,8 @@ def test_a_trial_without_text():
   asked = guesses.Asked(views=near(centers[labels])[:, None], labels=labels)
   shots = near(np.repeat(centers[:, None], 4, axis=1))
   mesh = distributed.make_mesh(1)
-  run = lambda asked: protocol.trial(
-    guesses.vote_head(max_k=100, temperature=0.07, mesh=mesh), shots, asked,
+  run = lambda asked: protocol.shot_test(
+    guesses.by_vote(max_k=100, temperature=0.07, mesh=mesh), shots, asked,
     text=None, num_classes=4, settings=Settings(num_slots=6),
     candidates=[(5.5, 100.0), (20.0, 10.0)], held_out=None, fit=None, mesh=mesh,
   )  # fmt: skip

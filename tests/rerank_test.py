@@ -9,14 +9,8 @@ import pytest
 import vlm_server
 
 from visual_memory.data import array_source
-from visual_memory.rerank import (
-  by_patches,
-  clients,
-  prompts,
-  recordings,
-  rerank,
-)
-from visual_memory.rerank.by_model import Limits, RemoteReranker
+from visual_memory.rerank import by_model, by_patches, clients, prompts, rerank
+from visual_memory.rerank.by_model import Limits, Recordings, RemoteReranker
 
 NAMES = ("tabby_cat", "cat", "red fox", "owl")
 KEY = "sk-very-secret-0123456789"
@@ -58,7 +52,7 @@ def reranker(server, api, path, *, offline=False, monkeypatch=None, **limits):
   return RemoteReranker(
     client=client, api=api, model="seer-1", class_names=NAMES,
     template=prompts.TEMPLATE, parameters=PARAMETERS,
-    recordings=recordings.Recordings(path),
+    recordings=Recordings(path),
     limits=dataclasses.replace(LIMITS, **limits),
   )  # fmt: skip
 
@@ -97,7 +91,7 @@ def test_end_to_end_then_replayed_with_the_server_off(
   caplog.set_level(logging.DEBUG)
   questions = [question(n) for n in SCRIPTS]
   server.play({
-    recordings.image_hash(questions[n].image): script
+    by_model.image_hash(questions[n].image): script
     for n, script in SCRIPTS.items()
   })  # fmt: skip
   online = reranker(server, api, tmp_path, monkeypatch=monkeypatch)
@@ -146,8 +140,8 @@ def test_resume_asks_only_what_is_missing(server, tmp_path, monkeypatch):
 def test_money_and_agreement(server, tmp_path, monkeypatch):
   questions = [question(n) for n in range(8)]
   server.play({
-    recordings.image_hash(questions[0].image): ["cat", "red fox"],
-    recordings.image_hash(questions[1].image): ["cat", "cat"],
+    by_model.image_hash(questions[0].image): ["cat", "red fox"],
+    by_model.image_hash(questions[1].image): ["cat", "cat"],
   })  # fmt: skip
   make = lambda path, **limits: reranker(
     server, "gemini", path, monkeypatch=monkeypatch, concurrency=1, **limits
@@ -177,8 +171,8 @@ def test_a_removed_image_takes_its_recordings_along(
   assert given.recordings.drop_rows(source, ["gone", "other"]) == 1
   assert given.recordings.drop_images([gone]) == 0
   left = "".join(p.read_text() for p in tmp_path.rglob("*.json"))
-  assert recordings.image_hash(gone) not in left
-  assert recordings.image_hash(questions[0].image) in left
+  assert by_model.image_hash(gone) not in left
+  assert by_model.image_hash(questions[0].image) in left
   offline = reranker(server, "openai", tmp_path, offline=True)
   offline([questions[0], questions[2]], repeats=1)
   with pytest.raises(ValueError, match="'query/1'.*never asked about together"):
@@ -198,7 +192,7 @@ def test_recordings_for_other_parameters(server, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="differ in model"):
     other([question(0)], repeats=1)
   nothing = dataclasses.replace(
-    offline, recordings=recordings.Recordings(tmp_path / "none")
+    offline, recordings=Recordings(tmp_path / "none")
   )
   with pytest.raises(ValueError, match="no recording at all"):
     nothing([question(0)], repeats=1)

@@ -15,7 +15,7 @@ from experiments.benchmarks.dual_memory_peer import seconds_per_image
 from experiments.benchmarks.peak_memory import peak_bytes
 from visual_memory import distributed, files
 from visual_memory.data.synthetic import synthetic_embeddings
-from visual_memory.dual_memory import dynamic_memory, pseudo_labels, streams
+from visual_memory.dual_memory import dynamic_memory, guesses, streams
 from visual_memory.dual_memory.dual_memory import IDENTITY, class_rows
 from visual_memory.reports import workdir
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     num_rows=config.num_queries, split="test", **sizes
   )
   text = synthetic_embeddings(num_rows=config.num_classes, **sizes).embeddings
-  guess = pseudo_labels.text_pseudo_labels(
+  guess = guesses.text_pseudo_labels(
     given.embeddings[:, None], text, projection=IDENTITY,
     inverse_temperature=20.0, fraction=1.0, mesh=mesh,
   )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Dual Memory Networks: a text head beside dynamic and static memories."""
+"""Dual Memory Networks: a classifier beside dynamic and static memories."""

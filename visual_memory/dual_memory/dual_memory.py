@@ -23,8 +23,8 @@ from visual_memory.distributed import map_rows
 from visual_memory.dual_memory import dynamic_memory, reading, streams
 from visual_memory.dual_memory.dynamic_memory import DynamicMemory
 from visual_memory.dual_memory.fusion import Branches
+from visual_memory.dual_memory.guesses import Guess
 from visual_memory.dual_memory.projections import NoProjection, Projection
-from visual_memory.dual_memory.pseudo_labels import PseudoLabels
 from visual_memory.dual_memory.streams import ClassRows, class_rows
 from visual_memory.types import Ids, check_unit_rows
 
@@ -76,7 +76,7 @@ class Answers:
 
 def answer(
   queries: Float32[np.ndarray, "N D"],
-  guess: PseudoLabels,
+  guess: Guess,
   *,
   fixed: ClassRows,
   settings: Settings,
@@ -125,7 +125,7 @@ def answer(
 
 def cosines(
   queries: Float32[np.ndarray, "N D"],
-  guess: PseudoLabels,
+  guess: Guess,
   *,
   fixed: ClassRows,
   settings: Settings,
@@ -171,7 +171,7 @@ def cosines(
 
 
 def branches(
-  guess: PseudoLabels,
+  guess: Guess,
   static: np.ndarray | None,
   dynamic: np.ndarray | None,
   *,

@@ -32,8 +32,8 @@ class Branches:
   """Probabilities of every part of the network, for N queries; host arrays.
 
   Attributes:
-    base: of the text head, or of the visual memory where there is no text;
-      [N, C].
+    base: of the text classifier, or of the visual memory where there is no
+      text; [N, C].
     dynamic: of the dynamic memory; None without.
     static: of the static memory; None without.
   """

@@ -143,25 +143,25 @@ def write(
   )
 
 
-def items_at_chunks(
+def items_at_stretches(
   lives: Lives,
   labels: Int32[np.ndarray, "n"],
   *,
   book: Book,
-  chunk: int,
+  length: int,
 ) -> Iterator[Int32[np.ndarray, "C L"]]:
-  """The item in every slot before each chunk of the stream, [C, L].
+  """The item in every slot before each stretch of the stream, [C, L].
 
   Args:
     lives: of the items of the stream.
     labels: their pseudo-labels.
     book: the state before the first of them.
-    chunk: items in a chunk.
+    length: items in a stretch.
   """
   items = np.array(book.items)
-  for start in range(0, len(labels), chunk):
+  for start in range(0, len(labels), length):
     yield items.copy()
-    part = slice(start, start + chunk)
+    part = slice(start, start + length)
     written = np.flatnonzero(lives.slots[part] >= 0) + start
     # Of several writes to one slot NumPy keeps the last, as the stream does.
     items[labels[written], lives.slots[written]] = written + int(book.time)

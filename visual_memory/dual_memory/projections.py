@@ -45,7 +45,7 @@ class NoProjection:
     return None
 
   def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
-    """The classifier of the text head."""
+    """The text classifier."""
     return text
 
 
@@ -59,7 +59,7 @@ class BiasProjection:
     key: added to the rows of a class where they are compared, [C, D].
     value: added to the rows of a class where they are averaged, [C, D].
     output: added to the normalized average, [C, D].
-    text: added to the classifier of the text head, [C, D]; the text rows in
+    text: added to the text classifier, [C, D]; the text rows in
       the memories stay as they are.
   """
 
@@ -84,7 +84,7 @@ class BiasProjection:
     return self.output
 
   def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
-    """The trained classifier of the text head, unit rows."""
+    """The trained text classifier, unit rows."""
     return unit(text + self.text)
 
 
@@ -123,7 +123,7 @@ class LinearProjection:
     return None
 
   def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
-    """The classifier of the text head, which the paper does not train."""
+    """The text classifier, which the paper does not train."""
     return text
 
 

@@ -1,6 +1,6 @@
-"""A trial: one set of shots, weights chosen on held-out shots, one test.
+"""A shot test: one set of shots, weights chosen on held-out shots, one test.
 
-  found = trial(head, shots, asked, text=text, settings=Settings(), ...)
+  found = shot_test(guesser, shots, asked, text=text, settings=Settings(), ...)
   found.accuracy["all"], found.fixed["all"], found.as_published
 
 Everything that is chosen (beta, tau, the weights of the memories) is chosen on
@@ -21,7 +21,7 @@ from jaxtyping import Float32
 from visual_memory.dual_memory import dual_memory, fusion
 from visual_memory.dual_memory.dual_memory import IDENTITY, Settings, class_rows
 from visual_memory.dual_memory.fusion import Alpha, Branches
-from visual_memory.dual_memory.guesses import Asked, Head
+from visual_memory.dual_memory.guesses import Asked, Guesser
 from visual_memory.dual_memory.projections import Projection
 
 PARTS = {
@@ -38,7 +38,7 @@ shots that were drawn, [S]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
+class ShotTest:
   """What came out; accuracies are fractions, by the names of PARTS.
 
   Attributes:
@@ -62,8 +62,8 @@ class Trial:
   used_slots: int
 
 
-def trial(
-  head: Head,
+def shot_test(
+  guesser: Guesser,
   shots: Float32[np.ndarray, "C S D"] | None,
   asked: Asked,
   *,
@@ -74,11 +74,11 @@ def trial(
   held_out: Asked | None,
   fit: Fit | None,
   mesh: Mesh,
-) -> Trial:
+) -> ShotTest:
   """The accuracies of one set of shots.
 
   Args:
-    head: the base.
+    guesser: the base.
     shots: of each class; None for zero-shot.
     asked: the test, in the order of its stream.
     text: rows of the memories; None without text.
@@ -91,7 +91,7 @@ def trial(
     mesh: the devices.
   """
   ask = functools.partial(
-    _branches, head, text=text, num_classes=num_classes, settings=settings,
+    _branches, guesser, text=text, num_classes=num_classes, settings=settings,
     mesh=mesh,
   )  # fmt: skip
   every = np.arange(0 if shots is None else shots.shape[1])
@@ -116,7 +116,7 @@ def trial(
     }
   first = found[candidates[0]]
   alone = {"static": first.static, "dynamic": first.dynamic}
-  return Trial(
+  return ShotTest(
     accuracy=accuracy,
     alone={
       name: fusion.accuracy(scores, asked.labels)
@@ -145,8 +145,8 @@ def _held_out(held_out, shots, every) -> list[tuple[np.ndarray, Asked]]:
   ]
 
 
-def _fit(fit, shots, places):
-  return IDENTITY if fit is None or shots is None else fit(shots, places)
+def _fit(fit, shots, numbers):
+  return IDENTITY if fit is None or shots is None else fit(shots, numbers)
 
 
 def _as_queries(shots) -> Asked:
@@ -158,11 +158,11 @@ def _as_queries(shots) -> Asked:
 
 
 def _branches(
-  head, shots, asked, candidates, projection,
+  guesser, shots, asked, candidates, projection,
   *, text, num_classes, settings, mesh,
 ):  # fmt: skip
   """The branches of each candidate, the guess, and the slots in use."""
-  guess = head(asked, shots, projection)
+  guess = guesser(asked, shots, projection)
   fixed = class_rows(
     text=text, shots=shots, num_classes=num_classes, dim=asked.views.shape[-1]
   )

@@ -6,9 +6,9 @@
   )
 
 The loss is cross-entropy of the static memory's logits plus that of the text
-head's. The encoder is frozen: every epoch has another augmented crop of each
-shot, embedded beforehand. The dynamic memory takes no part, and is read with
-the same projection afterwards.
+classifier's. The encoder is frozen: every epoch has another augmented crop of
+each shot, embedded beforehand. The dynamic memory takes no part, and is read
+with the same projection afterwards.
 
 Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024), section 3.4;
 dmn_main.py of the released code: AdamW, decay 1e-4 on biases too, batch 128,
@@ -41,7 +41,7 @@ class TrainSettings:
     weight_decay: AdamW's.
     final_learning_rate: at the end.
     sharpness: beta of the reading.
-    inverse_temperature: tau of both heads.
+    inverse_temperature: tau of both parts.
     exclude_self: hide a shot's own row from its augmented crop; published: no.
   """
 
@@ -130,7 +130,7 @@ def train(
       crop e modulo E. Shots in order of class, as the last rows of `static`.
     labels: the shots' classes.
     static: text row (if any) and shots of each class.
-    text: the classifier of the text head; None without text.
+    text: the classifier by text; None without text.
     settings: how.
     key: orders the shots of each epoch.
   """
@@ -196,9 +196,9 @@ def _others(shots, num_shots, first_shot, static, settings):
   if not settings.exclude_self:
     return jnp.ones((1, 1, 1), bool)
   classes = jnp.arange(static.rows.shape[0])[:, None, None]
-  places = jnp.arange(static.rows.shape[1])[None, :, None]
+  numbers = jnp.arange(static.rows.shape[1])[None, :, None]
   shots = shots[None, None]  # [1, 1, B]
   own = (classes == shots // num_shots) & (
-    places == first_shot + shots % num_shots
+    numbers == first_shot + shots % num_shots
   )
   return ~own

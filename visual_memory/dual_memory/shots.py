@@ -4,8 +4,8 @@
   shots.first(4)                                # the first four are the 4 shots
   save_shots(shots, "shots.json")
 
-A row's place in its class's order depends on its id and the seed alone. So the
-2 shots are among the 4, and no row that comes or goes changes another's place.
+A row's rank in its class's order depends on its id and the seed alone. So the
+2 shots are among the 4, and no row that comes or goes changes another's rank.
 
 Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024). The released code
 seeds Python's generator before every class, so that its shots are fixed but

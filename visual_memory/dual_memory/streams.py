@@ -4,7 +4,7 @@
 
 Two forms with equal results. "scan" does what the definition says, one query
 after the other. "parallel" knows the lives of all items beforehand and reads
-the memory for many queries at once (see chunk_reads).
+the memory for many queries at once (see stretch_reads).
 
 Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024), section 3.2;
 dmn_main.py of the released code, which writes before it reads.
@@ -144,9 +144,9 @@ def _run_scan(
     book, kept = state
     query, label, entropy = item
     new_book, (slot, _) = lifetimes.write(book, label, entropy)
-    place = jnp.maximum(slot, 0)
-    row = jnp.where(slot >= 0, query, kept[label, place])
-    new_kept = kept.at[label, place].set(row)
+    at = jnp.maximum(slot, 0)
+    row = jnp.where(slot >= 0, query, kept[label, at])
+    new_kept = kept.at[label, at].set(row)
     seen_kept, seen = (
       (kept, book.counts) if order == "read_first"
       else (new_kept, new_book.counts)

@@ -1,12 +1,12 @@
 """The reads of a stream, many queries at once, each with its own memory.
 
 Since writes do not depend on reads, the birth and the death of every item are
-known beforehand (see lifetimes). For a chunk of the stream the memory is
+known beforehand (see lifetimes). For a stretch of the stream the memory is
   the slots as they were before its first query, each until it is replaced, and
-  the chunk's own items, each from its birth until it is replaced,
-and both are compared with all queries of the chunk by matrix products. Chunks
-do not depend on each other, so every device of the mesh takes its own. Results
-equal those of one query after the other but for rounding.
+  the stretch's own items, each from its birth until it is replaced,
+and both are compared with all queries of the stretch by matrix products.
+Stretches do not depend on each other, so every device of the mesh takes its
+own. Results equal those of one query after the other but for rounding.
 """
 
 import functools
@@ -21,12 +21,12 @@ from visual_memory.distributed import on_devices
 from visual_memory.dual_memory import lifetimes
 from visual_memory.dual_memory.reading import dots, finish, project
 
-CHUNK = 256
+STRETCH = 256
 """Queries that are read at once. With C x L = 50,000 slots the weights of a
-chunk take 51 MB."""
+stretch take 51 MB."""
 
-_SPAN = 16
-"""Chunks that share a program's number of slots, whatever the devices."""
+_SHARED_WIDTH = 16
+"""Stretches that share a program's number of slots, whatever the devices."""
 
 _SLOT_STEP = 8
 """While slots are few, so are those that are read: multiples of this."""
@@ -36,33 +36,33 @@ def read_stream(
   memory, queries, labels, lives, *, fixed, projection, sharpness, order, mesh
 ) -> Float32[np.ndarray, "n C"]:
   """What each query of a stream reads; arguments as in `streams.stream`."""
-  table, deaths, places = _table(memory, queries, labels, lives)
+  table, deaths, rows_of = _table(memory, queries, labels, lives)
   num_classes = len(memory.embeddings)
   shared = jax.tree.map(
     lambda leaf: distributed.replicate(np.asarray(leaf), mesh),
     (table, fixed.rows, fixed.mask, projection, np.float32(sharpness)),
   )
   base = len(table) - len(queries)
-  pictures = lifetimes.items_at_chunks(
-    lives, labels, book=memory.book, chunk=CHUNK
+  pictures = lifetimes.items_at_stretches(
+    lives, labels, book=memory.book, length=STRETCH
   )
   out = np.empty((len(queries), num_classes), np.float32)
   pending = []
-  for span in _groups(enumerate(pictures), _SPAN):
-    used = max(int((items >= 0).sum(axis=1).max()) for _, items in span)
+  for together in _groups(enumerate(pictures), _SHARED_WIDTH):
+    used = max(int((items >= 0).sum(axis=1).max()) for _, items in together)
     width = min(memory.embeddings.shape[1], _rounded(used))
-    for group in _groups(span, mesh.size):
-      chunks = [
-        _chunk(
-          places(items)[:, :width], deaths, labels, lives,
-          first=number * CHUNK, base=base, start=int(memory.book.time),
+    for group in _groups(together, mesh.size):
+      stretches = [
+        _stretch(
+          rows_of(items)[:, :width], deaths, labels, lives,
+          first=number * STRETCH, base=base, start=int(memory.book.time),
         )
         for number, items in group
       ]  # fmt: skip
-      chunks += [_nothing(chunks[0])] * (mesh.size - len(chunks))
+      stretches += [_nothing(stretches[0])] * (mesh.size - len(stretches))
       arrays = [
         distributed.shard_rows(np.stack(parts), mesh)
-        for parts in zip(*chunks, strict=True)
+        for parts in zip(*stretches, strict=True)
       ]
       pending.append(
         (group, on_devices(_FUNCTIONS[order], mesh, shared, *arrays))
@@ -78,7 +78,7 @@ def _table(memory, queries, labels, lives):
   """Every embedding that may be read, when it dies, and where it stands.
 
   A memory that was empty needs the queries alone; otherwise its slots come
-  first. `places` turns a picture of item numbers into positions in the table.
+  first. `rows_of` turns a picture of item numbers into rows of the table.
   """
   num_classes, num_slots, dim = memory.embeddings.shape
   start = int(memory.book.time)
@@ -90,21 +90,21 @@ def _table(memory, queries, labels, lives):
   own = np.arange(num_classes * num_slots, dtype=np.int32)
   own = own.reshape(num_classes, num_slots)
 
-  def places(items):
+  def rows_of(items):
     later = items - start + own.size
     return np.where(items >= start, later, np.where(items >= 0, own, -1))
 
   table = np.concatenate([memory.embeddings.reshape(-1, dim), queries])
   deaths = np.concatenate([first_deaths.ravel(), lives.deaths])
-  return table, deaths, places
+  return table, deaths, rows_of
 
 
-def _chunk(items, deaths, labels, lives, *, first, base, start):
-  """The arrays of one chunk: slots, their deaths, and its own queries."""
-  part = slice(first, first + CHUNK)
+def _stretch(items, deaths, labels, lives, *, first, base, start):
+  """The arrays of one stretch: slots, their deaths, and its own queries."""
+  part = slice(first, first + STRETCH)
   count = len(labels[part])
   pad = lambda array, value: np.pad(
-    array, (0, CHUNK - count), constant_values=value
+    array, (0, STRETCH - count), constant_values=value
   )
   own = np.arange(first, first + count, dtype=np.int32)
   return (
@@ -115,13 +115,13 @@ def _chunk(items, deaths, labels, lives, *, first, base, start):
     pad(lives.slots[part] >= 0, False),
     pad(lives.deaths[part], -1),
     # Padded queries come after everything, so they are seen by none.
-    np.arange(first, first + CHUNK, dtype=np.int32) + np.int32(start),
+    np.arange(first, first + STRETCH, dtype=np.int32) + np.int32(start),
   )
 
 
-def _nothing(chunk):
-  """A chunk for a device that has none: empty slots, no query."""
-  items, deaths, own, labels, written, ends, times = chunk
+def _nothing(stretch):
+  """A stretch for a device that has none: empty slots, no query."""
+  items, deaths, own, labels, written, ends, times = stretch
   none = np.full_like(items, -1)
   return none, none, own * 0, labels * 0, written & False, ends * 0, times
 
@@ -129,7 +129,7 @@ def _nothing(chunk):
 def _collect(out, group, result):
   result = distributed.gather(result)
   for (number, _), rows in zip(group, result[: len(group)], strict=True):
-    part = out[number * CHUNK : (number + 1) * CHUNK]
+    part = out[number * STRETCH : (number + 1) * STRETCH]
     part[:] = rows[: len(part)]
 
 
@@ -149,8 +149,8 @@ def _rounded(count: int) -> int:
   return max(1, -(-count // _SLOT_STEP)) * _SLOT_STEP
 
 
-def _read_chunk(shared, *arrays, order):
-  """The cosines of one device's one chunk, [1, B, C]."""
+def _read_stretch(shared, *arrays, order):
+  """The cosines of one device's one stretch, [1, B, C]."""
   table, fixed_rows, fixed_mask, projection, sharpness = shared
   items, slot_deaths, own, labels, written, deaths, times = (
     array[0] for array in arrays
@@ -182,7 +182,7 @@ def _visible_slots(items, deaths, times, order):
 
 
 def _visible_new(written, deaths, times, order):
-  """Which items of the chunk (rows) each of its queries (columns) sees."""
+  """Which items of the stretch (rows) each of its queries (columns) sees."""
   first = times + (0 if order == "write_first" else 1)
   last = deaths - (0 if order == "read_first" else 1)
   return (
@@ -193,7 +193,7 @@ def _visible_new(written, deaths, times, order):
 
 
 def _merge(old, new, labels, queries, offsets, sharpness):
-  """The cosines of the slots and the chunk's own items together, [B, C]."""
+  """The cosines of the slots and the stretch's own items together, [B, C]."""
   old_like, old_onto, old_values, old_mask = old
   new_like, new_onto, new_values, new_mask = new
   projected = old_onto is not None
@@ -216,7 +216,7 @@ def _merge(old, new, labels, queries, offsets, sharpness):
   onto = jnp.sum(old_weights * old_onto, axis=1)
   onto += total(new_weights * new_onto)
   squares = jnp.sum(old_weights * _mixed(old_values, old_weights), axis=1)
-  # Unprojected, the items of the chunk are its queries: compared already.
+  # Unprojected, the items of the stretch are its queries: compared already.
   with_old = (
     jnp.einsum(
       "jpd,jd->jp", old_values[labels], new_values, precision="highest"
@@ -259,6 +259,6 @@ def _products(left, right):
 
 
 _FUNCTIONS = {
-  order: functools.partial(_read_chunk, order=order)
+  order: functools.partial(_read_stretch, order=order)
   for order in ("write_first", "exclude_self", "read_first")
 }

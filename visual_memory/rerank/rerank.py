@@ -1,8 +1,10 @@
 """Re-ranking: someone looks at a query and its neighbors, and names the class.
 
-  questions = [Question(id=..., image=..., neighbor_images=..., ...)]
+  votes, margin = split_votes(near, voter="rank", k=50, num_classes=10)
+  asked = split_queries(margin, threshold=0.4, most=1000)
+  questions = QuestionList(near=near, asked=asked, votes=votes, ...)
   answers = reranker(questions, repeats=1)            # one list per repeat
-  found = summarize(questions, answers, labels=...)
+  found = summarize(questions.choices, answers, asked=asked, votes=votes, ...)
 
 The vote stands where nobody was asked, and where an answer cannot be used; both
 are counted. No answer can be right about a class that is not among the
@@ -19,9 +21,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32
+from jaxtyping import Bool, Float, Int, Int32, Int64
 
-from visual_memory.types import UNLABELED, Array
+from visual_memory.types import UNLABELED, Array, Neighbors
+from visual_memory.voting import vote, weighting
 
 STATUSES = (
   "ok",
@@ -63,6 +66,63 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionList(Sequence):
+  """Questions about some queries; their images are read on access.
+
+  Attributes:
+    near: the neighbors of all queries.
+    asked: the positions of those to ask about.
+    votes: of all queries.
+    ids: of all queries.
+    k: neighbors to show.
+    all_classes: the classes to offer; None for those of the neighbors shown.
+    query_image: from a query's position to its image.
+    memory_image: from a row's id to its image.
+  """
+
+  near: Neighbors
+  asked: Int64[np.ndarray, "A"]
+  votes: Int[np.ndarray, "Q"]
+  ids: np.ndarray
+  k: int
+  all_classes: tuple[int, ...] | None
+  query_image: Callable[[int], np.ndarray]
+  memory_image: Callable[[str], np.ndarray]
+
+  def __len__(self) -> int:
+    """The number of questions."""
+    return len(self.asked)
+
+  def __getitem__(self, place):
+    """One question, or a list of them for a slice."""
+    if isinstance(place, slice):
+      return [self[i] for i in range(*place.indices(len(self)))]
+    query = int(self.asked[place])
+    return Question(
+      id=self.ids[query],
+      image=self.query_image(query),
+      neighbor_images=tuple(
+        map(self.memory_image, self.near.ids[query, : self.k])
+      ),
+      neighbor_labels=np.asarray(self.near.labels)[query, : self.k],
+      similarities=np.asarray(self.near.similarities)[query, : self.k],
+      choices=self._choices(query),
+      vote=int(self.votes[query]),
+    )
+
+  @property
+  def choices(self) -> list[tuple[int, ...]]:
+    """What may be answered to each question, without reading an image."""
+    return [self._choices(int(query)) for query in self.asked]
+
+  def _choices(self, query):
+    if self.all_classes is not None:
+      return self.all_classes
+    labels = np.asarray(self.near.labels)[query, : self.k].tolist()
+    return tuple(dict.fromkeys(label for label in labels if label >= 0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
   """What came back for one question.
 
@@ -81,10 +141,6 @@ class Answer:
   attempts: int = 0
   input_tokens: int = 0
   output_tokens: int = 0
-
-
-Reranker = Callable[..., list[list[Answer]]]
-"""From questions and `repeats` to a list of answers for each repeat."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +184,30 @@ class Summary:
     return dataclasses.asdict(self)
 
 
+def split_votes(
+  near: Neighbors, *, voter: str, k: int, num_classes: int
+) -> tuple[Int32[np.ndarray, "Q"], Float[np.ndarray, "Q"]]:
+  """The class that k neighbors vote for, and its lead over the next.
+
+  Args:
+    near: at least k neighbors of each query.
+    voter: as in `vote.vote`, with its published hyper-parameters.
+    k: how many vote.
+    num_classes: C.
+
+  Returns:
+    Predictions, and margins in [0, 1], shares of the whole vote.
+  """
+  setting = weighting.setting(voter)
+  options = dict(ks=(k,), num_classes=num_classes)
+  predictions = vote.predict(near, [setting], **options)[0, 0]
+  scores = vote.class_scores(
+    near.labels, weighting.weights(near.similarities, setting), **options
+  )[0]
+  shares = scores / np.maximum(scores.sum(axis=1, keepdims=True), 1e-30)
+  return predictions, margins(shares)
+
+
 def margins(class_shares: Float[Array, "Q C"]) -> Float[np.ndarray, "Q"]:
   """How far the first class is ahead of the second, in shares of the vote."""
   top = np.sort(np.asarray(class_shares), axis=1)[:, -2:]
@@ -156,6 +236,20 @@ def choose_margin(
   last = np.append(ordered[1:] != ordered[:-1], True)  # Of equal margins.
   good = np.flatnonzero((accuracy >= promise) & last)
   return float(ordered[good[-1]]) if len(good) else float("inf")
+
+
+def split_queries(
+  margin: Float[np.ndarray, "Q"], *, threshold: float, most: int
+) -> Int64[np.ndarray, "A"]:
+  """Positions of the queries whose vote is split, the closest votes first.
+
+  Args:
+    margin: how far the first class is ahead of the second.
+    threshold: below it a vote is split.
+    most: no more queries than this.
+  """
+  split = np.flatnonzero(margin < threshold)
+  return split[np.argsort(margin[split], kind="stable")][:most]
 
 
 def reranked(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.dual_memory.protocol import PARTS, Trial
+from visual_memory.dual_memory.protocol import PARTS, ShotTest
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
@@ -21,7 +21,7 @@ _WHAT = {
 
 def section(
   title: str,
-  trials: Mapping[int, Sequence[Trial]],
+  shot_tests: Mapping[int, Sequence[ShotTest]],
   *,
   base: str,
   chosen_on: str,
@@ -30,13 +30,13 @@ def section(
 
   Args:
     title: one line.
-    trials: by number of shots, one trial for each seed.
+    shot_tests: by number of shots, one shot test for each seed.
     base: what the base is, in words.
     chosen_on: what chose weights and temperatures, in words.
   """
   lines = {
     what: {
-      shots: 100 * _mean(found, part) for shots, found in trials.items()
+      shots: 100 * _mean(found, part) for shots, found in shot_tests.items()
     }
     for part, what in _WHAT.items()
   }  # fmt: skip
@@ -46,16 +46,16 @@ def section(
         100 * (_mean(found, part) + sign * _deviation(found, part))
         for sign in (-1, 1)
       )
-      for shots, found in trials.items()
+      for shots, found in shot_tests.items()
     }
     for part, what in _WHAT.items()
   }
   name = "".join(c if c.isalnum() else "_" for c in title.lower())
   figures = ()
-  if len(trials) > 1:
+  if len(shot_tests) > 1:
     figure = plots.curves(
       lines, name=name, x_label="shots of each class",
-      y_label="accuracy (%)", x_log=min(trials) > 0, bands=bands,
+      y_label="accuracy (%)", x_log=min(shot_tests) > 0, bands=bands,
     )  # fmt: skip
     caption = "Mean and standard deviation over seeds."
     figures = (Figure(name=name, svg=figure, caption=caption),)
@@ -82,7 +82,7 @@ def section(
             _cell([t.fixed["all"] for t in found]),
             _cell([t.as_published for t in found]),
           )
-          for shots, found in trials.items()
+          for shots, found in shot_tests.items()
         ),
         name=name,
       ),
@@ -90,8 +90,8 @@ def section(
   )
 
 
-def values(trials: Mapping[int, Sequence[Trial]]) -> dict[str, Any]:
-  """The same as plain values: every trial, and means and deviations."""
+def values(shot_tests: Mapping[int, Sequence[ShotTest]]) -> dict[str, Any]:
+  """The same as plain values: every shot test, and means and deviations."""
   return {
     str(shots): {
       "mean": {part: _mean(found, part) for part in PARTS},
@@ -109,19 +109,19 @@ def values(trials: Mapping[int, Sequence[Trial]]) -> dict[str, Any]:
         name: float(np.mean([t.alone[name] for t in found]))
         for name in found[0].alone
       },
-      "trials": [dataclasses.asdict(t) for t in found],
+      "shot_tests": [dataclasses.asdict(t) for t in found],
     }
-    for shots, found in trials.items()
+    for shots, found in shot_tests.items()
   }  # fmt: skip
 
 
 def accuracy(
-  found: Mapping[str, Mapping[int, Sequence[Trial]]],
+  found: Mapping[str, Mapping[int, Sequence[ShotTest]]],
 ) -> dict[str, dict[str, float]]:
   """Mean accuracy by variant and sum, and by number of shots."""
   return {
     f"{variant}, {_WHAT[part]}": {
-      str(shots): _mean(trials, part) for shots, trials in table.items()
+      str(shots): _mean(shot_tests, part) for shots, shot_tests in table.items()
     }
     for variant, table in found.items()
     for part in PARTS
@@ -129,7 +129,7 @@ def accuracy(
 
 
 def published(
-  expected: Mapping[str, float], found: Mapping[int, Sequence[Trial]]
+  expected: Mapping[str, float], found: Mapping[int, Sequence[ShotTest]]
 ) -> Section:
   """Published numbers (percent) beside those that their protocol gives here."""
   ours = {
@@ -152,12 +152,12 @@ def published(
   )
 
 
-def _mean(trials, part):
-  return float(np.mean([t.accuracy[part] for t in trials]))
+def _mean(shot_tests, part):
+  return float(np.mean([t.accuracy[part] for t in shot_tests]))
 
 
-def _deviation(trials, part):
-  values = [t.accuracy[part] for t in trials]
+def _deviation(shot_tests, part):
+  values = [t.accuracy[part] for t in shot_tests]
   return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
