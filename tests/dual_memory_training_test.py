@@ -19,7 +19,6 @@ from visual_memory.dual_memory import (
   projections,
   protocol,
   shot_training,
-  views,
 )
 from visual_memory.dual_memory import (
   shots as shots_lib,
@@ -286,7 +285,7 @@ def photo():
 
 def test_crops_are_pillows(photo):
   """Bilinear with antialiasing: within one level of 255, mostly equal."""
-  canvas, size = views.on_canvas(photo, 128)
+  canvas, size = embed_views.on_canvas(photo, 128)
   assert size.tolist() == [90, 120]
   crop = jax.jit(
     lambda box: crops.resized_crop(
@@ -306,7 +305,7 @@ def test_crops_are_pillows(photo):
 def test_crop_boxes_are_those_of_torchvision():
   """Area and ratio in range, inside the image, or the center."""
   draw = lambda key, size: crops.random_box(
-    key, size[0], size[1], scale=views.SCALE, ratio=views.RATIO
+    key, size[0], size[1], scale=embed_views.SCALE, ratio=embed_views.RATIO
   )
   boxes = jax.jit(jax.vmap(draw, (0, None)))
   keys = jax.random.split(jax.random.key(0), 2000)

@@ -1,10 +1,16 @@
-"""Embeddings of random views of a source's images, in half precision.
+"""Random views of a source's images, and their embeddings in half precision.
 
   views = embed_views(encoder, source, rows, num_views=31, augmix=True, ...)
   whole = with_centers(embedded.embeddings, views)          # [N, V, D]
 
-What an image's views are depends on its id and the seed alone: neither on the
-order, the batches nor the devices.
+Views are made on the device: random crops, mirrored. An image of any size is
+put into the corner of a square canvas of fixed size, so that one compiled
+program serves all. What an image's views are depends on its id and the seed
+alone: neither on the order, the batches nor the devices.
+
+Reference: torchvision's RandomResizedCrop (area 0.5 to 1, ratio 3/4 to 4/3,
+bilinear) and RandomHorizontalFlip, as Zhang et al., "Dual Memory Networks"
+(CVPR 2024) use them; ten attempts at a crop that fits, then the center.
 """
 
 import collections
@@ -19,17 +25,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Float16
+from jaxtyping import Float, Float16, Int, UInt8
+from PIL import Image
 
 from visual_memory import distributed
-from visual_memory.data import image_source
+from visual_memory.data import crops, image_source
 from visual_memory.data.image_source import ImageSource
 from visual_memory.distributed import map_rows
-from visual_memory.dual_memory import views as views_lib
+from visual_memory.dual_memory.augmix import augmix as mix
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.types import Array
+
+SCALE = (0.5, 1.0)
+"""Area of a crop, relative to the image's."""
+
+RATIO = (3 / 4, 4 / 3)
+"""Width over height of a crop."""
+
 
 _VERSION = 2
 """Of what views a seed gives; 2: boxes drawn as those of pretraining."""
+
 _IMAGES = 8
 """Images of a device at a time."""
 
@@ -101,6 +117,63 @@ def with_centers(
   return np.concatenate([first, views], axis=1)
 
 
+def on_canvas(
+  image: UInt8[np.ndarray, "H W 3"], side: int
+) -> tuple[UInt8[np.ndarray, "M M 3"], Int[np.ndarray, "2"]]:
+  """The image in the corner of a canvas, and its height and width there.
+
+  A larger image is first shrunk, antialiased, until its long side fits.
+
+  Args:
+    image: of any size.
+    side: M, of the canvas.
+  """
+  height, width = image.shape[:2]
+  if max(height, width) > side:
+    factor = side / max(height, width)
+    height, width = (max(1, round(n * factor)) for n in (height, width))
+    resized = Image.fromarray(image).resize(
+      (width, height), Image.Resampling.BICUBIC
+    )
+    image = np.asarray(resized)
+  canvas = np.zeros((side, side, 3), np.uint8)
+  canvas[:height, :width] = image
+  return canvas, np.array([height, width], np.int32)
+
+
+def random_views(
+  canvas: UInt8[Array, "M M 3"],
+  size: Int[Array, "2"],
+  key: Array,
+  *,
+  num_views: int,
+  side: int,
+  augmix: bool,
+) -> Float[Array, "V S S 3"]:
+  """Random crops of one image, whole numbers in [0, 255] unless mixed.
+
+  Args:
+    canvas: the image in its corner.
+    size: height and width of the image.
+    key: of this image.
+    num_views: V.
+    side: S, of the views.
+    augmix: whether each crop is mixed with altered copies of itself.
+  """
+
+  def view(key):
+    crop_key, flip_key, mix_key = jax.random.split(key, 3)
+    box = crops.random_box(crop_key, size[0], size[1], scale=SCALE, ratio=RATIO)
+    pixels = crops.resized_crop(
+      canvas, box, size=side, kernel="triangle", rounded=True
+    )
+    pixels = jnp.where(jax.random.bernoulli(flip_key), pixels[:, ::-1], pixels)
+    return mix(pixels, mix_key) if augmix else pixels
+
+  # One after the other: only one canvas-sized product is held at a time.
+  return jax.lax.map(view, jax.random.split(key, num_views))
+
+
 def _save(path: pathlib.Path, array: np.ndarray) -> None:
   """Writes an array; the file appears whole."""
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +187,7 @@ def _read_ahead(source, rows, canvas, seed, step) -> Iterator[tuple]:
   """Groups of images on canvases with their sizes and seeds."""
 
   def read(row):
-    image, size = views_lib.on_canvas(source[row].image, canvas)
+    image, size = on_canvas(source[row].image, canvas)
     name = f"views/{seed}/{source.ids[row]}".encode()
     return image, size, np.uint32(zlib.crc32(name))
 
@@ -146,7 +219,7 @@ def _function(apply, num_views, side, augmix):
   def embed(shared, canvases, sizes, seeds):
     params, mean, std = shared
     make = functools.partial(
-      views_lib.random_views, num_views=num_views, side=side, augmix=augmix
+      random_views, num_views=num_views, side=side, augmix=augmix
     )
     pixels = jax.vmap(make)(canvases, sizes, jax.vmap(jax.random.key)(seeds))
     pixels = (pixels / 255 - mean[None, None, None, None]) / std[
