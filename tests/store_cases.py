@@ -77,7 +77,7 @@ def contents(store):
       )
     ]
 
-  return store.read(read)
+  return store.handle.read(read)
 
 
 class PowerLoss(BaseException):

@@ -61,6 +61,6 @@ def test_edited_memories_equal_fresh_ones(
       refreshed = store.refresh(refreshed, donate=True)
   survivors = store_cases.rows_of(held, [label for label, _ in held.values()])
   fresh = VisualMemory.from_embedded(survivors, **options)
-  assert_equal_answers(Store.open(store.files.root).load(**options), fresh)
+  assert_equal_answers(Store.open(store.path).load(**options), fresh)
   assert_equal_answers(store.refresh(refreshed, donate=True), fresh)
   store.verify()

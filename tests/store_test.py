@@ -29,7 +29,7 @@ def store(tmp_path):
 
 def reopened(store):
   """Another handle on the same store."""
-  return Store.open(store.files.root)
+  return Store.open(store.path)
 
 
 def all_bytes(path):
@@ -82,7 +82,7 @@ def test_ids_and_metadata_may_be_any_text(tmp_path):
 
 def test_any_zarr_reader_reads_it(store, tmp_path):
   zarr = pytest.importorskip("zarr")
-  group = zarr.open_group(store.files.root, mode="r")
+  group = zarr.open_group(store.path, mode="r")
   mask = group["mask"][:]
   rows = store.embedded()
   np.testing.assert_array_equal(group["embeddings"][:][mask], rows.embeddings)
@@ -95,7 +95,7 @@ def test_any_zarr_reader_reads_it(store, tmp_path):
   assert content["class_names"] == list(cases.CLASS_NAMES)
   array = tensorstore.open({
     "driver": "zarr3",
-    "kvstore": f"file://{store.files.root}/embeddings/",
+    "kvstore": f"file://{store.path}/embeddings/",
   }).result()  # fmt: skip
   np.testing.assert_array_equal(array.read().result()[mask], rows.embeddings)
 
@@ -163,7 +163,7 @@ def test_labels_change(store):
   assert store.class_names[store.labels[5]] == "insect"
   store.rename_class("bee", "wasp")
   assert "bee" not in store.class_names
-  assert b"bee" not in all_bytes(store.files.root)
+  assert b"bee" not in all_bytes(store.path)
   store.relabel(["number/1"], [types.UNLABELED])
   assert reopened(store).labels[1] == types.UNLABELED
   store.verify()
@@ -239,7 +239,7 @@ def test_rows_of_another_encoder_are_refused(store):
 
 def test_places_that_hold_something_else_are_left_alone(store, tmp_path):
   with pytest.raises(StoreError, match="already"):
-    Store.create(store.files.root, numbered(0, 2))
+    Store.create(store.path, numbered(0, 2))
   (tmp_path / "photos").mkdir()
   (tmp_path / "photos/a.jpg").write_text("photo")
   with pytest.raises(StoreError, match="not empty"):
@@ -260,13 +260,13 @@ def test_nothing_of_a_removed_row_is_in_any_file(store):
   store.add(numbered(100, 130), metadata={"license": "secret-license"})
   gone = ["number/7", "number/38", *(f"number/{n}" for n in range(100, 130))]
   vectors = rows_of(gone, [0] * len(gone)).embeddings
-  before = all_bytes(store.files.root)
+  before = all_bytes(store.path)
   assert vectors[0].tobytes() in before and b"Ada" in before
   store.put_derived(
     "nearest.bin", vectors.tobytes(), generation=store.contents.generation
   )
   store.remove(gone)
-  left = all_bytes(store.files.root)
+  left = all_bytes(store.path)
   for vector in vectors:
     data = vector.tobytes()
     for start in range(0, len(data) - 15):
@@ -320,7 +320,7 @@ def test_receipts_can_be_signed(store, tmp_path):
 def test_changed_receipts_are_noticed(store, damage):
   store.remove(["number/3"])
   store.remove(["number/4"])
-  path = os.path.join(store.files.root, "receipts.jsonl")
+  path = os.path.join(store.path, "receipts.jsonl")
   data = open(path, "rb").read()
   first, rest = data.split(b"\n", 1)
   if damage == "change":
@@ -352,7 +352,7 @@ def test_derived_files_are_whole_or_absent(store, tmp_path):
   store.put_derived("index", data, generation=generation)
   derived.unpack(reopened(store).derived("index"), tmp_path / "copy")
   assert (tmp_path / "copy/part/a.bin").read_bytes() == bytes(range(256))
-  path = os.path.join(store.files.root, "derived/index")
+  path = os.path.join(store.path, "derived/index")
   with open(path, "r+b") as file:
     file.seek(600)
     file.write(b"\xff\xff")
@@ -389,7 +389,7 @@ def test_the_description_of_a_store_changes(store):
 )
 def test_a_flipped_bit_is_found_and_named(store, key, byte):
   store.remove(["number/20"])
-  path = os.path.join(store.files.root, key)
+  path = os.path.join(store.path, key)
   with open(path, "r+b") as file:
     file.seek(byte)
     value = file.read(1)[0]
@@ -402,7 +402,7 @@ def test_a_flipped_bit_is_found_and_named(store, key, byte):
 
 
 def test_rows_beside_a_damaged_one_are_read(store, mesh):
-  path = os.path.join(store.files.root, "embeddings/c.1.0")
+  path = os.path.join(store.path, "embeddings/c.1.0")
   with open(path, "r+b") as file:
     file.seek(4 * store_cases.DIM * 3 + 5)  # In row 16 + 3.
     file.write(b"\xff")
@@ -417,7 +417,7 @@ def test_rows_beside_a_damaged_one_are_read(store, mesh):
 
 
 def test_rows_before_the_end_of_a_truncated_chunk_are_read(store):
-  path = os.path.join(store.files.root, "embeddings/c.1.0")
+  path = os.path.join(store.path, "embeddings/c.1.0")
   os.truncate(path, 4 * store_cases.DIM * 5 - 3)
   with pytest.raises(StoreDamaged, match="has 157 bytes instead of 512"):
     store.verify()
@@ -429,13 +429,13 @@ def test_rows_before_the_end_of_a_truncated_chunk_are_read(store):
 
 @pytest.mark.parametrize("name", ["labels/c.1", "spans/c.1.0", "text/c.1"])
 def test_a_truncated_column_is_named(store, name):
-  os.truncate(os.path.join(store.files.root, name), 7)
+  os.truncate(os.path.join(store.path, name), 7)
   with pytest.raises(StoreDamaged, match=name):
     reopened(store).verify()
 
 
 def test_a_later_format_is_refused(store):
-  path = os.path.join(store.files.root, "manifest.json")
+  path = os.path.join(store.path, "manifest.json")
   data = open(path).read().replace('"format": 1', '"format": 2')
   open(path, "w").write(data)
   with pytest.raises(StoreError, match="upgrade"):
@@ -462,8 +462,8 @@ def test_two_handles_see_each_others_edits(store):
 
 
 def test_a_second_writer_is_told_who_is_writing(store):
-  other = Store.open(store.files.root, timeout_s=0.05)
-  with store.files.writer_lock(1.0):
+  other = Store.open(store.path, timeout_s=0.05)
+  with store.handle.files.writer_lock(1.0):
     with pytest.raises(StoreLocked, match=f"process {os.getpid()} on"):
       other.remove(["number/1"])
   other.remove(["number/1"])
@@ -474,14 +474,14 @@ def test_the_lock_of_a_dead_process_in_a_bucket_is_taken_over(tmp_path):
   child = subprocess.Popen(["true"])
   child.wait()
   owner = {"pid": child.pid, "host": os.uname().nodename, "until": 1e12}
-  store.files.create("lock", json.dumps(owner).encode())
+  store.handle.files.create("lock", json.dumps(owner).encode())
   store.remove(["number/1"])
   owner["pid"] = os.getpid()
-  store.files.create("lock", json.dumps(owner).encode())
+  store.handle.files.create("lock", json.dumps(owner).encode())
   with pytest.raises(StoreLocked, match="until"):
-    Store.open(store.files.root, timeout_s=0.05).remove(["number/2"])
+    Store.open(store.path, timeout_s=0.05).remove(["number/2"])
   owner["until"] = 1.0
-  store.files.create("lock", json.dumps(owner).encode())
+  store.handle.files.create("lock", json.dumps(owner).encode())
   store.remove(["number/2"])
 
 

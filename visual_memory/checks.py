@@ -77,6 +77,8 @@ def as_labels(labels: Sequence[int] | Array) -> Int[np.ndarray, "N"]:
   Raises:
     ValueError: no integers, another shape, or masked entries.
   """
+  if not hasattr(labels, "ndim"):
+    labels = as_list(labels, "labels")
   refuse_masked(labels, "labels")
   array = np.asarray(labels)
   if array.ndim != 1:
@@ -116,6 +118,16 @@ def as_embeddings(embeddings: Array) -> Float32[np.ndarray, "N D"]:
   if array.ndim != 2:
     raise ValueError(f"embeddings must be [N, D]; got {array.shape}.")
   return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_counts(embeddings: Array, labels: Array, ids: Ids) -> int:
+  """How many rows there are; raises ValueError if they differ in number."""
+  if not len(embeddings) == len(labels) == len(ids):
+    raise ValueError(
+      f"{len(embeddings)} embeddings, {len(labels)} labels and {len(ids)} ids:"
+      " one of each is needed for every row."
+    )
+  return len(ids)
 
 
 def check_unique(ids: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from visual_memory.checks import (
   as_embeddings,
   as_ids,
   as_labels,
+  check_counts,
   check_unique,
   check_unit_rows,
 )
@@ -199,11 +200,7 @@ def embedded_set(
   labels = as_labels(labels)
   ids = as_ids(ids)
   class_names = as_class_names(class_names)
-  if not len(embeddings) == len(labels) == len(ids):
-    raise ValueError(
-      f"{len(embeddings)} embeddings, {len(labels)} labels and {len(ids)} ids:"
-      " one of each is needed for every row."
-    )
+  check_counts(embeddings, labels, ids)
   check_unit_rows(embeddings, ids)
   check_unique(ids)
   bad = (labels < UNLABELED) | (labels >= len(class_names))

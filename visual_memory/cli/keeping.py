@@ -188,7 +188,7 @@ def _export(arguments: argparse.Namespace) -> None:
   rows = exchange.Rows(
     embedded=embedded,
     metadata=store.metadata(embedded.ids),
-    about=store.contents.attributes,
+    about=store.attributes,
   )
   exchange.write_rows(arguments.file, rows)
   size = os.path.getsize(arguments.file)

@@ -63,7 +63,7 @@ def open_store(arguments: argparse.Namespace) -> Store:
       " IMAGES`, or say with --store where it is."
     )
   store = Store.open(path)
-  if store.contents.attributes.get("unfinished"):
+  if store.attributes.get("unfinished"):
     say(
       f"Note: {path} is not built to its end; run the same `visual-memory"
       " build` again to go on."

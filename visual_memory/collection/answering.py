@@ -61,7 +61,7 @@ def answers(
   encoder = provenance.load_encoder(store)
   memory = store.load()
   if not len(memory):
-    raise ValueError(f"The memory {store.files!r} is empty: add images.")
+    raise ValueError(f"The memory {store.path} is empty: add images.")
   if k < 1:
     raise ValueError(f"k = {k}: at least one neighbor must vote.")
   k = min(k, len(memory))

@@ -83,7 +83,7 @@ def create(
       attributes=began.to_attributes(),
       rows_per_chunk=creation.rows_per_chunk(PART, encoder.dim),
     )
-  if not store.contents.attributes.get("unfinished"):
+  if not store.attributes.get("unfinished"):
     raise StoreError(
       f"There is a memory at {path} already, of {len(store):,} rows: add to"
       " it, or build another one somewhere else."

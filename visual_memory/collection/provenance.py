@@ -77,13 +77,13 @@ def provenance(store: Store) -> Provenance:
   Raises:
     StoreError: it was not recorded.
   """
-  attributes = store.contents.attributes
+  attributes = store.attributes
   try:
     origins = tuple(Origin(**origin) for origin in attributes["origins"])
     return Provenance(**{**attributes, "origins": origins})
   except (KeyError, TypeError) as error:
     raise StoreError(
-      f"{store.files!r} does not say which encoder made its rows: it was made"
+      f"{store.path} does not say which encoder made its rows: it was made"
       " by Store.create, not from images. Embed images as it was made, and use"
       " Store.add; or import it with --encoder."
     ) from error

@@ -93,7 +93,7 @@ def rebuild(
       are missing; the old store is as it was.
   """
   old = Store.open(path)
-  if not isinstance(old.files, LocalFiles):
+  if not isinstance(old.handle.files, LocalFiles):
     raise StoreError(
       f"{path} is a bucket: rebuild works in a local directory. Copy the"
       " store there, rebuild it, and copy it back."
@@ -114,7 +114,7 @@ def rebuild(
         f" {reason}. Bring them back, or leave these rows out with"
         " --drop-missing. The memory is as it was."
       )
-    with old.files.writer_lock(_LOCK_TIMEOUT_S):
+    with old.handle.files.writer_lock(_LOCK_TIMEOUT_S):
       if old.contents.generation == wanted.generation:
         _switch(old, new, found, encoder, arguments)
         return tuple((i, why) for i, why in lost.items() if i in wanted.rows)
@@ -122,7 +122,7 @@ def rebuild(
 
 def _beside(old: Store, encoder: Encoder) -> Store:
   """The new store as far as it is; begun again if it is another's."""
-  path, of = old.files.root + REBUILD, old.contents
+  path, of = old.path + REBUILD, old.contents
   try:
     new = Store.open(path)
     same = new.fingerprint == encoder.fingerprint
@@ -171,7 +171,7 @@ def _snapshot(store: Store) -> _Wanted:
       rows={row_id: (names[label], record) for row_id, label, record in held},
     )
 
-  return store.read(read)
+  return store.handle.read(read)
 
 
 def _catch_up(
@@ -188,7 +188,7 @@ def _catch_up(
   held = _snapshot(new).rows
   if gone := [row_id for row_id in held if row_id not in wanted.rows]:
     new.remove(gone)
-  with new.editing() as edit:
+  with new.handle.editing() as edit:
     # Serials after those of all receipts: see verification.py.
     later = max(edit.manifest.next_serial, wanted.next_serial)
     edit.set(class_names=wanted.class_names, next_serial=later)
@@ -226,7 +226,7 @@ def _add(
   old: Store, new: Store, embedded: types.EmbeddedSet, wanted: _Wanted
 ) -> None:
   """Adds rows that have not been removed meanwhile, nor can be meanwhile."""
-  with old.files.writer_lock(_LOCK_TIMEOUT_S):
+  with old.handle.files.writer_lock(_LOCK_TIMEOUT_S):
     left = set(old.ids.tolist())
     embedded = embedded.take(np.array([i in left for i in embedded.ids], bool))
     new.add(embedded, metadata=[wanted.rows[i][1] for i in embedded.ids])
@@ -244,18 +244,18 @@ def _switch(
   about = dataclasses.replace(
     found, encoder=arguments, preprocess=encoder.preprocess.to_dict()
   )
-  receipts = old.files.read(RECEIPTS)
+  receipts = old.handle.files.read(RECEIPTS)
   if receipts:
-    new.files.create(RECEIPTS, receipts)
-  with new.editing() as edit:
+    new.handle.files.create(RECEIPTS, receipts)
+  with new.handle.editing() as edit:
     generation = max(edit.manifest.generation, of.generation + 1)
     edit.set(
       attributes=about.to_attributes(), generation=generation, trail=of.trail
     )
     edit.commit()
   new.verify()
-  exchange(new.files.root, old.files.root)
-  shutil.rmtree(new.files.root)  # The old one is there now.
+  exchange(new.handle.files.root, old.handle.files.root)
+  shutil.rmtree(new.handle.files.root)  # The old one is there now.
 
 
 def exchange(one: str, other: str) -> None:

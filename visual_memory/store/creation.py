@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from visual_memory import distributed
+from visual_memory.checks import as_class_names, as_embeddings
+from visual_memory.memory import matching
 from visual_memory.store import row_edits
 from visual_memory.store.errors import StoreError
 from visual_memory.store.row_edits import Metadata
@@ -38,9 +40,14 @@ def create(
   A successor has the other's name and salt, and gives out later serials: the
   receipts of the one are those of the other.
   """
-  dim = embedded.embeddings.shape[1]
-  size = chunk_rows or rows_per_chunk(len(embedded), dim)
-  if size < 1 or size & (size - 1):
+  matching.check_set(embedded)
+  row_edits.check_object(attributes or {}, "The store's description")
+  dim = as_embeddings(embedded.embeddings).shape[1]
+  class_names = as_class_names(embedded.class_names)
+  size = (
+    rows_per_chunk(len(embedded), dim) if chunk_rows is None else chunk_rows
+  )
+  if not isinstance(size, int) or size < 1 or size & (size - 1):
     raise ValueError(f"rows_per_chunk must be a power of two; got {size}.")
   empty = Manifest(
     store_id=secrets.token_hex(16),
@@ -48,7 +55,7 @@ def create(
     generation=0,
     fingerprint=embedded.fingerprint,
     dim=dim,
-    class_names=tuple(embedded.class_names),
+    class_names=class_names,
     attributes=dict(attributes or {}),
     rows_per_chunk=size,
     text_per_chunk=_TEXT_CHUNK_BYTES,

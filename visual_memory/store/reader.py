@@ -1,8 +1,6 @@
 """Reading a store: any number of readers, each of which sees one generation."""
 
 import os
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,12 @@ from visual_memory.store import (
   verification,
   which_rows,
 )
+from visual_memory.store.errors import StoreError, sentence
+from visual_memory.store.handle import Handle
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.storage import generations, local, upkeep
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.state import State
 from visual_memory.store.which_rows import Where
 from visual_memory.types import EmbeddedSet, Ids
 
@@ -35,10 +34,19 @@ class StoreReader:
       files: where the store is.
       timeout_s: how long an edit waits for another writer's.
     """
-    self.files = files
-    self._timeout_s = timeout_s
-    self._mutex = threading.RLock()
-    self._state: State | None = None
+    self.handle = Handle(files, timeout_s)
+
+  def __repr__(self) -> str:
+    """Where it is, and how much it holds."""
+    try:
+      of = self.contents
+    except (StoreError, OSError) as error:
+      return f"{type(self).__name__}({self.path!r}: {sentence(error)})"
+    return (
+      f"{type(self).__name__}({self.path!r}: {of.num_rows:,} rows,"
+      f" {len(of.class_names):,} classes, dimension {of.dim}, encoder"
+      f" {of.fingerprint!r}, generation {of.generation:,})"
+    )
 
   @classmethod
   def open(
@@ -64,7 +72,17 @@ class StoreReader:
   @property
   def contents(self) -> Manifest:
     """What the store holds now: counts, class names, fingerprint, ..."""
-    return generations.current_manifest(self.files)
+    return self.handle.manifest
+
+  @property
+  def path(self) -> str:
+    """The directory, or the bucket's URL."""
+    return repr(self.handle.files)
+
+  @property
+  def attributes(self) -> dict[str, Any]:
+    """The store's own description, a JSON object: see `Store.describe`."""
+    return self.contents.attributes
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -79,12 +97,12 @@ class StoreReader:
   @property
   def ids(self) -> np.ndarray:
     """The ids of all rows in order of insertion (object array)."""
-    return self.read(lambda state: state.ids[state.rows])
+    return self.handle.read(lambda state: state.ids[state.rows])
 
   @property
   def labels(self) -> np.ndarray:
     """The labels of all rows in order of insertion, int32 [N]."""
-    return self.read(lambda state: state.columns["labels"][state.rows])
+    return self.handle.read(lambda state: state.columns["labels"][state.rows])
 
   def __len__(self) -> int:
     """The number of rows."""
@@ -92,7 +110,7 @@ class StoreReader:
 
   def embedded(self) -> EmbeddedSet:
     """All rows on the host, in order of insertion."""
-    return self.read(loading.embedded)
+    return self.handle.read(loading.embedded)
 
   def metadata(self, ids: Ids) -> list[dict[str, Any]]:
     """The metadata of rows.
@@ -100,7 +118,9 @@ class StoreReader:
     Raises:
       KeyError: names ids that the store does not hold.
     """
-    return self.read(lambda state: state.metadata(which_rows.find(state, ids)))
+    return self.handle.read(
+      lambda state: state.metadata(which_rows.find(state, ids))
+    )
 
   def select(
     self,
@@ -115,7 +135,7 @@ class StoreReader:
       where: fields that a row's metadata must have with these values, or a
         function of the metadata; None is any.
     """
-    return self.read(
+    return self.handle.read(
       lambda state: state.ids[which_rows.select(state, label, where)]
     )
 
@@ -140,9 +160,9 @@ class StoreReader:
       StoreDamaged: names the damaged rows.
     """
     return generations.consistently(
-      self.files,
+      self.handle.files,
       lambda of: loading.load(
-        self._at(of).copy(),
+        self.handle.at(of).copy(),
         mesh=mesh,
         capacity=capacity,
         precision=precision,
@@ -165,12 +185,12 @@ class StoreReader:
       ValueError: the memory was edited in another way than the store.
     """
     # Read first, which may be overtaken by an edit and begin again.
-    change = self.read(lambda state: loading.find_change(memory, state))
+    change = self.handle.read(lambda state: loading.find_change(memory, state))
     return loading.refresh(memory, change, donate=donate)
 
   def receipts(self) -> list[Receipt]:
     """All removal receipts, oldest first."""
-    return receipts.read(self.files, self.contents.trail)
+    return receipts.read(self.handle.files, self.contents.trail)
 
   def verify(self) -> verification.Verification:
     """Checks every byte of the store against its checksums, and receipts.
@@ -178,30 +198,11 @@ class StoreReader:
     Raises:
       StoreDamaged: lists every problem with the place and the remedy.
     """
-    return verification.verify(self.files)
+    return verification.verify(self.handle.files)
 
   def derived(self, name: str) -> bytes | None:
     """What `put_derived` kept, or None if an edit has come since."""
-    return derived.get(self.files, name, self.contents.generation)
-
-  def read(self, look: Callable[[State], Any]) -> Any:
-    """What `look` makes of one generation."""
-    with self._mutex:
-
-      def read_at(of: Manifest) -> Any:
-        self._state = self._at(of)
-        return look(self._state)
-
-      return generations.consistently(self.files, read_at)
-
-  def _at(self, of: Manifest) -> State:
-    """The state of a manifest, from the one at hand where nothing changed."""
-    old = self._state
-    if old is not None and old.manifest.store_id != of.store_id:
-      old = None
-    if old is not None and old.manifest == of:
-      return old
-    return generations.read_state(self.files, of, old)
+    return derived.get(self.handle.files, name, self.contents.generation)
 
 
 def open_files(path: str | os.PathLike | Files) -> Files:

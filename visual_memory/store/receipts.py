@@ -13,13 +13,14 @@ signed.
 import dataclasses
 import datetime
 import hashlib
+import html
 import json
 import os
 
+from visual_memory.checks import Ids, as_ids
 from visual_memory.store.storage.manifest import Manifest, Trail
 from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.transaction import RECEIPTS as KEY
-from visual_memory.types import Ids
 
 CHECKS = (
   "embeddings were overwritten with zeros and read back",
@@ -38,7 +39,7 @@ _NEEDS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Receipt:
   """A removal that was made durable.
 
@@ -81,7 +82,34 @@ class Receipt:
 
   def names(self, row_id: str) -> bool:
     """Whether this id was among those removed."""
+    as_ids([row_id])
     return hash_id(self.salt, row_id) in self.removed
+
+  def __repr__(self) -> str:
+    """What it says, in short."""
+    signed = "signed" if self.signature else "not signed"
+    return (
+      f"Receipt({len(self.removed):,} removed {self.time}, generation"
+      f" {self.generation:,}, {signed}, digest {self.digest[:16]})"
+    )
+
+  def _repr_html_(self) -> str:
+    """The same as a small table, in the page's own colors."""
+    rows = {
+      "removed": f"{len(self.removed):,} rows, named by salted hash",
+      "when": self.time,
+      "store": f"{self.store_id}, generation {self.generation:,}",
+      "signature": self.public_key or "not signed",
+      "digest": self.digest,
+      "checked": "<br>".join(map(html.escape, self.checks)),
+    }
+    cell = 'style="text-align:left;padding:2px 12px 2px 0;vertical-align:top"'
+    body = "".join(
+      f"<tr><th {cell}>{name}</th><td {cell}>"
+      f"{value if name == 'checked' else html.escape(value)}</td></tr>"
+      for name, value in rows.items()
+    )
+    return f'<table style="color:inherit;background:none">{body}</table>'
 
   def check_signature(self, public_key_file: str | os.PathLike) -> None:
     """Checks that the owner of an Ed25519 key signed this receipt.

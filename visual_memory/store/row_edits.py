@@ -5,6 +5,7 @@ They check everything that the caller gave before they change anything.
 
 import dataclasses
 import json
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,10 @@ from visual_memory.checks import (
   Ids,
   as_class_names,
   as_embeddings,
+  as_ids,
+  as_labels,
   as_list,
+  check_counts,
   check_unit_rows,
 )
 from visual_memory.memory import matching
@@ -60,9 +64,12 @@ def add(
     embedded, fingerprint=of.fingerprint, dim=of.dim, holder=HOLDER
   )
   embedded = dataclasses.replace(
-    embedded, embeddings=as_embeddings(embedded.embeddings)
+    embedded,
+    embeddings=as_embeddings(embedded.embeddings),
+    labels=as_labels(embedded.labels),
+    ids=as_ids(embedded.ids),
   )
-  count = len(embedded)
+  count = check_counts(embedded.embeddings, embedded.labels, embedded.ids)
   records = encode_metadata(metadata, count)
   lengths = _checked_lengths(embedded)
   try:  # While the lengths are checked.
@@ -206,26 +213,49 @@ def encode_metadata(metadata: Metadata, count: int) -> list[bytes]:
     return [b""] * count
   if isinstance(metadata, Mapping):
     return [_encode_object(metadata, 0)] * count
+  metadata = as_list(metadata, "metadata")
   if len(metadata) != count:
     raise ValueError(f"{count} rows but {len(metadata)} metadata objects.")
   return [_encode_object(value, row) for row, value in enumerate(metadata)]
 
 
-def _encode_object(value: Mapping[str, Any], row: int) -> bytes:
+def check_object(value: Mapping[str, Any], what: str) -> bytes:
+  """A JSON object as UTF-8.
+
+  Args:
+    value: a mapping with str keys, at every depth.
+    what: names it in errors.
+
+  Raises:
+    ValueError: it is none.
+  """
   if not isinstance(value, Mapping):
     raise ValueError(
-      f"The metadata of row {row} is {value!r}: it must be a JSON object (a"
-      " dict with str keys)."
+      f"{what} is {reprlib.repr(value)}: it must be a JSON object (a dict with"
+      " str keys)."
     )
-  if not value:
-    return b""
+  _check_keys(value, what)
   try:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text.encode()
-  except (TypeError, ValueError) as error:
-    raise ValueError(
-      f"The metadata of row {row} cannot be written as JSON: {error}."
-    ) from error
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+  except (TypeError, ValueError, RecursionError) as error:
+    raise ValueError(f"{what} cannot be written as JSON: {error}.") from error
+
+
+def _check_keys(value: Any, what: str) -> None:
+  """Raises ValueError for a key that JSON would turn into another one."""
+  if isinstance(value, Mapping):
+    for key, item in value.items():
+      if not isinstance(key, str):
+        raise ValueError(f"{what} has the key {key!r}: keys must be strings.")
+      _check_keys(item, what)
+  elif isinstance(value, (list, tuple)):
+    for item in value:
+      _check_keys(item, what)
+
+
+def _encode_object(value: Mapping[str, Any], row: int) -> bytes:
+  data = check_object(value, f"The metadata of row {row}")
+  return data if value else b""
 
 
 def _encode_ids(ids: Ids) -> list[bytes]:

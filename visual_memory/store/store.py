@@ -13,13 +13,13 @@ is one writer at a time, and any number of readers, which always see one
 generation.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from visual_memory.memory import matching
 from visual_memory.store import (
   creation,
   derived,
@@ -30,10 +30,9 @@ from visual_memory.store import (
 from visual_memory.store.reader import StoreReader, open_files
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.row_edits import Metadata
-from visual_memory.store.storage import generations, journal, local, manifest
+from visual_memory.store.storage import local, manifest
 from visual_memory.store.storage.manifest import Manifest, Trail
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.transaction import Transaction
 from visual_memory.store.which_rows import Where
 from visual_memory.types import EmbeddedSet, Ids
 
@@ -98,11 +97,10 @@ class Store(StoreReader):
         store already holds, or a row that is not finite and unit.
       OSError: the disk is full; the store is as it was.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       slots, ids = row_edits.add(edit, embedded, metadata)
-      if len(slots):
-        edit.commit()
-        edit.state.remember(slots, ids)
+      edit.commit()
+      edit.state.remember(slots, ids)
 
   def remove(
     self,
@@ -111,7 +109,7 @@ class Store(StoreReader):
     label: int | np.integer | str | None = None,
     where: Where | None = None,
     key_file: str | os.PathLike | None = None,
-  ) -> Receipt:
+  ) -> Receipt | None:
     """Removes rows for real; nothing of them is in any file when this returns.
 
     Args:
@@ -122,14 +120,15 @@ class Store(StoreReader):
       key_file: an Ed25519 private key (PEM) to sign the receipt with.
 
     Returns:
-      The receipt, which is also kept in the store.
+      The receipt, which is also kept in the store; None for an empty list of
+      ids, which is nothing to do.
 
     Raises:
       KeyError: names ids that the store does not hold; nothing is removed.
-      ValueError: an id given twice, or nothing was chosen.
+      ValueError: an id given twice, or label and where chose no row.
       OSError: the disk is full; the store is as it was.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       state = edit.state
       if ids is not None and (label is not None or where is not None):
         raise ValueError("Give ids, or label and where, but not both.")
@@ -138,9 +137,11 @@ class Store(StoreReader):
       else:
         slots = np.sort(which_rows.find_distinct(state, ids))
       if not len(slots):
+        if ids is not None:
+          return None
         raise ValueError("No row of the store was chosen: nothing to remove.")
       removed = state.ids[slots].tolist()
-      _forget_beside(self.files, removed)
+      _forget_beside(self.handle.files, removed)
       row_edits.remove(edit, slots)
       made = []
 
@@ -159,7 +160,7 @@ class Store(StoreReader):
       KeyError: ids that the store does not hold.
       ValueError: an id given twice, or a label out of range.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       row_edits.relabel(edit, which_rows.find_distinct(edit.state, ids), labels)
       edit.commit()
 
@@ -170,10 +171,10 @@ class Store(StoreReader):
       KeyError: ids that the store does not hold.
       ValueError: an id given twice, or metadata that is no JSON object.
     """
-    with self.editing() as edit:
-      row_edits.annotate(
-        edit, which_rows.find_distinct(edit.state, ids), ids, metadata
-      )
+    with self.handle.editing() as edit:
+      ids = matching.distinct_ids(ids)
+      slots = which_rows.find(edit.state, ids)
+      row_edits.annotate(edit, slots, ids, metadata)
       edit.commit()
 
   def rename_class(self, old: str, new: str) -> None:
@@ -182,7 +183,7 @@ class Store(StoreReader):
     Raises:
       ValueError: no class `old`, or there is a class `new` already.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       row_edits.rename_class(edit, old, new)
       edit.commit()
 
@@ -195,7 +196,7 @@ class Store(StoreReader):
     Raises:
       ValueError: a name in `names` that is no class.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       row_edits.merge_classes(edit, names, into)
       edit.commit()
 
@@ -206,11 +207,11 @@ class Store(StoreReader):
     """
     moved = 1
     while moved:
-      with self.editing() as edit:
+      with self.handle.editing() as edit:
         if moved := row_edits.fill_holes(edit, _MOVED_AT_ONCE):
           edit.commit()
           edit.state.drop_ids()
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       if row_edits.pack_text(edit):
         edit.commit()
 
@@ -220,8 +221,8 @@ class Store(StoreReader):
     Raises:
       ValueError: attributes that cannot be written as JSON.
     """
-    row_edits.encode_metadata(attributes, 1)
-    with self.editing() as edit:
+    row_edits.check_object(attributes, "The store's description")
+    with self.handle.editing() as edit:
       edit.set(attributes=dict(attributes))
       edit.commit()
 
@@ -240,26 +241,11 @@ class Store(StoreReader):
       StoreError: the store has been edited since.
       ValueError: a name that is no file name.
     """
-    with self.editing() as edit:
+    with self.handle.editing() as edit:
       current = edit.state.manifest.generation
-      derived.put(self.files, name, data, made_from=generation, current=current)
-
-  @contextlib.contextmanager
-  def editing(self):
-    """A transaction on the newest generation, with the writer's lock held."""
-    with self._mutex, self.files.writer_lock(self._timeout_s):
-      try:
-        journal.recover(self.files)
-        if self._state is None or self._state.source != self.files.read(
-          manifest.KEY
-        ):
-          self._state = self._at(generations.current_manifest(self.files))
-        yield Transaction(self._state)
-      except (KeyError, ValueError):
-        raise  # Refused before anything was written.
-      except BaseException:
-        self._state = None  # It may or may not be committed: read it again.
-        raise
+      derived.put(
+        self.handle.files, name, data, made_from=generation, current=current
+      )
 
 
 def _forget_beside(files: Files, ids: Sequence[str]) -> None:

@@ -51,6 +51,10 @@ def select(
 
 def _has_fields(wanted: Mapping[str, Any]) -> Callable[[dict], bool]:
   """Whether metadata has all these fields with these values."""
+  if not isinstance(wanted, Mapping):
+    raise ValueError(
+      f"where is {wanted!r}: give fields and their values, or a function."
+    )
   return lambda metadata: all(
     key in metadata and metadata[key] == value for key, value in wanted.items()
   )

@@ -35,6 +35,10 @@ class LocalFiles:
     self._unsynced_folders: set[str] = set()
     self._flushed: set[str] = set()  # Files without changes to sync.
 
+  def __reduce__(self):
+    """The directory."""
+    return LocalFiles, (self.root,)
+
   def __repr__(self) -> str:
     """The directory."""
     return self.root

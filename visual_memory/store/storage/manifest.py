@@ -54,7 +54,7 @@ class Trail:
   last: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Manifest:
   """What a generation of the store holds.
 
@@ -89,6 +89,14 @@ class Manifest:
   text_end: int = 0
   chunks: tuple[Chunk, ...] = ()
   trail: Trail = Trail()
+
+  def __repr__(self) -> str:
+    """Its counts: names and chunks would fill pages."""
+    return (
+      f"Manifest(generation={self.generation}, num_rows={self.num_rows},"
+      f" num_classes={len(self.class_names)}, dim={self.dim},"
+      f" fingerprint={self.fingerprint!r})"
+    )
 
   @property
   def num_slots(self) -> int:

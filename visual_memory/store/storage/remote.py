@@ -41,6 +41,10 @@ class RemoteFiles:
       self.root, context=context or _SHARED
     ).result()
 
+  def __reduce__(self):
+    """The URL: credentials and connections are each process's own."""
+    return RemoteFiles, (self.root,)
+
   def __repr__(self) -> str:
     """The URL."""
     return self.root

@@ -6,6 +6,7 @@ the few ranges of bytes that change.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from visual_memory.store.storage import (
   arrays,
   crc,
+  fresh_chunks,
   journal,
   manifest,
   overwrites,
@@ -152,7 +154,12 @@ class Transaction:
     Until `write_fresh` or `close`, threads are writing.
     """
     rows = self._fresh_chunks(share)
-    write = self._write_embeddings_chunk
+    write = functools.partial(
+      fresh_chunks.write_embeddings,
+      self.state.files,
+      self._embeddings,
+      shape=(self.manifest.rows_per_chunk, self.manifest.dim),
+    )
     self._writing = parallel.started(write, rows, background=True)
 
   def close(self) -> None:
@@ -169,9 +176,16 @@ class Transaction:
       self.begin_fresh(share)
     try:  # All of this while the disk is busy.
       self._put_checksums()
-      keys = sum(parallel.run(self._write_column_chunks, rows), [])
-      keys += parallel.run(self._write_text_chunk, texts)
-      self.state.files.sync(keys)
+      files, size = self.state.files, new.text_per_chunk
+      write = functools.partial(
+        fresh_chunks.write_columns, files, self._columns
+      )
+      keys = sum(parallel.run(write, rows), [])
+      write = functools.partial(
+        fresh_chunks.write_text, files, self._text, size=size
+      )
+      keys += parallel.run(write, texts)
+      files.sync(keys)
     finally:
       keys, self._writing = list(self._writing), None
     self.state.files.sync(keys)
@@ -184,6 +198,8 @@ class Transaction:
   ) -> None:
     """Makes the edit durable; the state becomes the new generation.
 
+    An edit that changes nothing does nothing.
+
     Args:
       receipt: from the final manifest, a line for the receipts and the trail
         that ends with it.
@@ -194,6 +210,8 @@ class Transaction:
       OSError: the disk is full or broken; if it is full, nothing has changed.
     """
     files, old = self.state.files, self.state.manifest
+    if not fresh_written and not self._changes():
+      return
     try:
       if not fresh_written:
         self.write_fresh()
@@ -220,6 +238,17 @@ class Transaction:
       raise
     if not fresh_written:
       self.state.advance(new, self._columns, source=data)
+
+  def _changes(self) -> bool:
+    """Whether anything is different from the state."""
+    known = dataclasses.replace(
+      self.manifest, generation=self.state.manifest.generation
+    )
+    slots = [*self._embeddings, *self._erased_text]
+    written = self._columns or any(len(first) for first, _ in slots)
+    return bool(
+      written or any(d for _, d in self._text) or known != self.state.manifest
+    )
 
   def _fresh_chunks(self, share: slice) -> range:
     """The row chunks that no manifest knows yet, or a share of them."""
@@ -305,44 +334,6 @@ class Transaction:
       for chunk in range(new.num_text_chunks, old.num_text_chunks)
     ]
     return dropped + self.state.files.keys(DERIVED)
-
-  def _write_column_chunks(self, chunk: int) -> list[str]:
-    """Writes the columns' files of a new row chunk; their keys."""
-    keys = [arrays.chunk_key(name, chunk) for name in COLUMNS]
-    for name, key in zip(COLUMNS, keys, strict=True):
-      data = np.ascontiguousarray(self._columns[name, chunk])
-      self.state.files.create(key, memoryview(data).cast("B"), wait=False)
-    return keys
-
-  def _write_embeddings_chunk(self, chunk: int) -> str:
-    """Writes the embeddings' file of a new row chunk; its key."""
-    size, dim = self.manifest.rows_per_chunk, self.manifest.dim
-    rows = np.zeros((size, dim), np.float32)
-    for slots, embeddings in self._embeddings:
-      first, last = np.searchsorted(slots, [chunk * size, (chunk + 1) * size])
-      if embeddings is None:
-        continue
-      if last - first == size:  # All of it, in order: no copy is needed.
-        rows = embeddings[first:last]
-      else:
-        rows[slots[first:last] - chunk * size] = embeddings[first:last]
-    key = arrays.chunk_key(EMBEDDINGS, chunk)
-    self.state.files.create(key, memoryview(rows).cast("B"), wait=False)
-    return key
-
-  def _write_text_chunk(self, chunk: int) -> str:
-    """Writes the file of a new text chunk; its key."""
-    size = self.manifest.text_per_chunk
-    content = bytearray(size)
-    for start, data in self._text:
-      first = max(start, chunk * size)
-      last = min(start + len(data), (chunk + 1) * size)
-      if first < last:
-        piece = data[first - start : last - start]
-        content[first - chunk * size : last - chunk * size] = piece
-    key = arrays.chunk_key(TEXT, chunk)
-    self.state.files.create(key, memoryview(content), wait=False)
-    return key
 
 
 def _rounded(size: int) -> int:
