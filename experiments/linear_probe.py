@@ -53,7 +53,9 @@ def main(config, workdir, mesh) -> None:
       "scored": {
         name: vars(value.accuracy) for name, value in scored.items()
       },
-      "over_the_vote": {name: vars(value) for name, value in gain.items()},
+      "over_the_vote": {
+        name: value.values() for name, value in gain.items()
+      },
       "best_probe": best_probe,  # Of the grid, as DINOv2's authors quote it.
       "grid": [
         {**vars(probe), "tune_accuracy": value}

@@ -254,4 +254,6 @@ def look_up(report: dict, path: tuple[str | int, ...]) -> float | None:
       value = value[key]
     except (AttributeError, KeyError, IndexError, TypeError):
       return None
+  if isinstance(value, dict):  # Of an interval, the estimate.
+    value = value.get("mean")
   return value if isinstance(value, (int, float)) else None

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from visual_memory.analysis import aggregation, choosing
-from visual_memory.analysis.bootstrap import bootstrap_mean
+from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.types import Neighbors
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting.vote import predict
@@ -138,7 +138,7 @@ def test_the_published_maximum_is_never_below_the_honest_number(
     assert best == max(accuracy[name].values()) == accuracy[name][k]
     assert found.scored[name].accuracy.mean <= best
     gain = found.scored[name].accuracy.mean - accuracy[name][1]
-    assert found.gains[name].mean == pytest.approx(gain)
+    assert found.gains[name].interval.mean == pytest.approx(gain)
   assert found.published == choosing.best_on_held_out(
     held_out,
     settings=published_settings(),
@@ -226,7 +226,7 @@ def test_differences_are_paired(held_out, tuning):
     held_out, dataclasses.replace(choice, k=k), num_classes=5, seed=0
   )
   few, many = score(3), score(9)
-  gap = choosing.difference(few, many, seed=0)
+  gap = choosing.difference(few, many, seed=0).interval
   assert gap.mean == pytest.approx(few.accuracy.mean - many.accuracy.mean)
   # Queries that both get right, or both wrong, are no evidence.
   differ = np.mean(few.right != many.right)

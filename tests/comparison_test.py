@@ -10,7 +10,7 @@ from scipy import stats
 from configs import comparison as comparison_config
 from experiments import dictionary_stages, launch
 from visual_memory.analysis import choosing, encoder_ranking
-from visual_memory.analysis.bootstrap import bootstrap_mean
+from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
 
 SETTINGS = dictionary.DictionarySettings(
@@ -38,13 +38,16 @@ def test_standings_are_paired():
     seed=0,
   )
   assert list(found) == ["better", "base", "same"]
-  assert found["base"].gain is None and found["base"].p_value is None
-  assert found["better"].gain.mean == pytest.approx(0.15)
-  assert 0 < found["better"].gain.low < 0.15 < found["better"].gain.high
+  assert found["base"].gain is None
+  gain = found["better"].gain
+  assert gain.interval.mean == pytest.approx(0.15)
+  assert 0 < gain.interval.low < 0.15 < gain.interval.high
   # Twenty answers became right, five became wrong.
   tail = stats.binom.cdf(5, 25, 0.5)
-  assert found["better"].p_value == pytest.approx(2 * tail)
-  assert found["same"].p_value == 1 and found["same"].gain.high == 0
+  assert (gain.better, gain.worse) == (20, 5)
+  assert gain.p_value == pytest.approx(2 * tail)
+  same = found["same"].gain
+  assert same.p_value == 1 and same.interval.high == 0
 
 
 def test_what_cannot_be_compared_is_refused():

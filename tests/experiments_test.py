@@ -66,9 +66,22 @@ def test_every_smoke_form_runs(name, tmp_path):
   assert "<html" in (tmp_path / "run" / "report.html").read_text()
   for values in report.get("accuracy", {}).values():
     assert all(0 <= value <= 1 for value in values.values())
+  for interval in _with_key(report, "low"):
+    assert {"mean", "low", "high", "coverage"} <= set(interval)
   stored = ROOT / "tests" / "golden" / f"report_{name}.json"
   if stored.exists():
     assert _comparable(report) == read(stored)
+
+
+def _with_key(value, key):
+  """Every mapping inside a value that has this key."""
+  if isinstance(value, list):
+    value = dict(enumerate(value))
+  if isinstance(value, dict):
+    if key in value:
+      yield value
+    for item in value.values():
+      yield from _with_key(item, key)
 
 
 def _comparable(report):

@@ -6,6 +6,7 @@ import headless
 import numpy as np
 import pytest
 
+from visual_memory.analysis import intervals
 from visual_memory.analysis.human_study import exact_tests, responses, trials
 from visual_memory.reports import trial_site
 
@@ -114,10 +115,12 @@ def test_exact_tests_of_known_tables(tmp_path):
   """Textbook values: R's binom.test, fisher.test and mcnemar.exact."""
   half = exact_tests.proportion(7, 10, chance=0.5)
   assert half.p_value == pytest.approx(0.34375)  # 352 / 1024
-  assert (half.low, half.high) == pytest.approx((0.3475471, 0.9332605))
-  assert exact_tests.proportion(0, 10, chance=0.5).low == 0
-  assert exact_tests.mcnemar(1, 9) == pytest.approx(22 / 1024)
-  assert np.isnan(exact_tests.mcnemar(0, 0))
+  assert (half.fraction.low, half.fraction.high) == pytest.approx(
+    (0.3475471, 0.9332605)
+  )
+  assert exact_tests.proportion(0, 10, chance=0.5).fraction.low == 0
+  assert intervals.mcnemar(1, 9) == pytest.approx(22 / 1024)
+  assert intervals.mcnemar(0, 0) == 1  # No evidence.
   # Everyone right with neighbors, no one without: 16 of each.
   design = make()
   choose = lambda trial, shown: (right(trial, 0) + (shown == "A")) % 4
@@ -145,7 +148,7 @@ def test_preference_corrects_the_accuracy(tmp_path):
   paths = [respond(design, tmp_path / f"{p}.json", p, choose) for p in (1, 2)]
   found = responses.read_responses(paths, design.key())
   told = exact_tests.preference(found, accuracy=0.611)
-  assert told.chosen.fraction == told.observer_mean == pytest.approx(0.4)
+  assert told.chosen.fraction.mean == told.observer_mean == pytest.approx(0.4)
   assert told.observer_error == pytest.approx(0, abs=1e-12)
   assert told.corrected_accuracy == pytest.approx(0.611 + 0.4 * 0.389)
 

@@ -129,7 +129,7 @@ def test_agreement_rises_with_the_gap(photographs):
   by_gap = {
     gap: two_afc.agreement(
       found[made.groups == gap], made.answers[made.groups == gap]
-    ).accuracy
+    ).accuracy.mean
     for gap in (1, 6)
   }
   assert 0.55 < by_gap[1] < by_gap[6]
@@ -160,10 +160,12 @@ def test_ties_count_one_half_and_intervals_are_exact():
   answers = np.array([0, 0, 1, 0])
   assert two_afc.points(similarities, answers).tolist() == [1, 0, 0.5, 1]
   found = two_afc.agreement(similarities, answers)
-  assert found.accuracy == 0.625 and found.count == 4
+  assert found.accuracy.mean == 0.625 and found.count == 4
   whole = two_afc.agreement(similarities[[0, 1, 3]], answers[[0, 1, 3]])
   exact = stats.binomtest(2, 3).proportion_ci(0.95, "exact")
-  assert (whole.low, whole.high) == pytest.approx((exact.low, exact.high))
+  assert (whole.accuracy.low, whole.accuracy.high) == pytest.approx(
+    (exact.low, exact.high)
+  )
   assert whole.standard_error == pytest.approx(np.sqrt(2 / 9 / 3))
   with pytest.raises(ValueError, match="without NaN"):
     two_afc.points(similarities * np.nan, answers)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from visual_memory.analysis import choosing
-from visual_memory.analysis.bootstrap import Interval
+from visual_memory.analysis.intervals import Difference
 from visual_memory.voting import metrics, weighting
 from visual_memory.voting.metrics import AccuracyTable
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
@@ -47,7 +47,7 @@ class Comparison:
   scored: dict[str, choosing.Scored]
   published: dict[str, tuple[int, float]]
   overall: choosing.Choice
-  gains: dict[str, Interval]
+  gains: dict[str, Difference]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

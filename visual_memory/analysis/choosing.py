@@ -15,7 +15,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from visual_memory.analysis.bootstrap import Interval, bootstrap_mean
+from visual_memory.analysis.intervals import (
+  Difference,
+  Interval,
+  bootstrap_mean,
+  paired,
+)
 from visual_memory.types import UNLABELED
 from visual_memory.voting import metrics
 from visual_memory.voting.queries import (
@@ -164,11 +169,9 @@ def score_answer(
   )
 
 
-def difference(ours: Scored, theirs: Scored, *, seed: int) -> Interval:
+def difference(ours: Scored, theirs: Scored, *, seed: int) -> Difference:
   """Our accuracy less theirs on the same queries, resampled together."""
-  return bootstrap_mean(
-    ours.right.astype(np.int8) - theirs.right.astype(np.int8), seed=seed
-  )
+  return paired(ours.right, theirs.right, seed=seed)
 
 
 def best_on_held_out(

@@ -9,11 +9,8 @@ All are scored on the same queries, so that differences are paired.
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-
 from visual_memory.analysis import choosing
-from visual_memory.analysis.bootstrap import Interval
-from visual_memory.analysis.two_afc import paired_p_value
+from visual_memory.analysis.intervals import Difference, Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,14 +19,11 @@ class Standing:
 
   Attributes:
     accuracy: on the queries, with its bootstrap interval.
-    gain: accuracy less the baseline's, resampled together; None of itself.
-    p_value: two-sided, of the exact McNemar test against the baseline, this
-      pair alone; None of the baseline itself.
+    gain: against the baseline, this pair alone; None of itself.
   """
 
   accuracy: Interval
-  gain: Interval | None
-  p_value: float | None
+  gain: Difference | None
 
 
 def rank_encoders(
@@ -64,11 +58,6 @@ def rank_encoders(
       gain=None
       if name == baseline
       else choosing.difference(one, reference, seed=seed),
-      p_value=None
-      if name == baseline
-      else paired_p_value(
-        one.right.astype(np.float64), reference.right.astype(np.float64)
-      ),
     )
     for name, one in ranked
   }

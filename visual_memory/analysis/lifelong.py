@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from visual_memory.analysis.bootstrap import Interval
 from visual_memory.analysis.choosing import Choice, best_on_held_out, score
+from visual_memory.analysis.intervals import Interval
 from visual_memory.types import EmbeddedSet
 from visual_memory.voting.queries import HeldOutQueries
 from visual_memory.voting.weighting import Setting

@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, Int32
 
-from visual_memory.analysis.bootstrap import Interval, bootstrap_mean
 from visual_memory.analysis.choosing import Choice
+from visual_memory.analysis.intervals import Interval, bootstrap_mean
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat
 from visual_memory.voting.label_sets import LabelSets, in_sets, label_sets

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory.analysis import intervals
+from visual_memory.analysis.intervals import Interval
 from visual_memory.data.triplets import LEFT, Triplets
 from visual_memory.encoders.encoder import Encoder
 
@@ -24,17 +26,13 @@ class Agreement:
   """How often a similarity agrees with the answers.
 
   Attributes:
-    accuracy: a fraction; ties count one half.
+    accuracy: a fraction with its exact interval; ties count one half.
     standard_error: sqrt(p (1 - p) / n), as published.
-    low: of the exact (Clopper-Pearson) 95 % interval; likewise high.
-    high: see low.
     count: the number of questions.
   """
 
-  accuracy: float
+  accuracy: Interval
   standard_error: float
-  low: float
-  high: float
   count: int
 
 
@@ -120,39 +118,27 @@ def agreement(
   Raises:
     ValueError: see `points`; or no question.
   """
-  from scipy import stats
-
   won = points(similarities, answers)
   if not len(won):
     raise ValueError("There is no question to agree on.")
-  count, wins = len(won), won.sum()
-  accuracy = wins / count
-  low = stats.beta.ppf(0.025, wins, count - wins + 1) if wins else 0.0
-  high = stats.beta.ppf(0.975, wins + 1, count - wins) if wins < count else 1.0
+  share = intervals.exact_share(float(won.sum()), len(won))
   return Agreement(
-    accuracy=float(accuracy),
-    standard_error=float(np.sqrt(accuracy * (1 - accuracy) / count)),
-    low=float(low),
-    high=float(high),
-    count=count,
+    accuracy=share,
+    standard_error=float(np.sqrt(share.mean * (1 - share.mean) / len(won))),
+    count=len(won),
   )
 
 
 def paired_p_value(
   ours: Float[np.ndarray, "N"], theirs: Float[np.ndarray, "N"]
 ) -> float:
-  """Two-sided exact McNemar test of two encoders' `points` on one set.
+  """Exact McNemar test of two encoders' `points` on one set.
 
   Questions on which both agree say nothing; a tie of one is left out.
   """
-  from scipy import stats
-
   decided = (ours != 0.5) & (theirs != 0.5)
-  better = int((decided & (ours > theirs)).sum())
-  worse = int((decided & (ours < theirs)).sum())
-  if not better + worse:
-    return 1.0
-  return float(stats.binomtest(better, better + worse).pvalue)
+  better, worse = decided & (ours > theirs), decided & (ours < theirs)
+  return intervals.mcnemar(int(better.sum()), int(worse.sum()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from visual_memory.data import (
   fine_grained,
   folder,
   mask_sources,
-  shapes,
   split_files,
   synthetic,
   tfds_source,
@@ -60,7 +59,7 @@ SOURCES = {
   "synthetic": synthetic.synthetic,
   "procedural": _procedural,
   # With a class for every pixel.
-  "shapes": shapes.shapes,
+  "shapes": synthetic.shapes,
   "camvid": mask_sources.camvid,
   "voc": mask_sources.voc,
   "ade20k": mask_sources.ade20k,

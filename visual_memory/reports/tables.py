@@ -9,6 +9,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from visual_memory.reports.formats import percent
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
@@ -47,11 +49,6 @@ class Table:
     return buffer.getvalue()
 
 
-def percent(fraction: float | None) -> str:
-  """A fraction in percent with one decimal; empty for None."""
-  return "" if fraction is None else f"{100 * fraction:.1f}"
-
-
 def sweep_table(
   records: Sequence[Mapping[str, Any]], *, fractions: Sequence[str] = ()
 ) -> Table:
@@ -63,7 +60,7 @@ def sweep_table(
   """
   header = tuple(dict.fromkeys(key for record in records for key in record))
   show = lambda key, value: (
-    percent(value) if key in fractions else _number(value)
+    percent(value) if key in fractions and value is not None else _number(value)
   )
   return Table(
     header=tuple(f"{key} (%)" if key in fractions else key for key in header),

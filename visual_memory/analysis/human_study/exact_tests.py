@@ -20,7 +20,9 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import stats
 
+from visual_memory.analysis import intervals
 from visual_memory.analysis.human_study.responses import Responses
+from visual_memory.analysis.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,21 +32,14 @@ class Proportion:
   Attributes:
     successes: how many.
     total: of how many.
-    low: lower end of the 95 % Clopper-Pearson interval of the proportion.
-    high: its upper end.
+    fraction: the proportion with its exact interval.
     p_value: two-sided, exact, of chance being the true proportion.
   """
 
   successes: int
   total: int
-  low: float
-  high: float
+  fraction: Interval
   p_value: float
-
-  @property
-  def fraction(self) -> float:
-    """The proportion, in [0, 1]."""
-    return self.successes / self.total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,8 +53,7 @@ class Comparison:
     more: trials of which a larger share of people was correct in B.
     fewer: trials of which a smaller share was.
     paired_p: two-sided p-value of the exact sign test over these trials:
-      McNemar's exact test where each was answered once in each condition. NaN
-      where no trial differs.
+      McNemar's exact test where each was answered once in each condition.
   """
 
   without: Proportion
@@ -77,14 +71,14 @@ class Preference:
   Attributes:
     chosen: over all responses, against a chance of one half.
     observer_mean: mean over participants of the preferred share.
-    observer_error: standard error of that mean; NaN of one participant.
+    observer_error: standard error of that mean; None of one participant.
     corrected_accuracy: accuracy once the preferred share of the model's errors
       counts as right.
   """
 
   chosen: Proportion
   observer_mean: float
-  observer_error: float
+  observer_error: float | None
   corrected_accuracy: float
 
 
@@ -94,16 +88,12 @@ def proportion(successes: int, total: int, *, chance: float) -> Proportion:
   Raises:
     ValueError: no trials, or more successes than trials.
   """
-  if not 0 <= successes <= total or total == 0:
-    raise ValueError(f"{successes} of {total} is no proportion.")
-  test = stats.binomtest(int(successes), int(total), chance)
-  interval = test.proportion_ci(confidence_level=0.95, method="exact")
+  fraction = intervals.exact_share(successes, total)
   return Proportion(
     successes=int(successes),
     total=int(total),
-    low=float(interval.low),
-    high=float(interval.high),
-    p_value=float(test.pvalue),
+    fraction=fraction,
+    p_value=float(stats.binomtest(int(successes), int(total), chance).pvalue),
   )
 
 
@@ -136,15 +126,8 @@ def compare_conditions(found: Responses, *, num_choices: int) -> Comparison:
     fisher_p=float(stats.fisher_exact(table).pvalue),
     more=more,
     fewer=fewer,
-    paired_p=mcnemar(more, fewer),
+    paired_p=intervals.mcnemar(more, fewer),
   )
-
-
-def mcnemar(more: int, fewer: int) -> float:
-  """McNemar's exact two-sided p-value of the discordant pairs; NaN of none."""
-  if more + fewer == 0:
-    return float("nan")
-  return float(stats.binomtest(more, more + fewer, 0.5).pvalue)
 
 
 def preference(found: Responses, *, accuracy: float) -> Preference:
@@ -161,14 +144,14 @@ def preference(found: Responses, *, accuracy: float) -> Preference:
       for participant in np.unique(found.participants)
     ]
   )
-  error = float("nan")
+  error = None
   if len(shares) > 1:
     error = float(shares.std(ddof=1) / np.sqrt(len(shares)))
   return Preference(
     chosen=chosen,
     observer_mean=float(shares.mean()),
     observer_error=error,
-    corrected_accuracy=accuracy + chosen.fraction * (1 - accuracy),
+    corrected_accuracy=accuracy + chosen.fraction.mean * (1 - accuracy),
   )
 
 
@@ -189,10 +172,5 @@ def _differing_trials(
 
 
 def as_values(found: Comparison | Preference) -> dict[str, Any]:
-  """The result as nested plain values, every proportion with its fraction."""
-  return {
-    name: dataclasses.asdict(value) | {"fraction": value.fraction}
-    if isinstance(value, Proportion)
-    else value
-    for name, value in vars(found).items()
-  }
+  """The result as nested plain values."""
+  return dataclasses.asdict(found)

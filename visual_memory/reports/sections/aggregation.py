@@ -1,10 +1,11 @@
 """Voters compared: tables 4 to 9 and figures 2, 7, 8 and 9 of the paper."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.analysis.aggregation import Comparison, Sweep
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -17,7 +18,7 @@ def comparison(name: str, found: Comparison) -> Section:
     title=f"{name}: every voter, every k",
     figures=(
       Figure(
-        name=f"voters_{_plain(name)}",
+        name=f"voters_{formats.file_name(name)}",
         svg=plots.curves(
           {
             voter: {k: 100 * value for k, value in values.items()}
@@ -38,7 +39,7 @@ def comparison(name: str, found: Comparison) -> Section:
           for k in ks
         ),
         caption="Test accuracy in percent.",
-        name=f"voters_{_plain(name)}",
+        name=f"voters_{formats.file_name(name)}",
       ),
     ),
   )
@@ -56,15 +57,16 @@ def summary(found: Mapping[str, Comparison]) -> Section:
       *(
         f"{name}: the tuning rows prefer {value.overall.name} at"
         f" k = {value.overall.k}; it scores"
-        f" {value.scored[value.overall.name].accuracy} % on the test queries."
+        f" {formats.interval(value.scored[value.overall.name].accuracy)} % on"
+        " the test queries."
         for name, value in found.items()
       ),
     ),
     tables=(
       Table(
         header=(
-          "encoder", "voter", "k chosen", "accuracy (%)", "95 % interval",
-          "gain over k = 1", "as published: k", "as published (%)",
+          "encoder", "voter", "k chosen", "accuracy (%)",
+          "gain over k = 1", "p", "as published: k", "as published (%)",
         ),
         rows=tuple(
           row for name, value in found.items() for row in _rows(name, value)
@@ -96,7 +98,7 @@ def sensitivity(name: str, sweeps: Mapping[str, Sweep]) -> Section:
         rows=tuple(_sweep_row(found) for found in sweeps.values()),
         caption="Value and k chosen together on the tuning rows; as published,"
         " on the test queries.",
-        name=f"sensitivity_{_plain(name)}",
+        name=f"sensitivity_{formats.file_name(name)}",
       ),
     ),
   )  # fmt: skip
@@ -111,7 +113,7 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
         "k": found.choices[name].k,
         "tuning_accuracy": found.choices[name].accuracy,
         "accuracy": vars(scored.accuracy),
-        "gain_over_nearest": vars(found.gains[name]),
+        "gain_over_nearest": found.gains[name].values(),
       }
       for name, scored in found.scored.items()
     },
@@ -158,16 +160,15 @@ def sweep_values(found: Sweep) -> dict[str, Any]:
 def _rows(encoder, found):
   """One row per voter of an encoder."""
   for name, scored in found.scored.items():
-    interval, gain = scored.accuracy, found.gains[name]
+    gain = found.gains[name]
     k, best = found.published[name]
     yield (
       encoder,
       name,
       str(found.choices[name].k),
-      _percent(interval.mean),
-      f"{100 * interval.low:.1f} to {100 * interval.high:.1f}",
-      f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to"
-      f" {100 * gain.high:+.2f})",
+      formats.interval(scored.accuracy, digits=2),
+      formats.change(gain.interval),
+      formats.p_value(gain.p_value),
       str(k),
       _percent(best),
     )
@@ -182,7 +183,7 @@ def _sweep_figure(name, voter, found):
     "best k on test (as published)": found.held_out.max(axis=1),
   } | {f"k = {k}": found.held_out[:, by_k[k]] for k in (10, 100) if k in by_k}
   return Figure(
-    name=f"sensitivity_{_plain(name)}_{voter}",
+    name=f"sensitivity_{formats.file_name(name)}_{voter}",
     svg=plots.curves(
       {
         label: dict(zip(found.values, 100 * accuracy, strict=True))
@@ -213,11 +214,4 @@ def _sweep_row(found):
   )
 
 
-def _percent(fraction) -> str:
-  """A fraction in percent with two decimals."""
-  return f"{100 * fraction:.2f}"
-
-
-def _plain(name: str) -> str:
-  """A name as part of a file's name."""
-  return "".join(c if c.isalnum() else "_" for c in name)
+_percent = functools.partial(formats.percent, digits=2)

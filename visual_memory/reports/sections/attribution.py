@@ -13,6 +13,8 @@ from visual_memory.analysis.human_study.exact_tests import (
 )
 from visual_memory.analysis.label_errors import LabelErrors
 from visual_memory.analysis.planted_errors import Planted
+from visual_memory.reports import formats
+from visual_memory.reports.formats import percent
 from visual_memory.reports.gallery import GalleryItem, GalleryNeighbor
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
@@ -71,19 +73,19 @@ def suspects(
 
 def planted(found: Planted) -> Section:
   """How well labels that were made wrong on purpose are found."""
-  chance = 100 * found.num_wrong / found.num_rows
+  chance = percent(found.num_wrong / max(1, found.num_rows))
   return Section(
     title="Planted label errors",
     prose=(
       f"{found.num_wrong:,} of {found.num_rows:,} labels were replaced by"
       " another class at random, and the rows ranked again. Looking at rows in"
-      f" random order would find {chance:.1f} % wrong.",
+      f" random order would find {chance} % wrong.",
     ),
     tables=(
       Table(
         header=("first rows looked at", "planted errors among them (%)"),
         rows=tuple(
-          (f"{count:,}", f"{100 * value:.1f}")
+          (f"{count:,}", percent(value))
           for count, value in found.precision.items()
         ),
         name="planted_errors",
@@ -108,7 +110,7 @@ def compositions(
       Table(
         header=("", "nearest is one of the two (%)", "both found (%)"),
         rows=tuple(
-          (how, f"{100 * value.first:.1f}", f"{100 * value.both:.1f}")
+          (how, percent(value.first), percent(value.both))
           for how, value in found.items()
         ),
         name="compositions",
@@ -172,9 +174,9 @@ def predicted(found: Comparison, *, num_responses: int) -> Section:
     title="Guessing what the model says",
     prose=(
       f"{num_responses:,} responses. With neighbors against without: Fisher's"
-      f" exact test p = {found.fisher_p:.3g}; by image, {found.more} are"
-      f" guessed better and {found.fewer} worse, exact sign test"
-      f" p = {found.paired_p:.3g}.",
+      f" exact test, p: {formats.p_value(found.fisher_p)}; by image,"
+      f" {found.more} are guessed better and {found.fewer} worse, exact sign"
+      f" test, p: {formats.p_value(found.paired_p)}.",
     ),
     tables=(
       _proportions(
@@ -193,10 +195,10 @@ def preferred(found: Preference, *, accuracy: float) -> Section:
   return Section(
     title="Whose label people prefer",
     prose=(
-      f"Mean over participants {100 * found.observer_mean:.1f} %, standard"
-      f" error {100 * found.observer_error:.2f}. Counted as right, the"
-      f" preferred ones raise accuracy from {100 * accuracy:.1f} to"
-      f" {100 * found.corrected_accuracy:.1f} %.",
+      f"Mean over participants {percent(found.observer_mean)} %, standard"
+      f" error {percent(found.observer_error, digits=2)}. Counted as right, the"
+      f" preferred ones raise accuracy from {percent(accuracy)} to"
+      f" {percent(found.corrected_accuracy)} %.",
     ),
     tables=(
       _proportions(
@@ -209,15 +211,14 @@ def preferred(found: Preference, *, accuracy: float) -> Section:
 def _proportions(rows: Mapping[str, Proportion], *, against: str) -> Table:
   """Proportions with their exact intervals."""
   return Table(
-    header=("", "chosen", "of", "%", "95 % interval", against),
+    header=("", "chosen", "of", "% (95 %)", against),
     rows=tuple(
       (
         name,
         str(value.successes),
         str(value.total),
-        f"{100 * value.fraction:.1f}",
-        f"{100 * value.low:.1f} to {100 * value.high:.1f}",
-        f"{value.p_value:.3g}",
+        formats.interval(value.fraction),
+        formats.p_value(value.p_value),
       )
       for name, value in rows.items()
     ),

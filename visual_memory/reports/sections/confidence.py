@@ -6,6 +6,7 @@ from typing import Any
 from visual_memory.analysis.calibration import Bins
 from visual_memory.analysis.confidence import Calibration, ConfidentVote
 from visual_memory.reports import plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -115,15 +116,14 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
       Table(
         header=(
           "voter",
-          *(f"accuracy at {100 * c:.0f} %" for c in _COVERAGES),
+          *(f"accuracy at {percent(c, digits=0)} %" for c in _COVERAGES),
           "mean error (AURC)",
         ),
         rows=tuple(
           (
             name,
             *(
-              f"{100 * vote.fitted.selective.accuracy_at(c):.1f}"
-              for c in _COVERAGES
+              percent(vote.fitted.selective.accuracy_at(c)) for c in _COVERAGES
             ),
             f"{vote.fitted.selective.area():.4f}",
           )
@@ -136,9 +136,9 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
         rows=tuple(
           (
             name,
-            f"{100 * promise:.0f}",
-            f"{100 * coverage:.1f}",
-            "none answered" if reached is None else f"{100 * reached:.1f}",
+            percent(promise, digits=0),
+            percent(coverage),
+            "none answered" if reached is None else percent(reached),
           )
           for name, vote in found.items()
           for promise, (_, coverage, reached) in vote.promised.items()
@@ -197,8 +197,8 @@ def _rows(name, vote):
       kind,
       f"{found.model.temperature:.3f}",
       f"{found.model.smoothing:.4f}",
-      f"{100 * found.bins.ece():.2f}",
-      f"{100 * found.adaptive_bins.ece():.2f}",
+      percent(found.bins.ece(), digits=2),
+      percent(found.adaptive_bins.ece(), digits=2),
       f"{found.brier:.4f}",
       f"{found.nll:.4f}",
     )
@@ -216,6 +216,6 @@ def _points(bins: Bins):
 def _selective(found):
   """The curve at every percent of coverage, from 2 % on."""
   return {
-    percent: 100 * found.selective.accuracy_at(percent / 100)
-    for percent in range(2, 101)
+    covered: 100 * found.selective.accuracy_at(covered / 100)
+    for covered in range(2, 101)
   }

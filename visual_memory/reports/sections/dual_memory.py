@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory.dual_memory.protocol import PARTS, ShotTest
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -50,7 +50,7 @@ def section(
     }
     for part, what in _WHAT.items()
   }
-  name = "".join(c if c.isalnum() else "_" for c in title.lower())
+  name = formats.file_name(title)
   figures = ()
   if len(shot_tests) > 1:
     figure = plots.curves(
@@ -78,9 +78,12 @@ def section(
         rows=tuple(
           (
             str(shots),
-            *(_cell([t.accuracy[part] for t in found]) for part in PARTS),
-            _cell([t.fixed["all"] for t in found]),
-            _cell([t.as_published for t in found]),
+            *(
+              formats.spread([t.accuracy[part] for t in found])
+              for part in PARTS
+            ),
+            formats.spread([t.fixed["all"] for t in found]),
+            formats.spread([t.as_published for t in found]),
           )
           for shots, found in shot_tests.items()
         ),
@@ -141,7 +144,7 @@ def published(
     shots = 0 if name in ours else int(name.rsplit("_", 1)[1])
     measure = ours.get(name, lambda t: t.as_published)
     here = found.get(shots)
-    own = _cell([measure(t) for t in here]) if here else ""
+    own = formats.spread([measure(t) for t in here]) if here else ""
     rows.append((name.replace("_", " "), f"{value:.1f}", own))
   return Section(
     title="As published",
@@ -165,10 +168,3 @@ def _spread(values):
   """Mean and standard error of a paired difference."""
   error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
   return {"mean": float(np.mean(values)), "standard_error": float(error)}
-
-
-def _cell(values):
-  text = f"{100 * np.mean(values):.1f}"
-  if len(values) > 1:
-    text += f" ± {100 * np.std(values, ddof=1):.1f}"
-  return text

@@ -11,11 +11,12 @@ from jaxtyping import UInt8
 from visual_memory.analysis.choosing import Choice, Scored
 from visual_memory.analysis.encoder_ranking import Standing
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.reports import formats, plots
 from visual_memory.reports import pictures as drawn
-from visual_memory.reports import plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.pictures import contact_sheet
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 _COLUMNS, _SHOWN = 4, 24
 """Pictures of a family in a row, and in all."""
@@ -104,10 +105,7 @@ def _ranking(task, found, compared) -> Figure:
   groups = {"alike": {}, "others": {}}
   for name, standing in found.items():
     group = "alike" if compared[name].learned else "others"
-    interval = standing.accuracy
-    groups[group][_words(name)] = tuple(
-      100 * value for value in (interval.mean, interval.low, interval.high)
-    )
+    groups[group][_words(name)] = formats.span(standing.accuracy)
   return Figure(
     name=f"ranking_{task}",
     svg=plots.intervals(
@@ -146,26 +144,14 @@ def _table(compared, standings, order, baseline) -> Table:
 
 def _cells(standing) -> tuple[str, ...]:
   """One encoder on one task."""
-  interval, gain, p_value = standing.accuracy, standing.gain, standing.p_value
-  accuracy = _unbroken(
-    f"{100 * interval.mean:.2f} ({percent(interval.low)} to"
-    f" {percent(interval.high)})"
-  )
+  accuracy, gain = formats.interval(standing.accuracy), standing.gain
   if gain is None:
     return accuracy, "", ""
   return (
     accuracy,
-    _unbroken(
-      f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to"
-      f" {100 * gain.high:+.2f})"
-    ),
-    _unbroken("< 0.001" if p_value < 0.001 else f"{p_value:.3f}"),
+    formats.change(gain.interval),
+    formats.p_value(gain.p_value),
   )
-
-
-def _unbroken(cell: str) -> str:
-  """A cell that stays on one line."""
-  return cell.replace(" ", "\u00a0")
 
 
 def _choices(compared, order) -> Table:
@@ -213,10 +199,7 @@ def _size_figure(task, compared, present) -> Figure:
       },
       bands={
         label: {
-          compared[name].num_weights: (
-            100 * interval(name).low,
-            100 * interval(name).high,
-          )
+          compared[name].num_weights: formats.span(interval(name))[1:]
           for name in names
         }
         for label, names in present.items()
@@ -284,8 +267,7 @@ def _task_values(choice, standing) -> dict[str, Any]:
     "k": choice.k,
     "tuning_accuracy": choice.accuracy,
     "accuracy": vars(standing.accuracy),
-    "over_baseline": standing.gain and vars(standing.gain),
-    "p_value": standing.p_value,
+    "over_baseline": standing.gain and standing.gain.values(),
   }
 
 

@@ -11,15 +11,15 @@ the main query set, that of others under `query_sets[name]`, and the edits.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visual_memory.reports import class_figures, plots
+from visual_memory.reports import class_figures, formats, plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.results import Results, most_confused
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 _MOST_CLASSES = 40
 """Of which a confusion matrix can be read."""
@@ -80,7 +80,9 @@ def sections(
           f" k = {results.k}) of {len(results.labels):,} queries.",
           *notes(results),
         ),
-        tables=(_accuracy_table(results, name=f"accuracy_{_slug(name)}"),),
+        tables=(
+          _accuracy_table(results, name=f"accuracy_{formats.file_name(name)}"),
+        ),
       )
     )
   parts.append(_classes_section(found))
@@ -140,11 +142,6 @@ def values(
   }
 
 
-def _slug(name: str) -> str:
-  """A name that a file can bear."""
-  return re.sub(r"[^A-Za-z0-9.-]+", "_", name)
-
-
 def _values(found: Results) -> dict[str, Any]:
   """One query set: the curves, the chosen setting, and class by class."""
   voter, k, accuracy = found.best()
@@ -193,8 +190,8 @@ def _edits_section(edits: Sequence[Edit]) -> Section:
             f"{edit.rows_before:,} → {edit.rows_after:,}",
             "" if edit.seconds is None else f"{edit.seconds:.3g}",
             *(
-              f"{percent(edit.before.get(group)) or '–'} →"
-              f" {percent(edit.after.get(group)) or '–'}"
+              f"{percent(edit.before.get(group))} →"
+              f" {percent(edit.after.get(group))}"
               for group in groups
             ),
           )

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from visual_memory.reports import neighbor_grid
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

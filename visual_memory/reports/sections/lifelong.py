@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from visual_memory.analysis.lifelong import Scores
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 
 def sections(
@@ -28,7 +29,7 @@ def sections(
         item.memory,
         item.queries,
         percent(item.nearest),
-        *(str(item.chosen[voter]) for voter in voters),
+        *(formats.interval(item.chosen[voter], digits=2) for voter in voters),
       )
       for item in found
     ),
@@ -43,7 +44,7 @@ def sections(
         item.queries,
         percent(item.nearest),
         *(
-          f"{100 * accuracy:.2f} (k={k})"
+          f"{percent(accuracy, digits=2)} (k={k})"
           for k, accuracy in item.as_published.values()
         ),
       )
@@ -78,10 +79,7 @@ def sections(
         "memory": item.memory,
         "queries": item.queries,
         "nearest": item.nearest,
-        "chosen": {
-          voter: {"accuracy": x.mean, "low": x.low, "high": x.high}
-          for voter, x in item.chosen.items()
-        },
+        "chosen": {voter: vars(x) for voter, x in item.chosen.items()},
         "as_published": {
           voter: {"k": k, "accuracy": accuracy}
           for voter, (k, accuracy) in item.as_published.items()

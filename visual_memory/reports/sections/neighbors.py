@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from visual_memory.analysis.reliability import LogFit
 from visual_memory.reports import plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -22,9 +23,10 @@ def reliability(curve: Float[np.ndarray, "k"], fit: LogFit) -> Section:
     title="Reliability of the i-th neighbor",
     prose=(
       f"The fraction of test queries whose i-th neighbor has their class, and"
-      f" the fit {100 * line.slope:.2f} ln(i) {100 * line.intercept:+.2f}, in"
-      f" percent: standard errors over queries {100 * fit.slope_error:.2f} and"
-      f" {100 * fit.intercept_error:.2f}, R² {line.r_squared:.4f}.",
+      f" the fit {percent(line.slope, digits=2)} ln(i)"
+      f" {percent(line.intercept, digits=2, signed=True)}, in percent: standard"
+      f" errors over queries {percent(fit.slope_error, digits=2)} and"
+      f" {percent(fit.intercept_error, digits=2)}, R² {line.r_squared:.4f}.",
     ),
     figures=(
       Figure(
@@ -76,7 +78,9 @@ def hit_rate(hits: Float[np.ndarray, "k"]) -> Section:
       Table(
         header=("k", "hit rate (%)"),
         rows=tuple(
-          (str(k), f"{100 * hits[k - 1]:.2f}") for k in _SHOWN if k <= len(hits)
+          (str(k), percent(hits[k - 1], digits=2))
+          for k in _SHOWN
+          if k <= len(hits)
         ),
         name="hit_rate",
       ),

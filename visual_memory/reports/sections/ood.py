@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from visual_memory.analysis.ood import Detection
 from visual_memory.reports import plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -115,7 +116,7 @@ def by_class(name: str, auroc: Mapping[str, float]) -> Section:
     tables=(
       Table(
         header=("class", "AUROC (%)"),
-        rows=tuple((key, f"{100 * auroc[key]:.1f}") for key in order),
+        rows=tuple((key, percent(auroc[key])) for key in order),
         name=f"classes_{name}",
       ),
     ),
@@ -140,4 +141,4 @@ def values(found, by_k, classes) -> dict[str, Any]:
 def _numbers(found: Detection) -> tuple[str, ...]:
   """The four measures in percent."""
   measures = (found.auroc, found.aupr, found.aupr_inside, found.fpr95)
-  return tuple(f"{100 * value:.2f}" for value in measures)
+  return tuple(percent(value, digits=2) for value in measures)

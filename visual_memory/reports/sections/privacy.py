@@ -5,8 +5,9 @@ from typing import Any
 
 from visual_memory.analysis.privacy import Privacy
 from visual_memory.reports import plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 _PROSE = (
   "A row is private if removing it changes no answer to any query. Counted"
@@ -30,7 +31,7 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
   for item in found:
     line = lines.setdefault(item.name, {})
     line[item.k] = 100 * item.non_private
-  share = lambda count, item: f"{100 * count / item.num_rows:.3f}"
+  share = lambda count, item: percent(count / item.num_rows, digits=3)
   table = Table(
     header=(
       "voter", "k", "accuracy (%)", "non-private rows", "of rows (%)",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from visual_memory.analysis.bootstrap import Interval
 from visual_memory.analysis.choosing import Scored
+from visual_memory.analysis.intervals import Difference
 from visual_memory.probes.linear_probe import Probe
 from visual_memory.probes.logistic_regression import Fitted
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -17,7 +17,7 @@ def name(probe: Probe) -> str:
 
 
 def compared(
-  scored: Mapping[str, Scored], gain: Mapping[str, Interval]
+  scored: Mapping[str, Scored], gain: Mapping[str, Difference]
 ) -> Section:
   """The vote and the probes on the test queries."""
   return Section(
@@ -29,9 +29,14 @@ def compared(
     ),
     tables=(
       Table(
-        header=("", "test accuracy (%)", "over the vote (points)"),
+        header=("", "test accuracy (%)", "over the vote (points)", "p"),
         rows=tuple(
-          (method, str(value.accuracy), str(gain[method]))
+          (
+            method,
+            formats.interval(value.accuracy, digits=2),
+            formats.change(gain[method].interval),
+            formats.p_value(gain[method].p_value),
+          )
           for method, value in scored.items()
         ),
         name="probes",

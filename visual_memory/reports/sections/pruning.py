@@ -9,9 +9,10 @@ from jaxtyping import Int
 from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.influence import RemovalEffects
 from visual_memory.analysis.pruned_votes import Pruned
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 _SHOWN = 20
 
@@ -94,15 +95,12 @@ def sections(
 
 def _plain(result: Pruned) -> dict[str, Any]:
   """One voter's result for report.json."""
-  interval = result.scored.accuracy
   return {
     "treatment": result.treatment.name,
     "k": result.k,
     "rows_removed": result.treatment.num_excluded,
     "tuning_accuracy": result.tuning_accuracy,
-    "accuracy": interval.mean,
-    "low": interval.low,
-    "high": interval.high,
+    "accuracy": vars(result.scored.accuracy),
   }
 
 
@@ -112,19 +110,18 @@ def _table(found) -> Table:
   return Table(
     header=("pruning", *voters),
     rows=tuple(
-      (kind, *(_cell(results[voter]) for voter in voters))
+      (
+        kind,
+        *(
+          formats.interval(results[voter].scored.accuracy, digits=2)
+          for voter in voters
+        ),
+      )
       for kind, results in found.items()
     ),
-    caption="Test accuracy (%), with half its 95 % bootstrap interval.",
+    caption="Test accuracy (%), with its 95 % bootstrap interval.",
     name="pruning",
   )
-
-
-def _cell(result: Pruned) -> str:
-  """An accuracy with half the width of its interval, in percent."""
-  interval = result.scored.accuracy
-  half = (interval.high - interval.low) / 2
-  return f"{100 * interval.mean:.2f} ± {100 * half:.2f}"
 
 
 def _chosen_table(found) -> Table:
@@ -174,7 +171,7 @@ def _figure(found) -> Figure:
 def _published_table(published) -> Table:
   """Accuracy and k of the published protocol."""
   voters = list(next(iter(published.values())))
-  cell = lambda best: f"{100 * best[1]:.2f} (k={best[0]})"
+  cell = lambda best: f"{percent(best[1], digits=2)} (k={best[0]})"
   return Table(
     header=("pruning", *voters),
     rows=tuple(
@@ -208,7 +205,7 @@ def _counted_section(wrong, effects, chosen, row_ids, k) -> Section:
     prose=(
       f"The wrong count of a row is how often it is among the {k} nearest"
       " neighbors of another row that has another label."
-      f" {np.mean(wrong == 0):.1%} of the rows never mislead; the most"
+      f" {percent(np.mean(wrong == 0))} % of the rows never mislead; the most"
       f" misleading one does so {wrong.max():,} times.",
       f"By decisions ({chosen.name} at k={chosen.k}): removing one row changes"
       f" an answer for {effects.num_non_private:,} of {len(wrong):,} rows;"

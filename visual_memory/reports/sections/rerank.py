@@ -1,7 +1,8 @@
 """Re-ranking: accuracy without and with, its bound, cost and failures."""
 
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 from visual_memory.rerank.rerank import Summary
 
 _MEANING = {

@@ -9,6 +9,7 @@ from visual_memory.analysis.growth import GrowthPoint
 from visual_memory.analysis.noise_curve import NoiseCurve
 from visual_memory.analysis.scaling_law import ScalingLaw
 from visual_memory.reports import plots
+from visual_memory.reports.formats import percent, spread
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -41,10 +42,10 @@ def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
     tables=(
       Table(
         header=(
-          "voter", *(f"{100 * some.fractions[i]:.0f} %" for i in shown)
+          "voter", *(f"{percent(some.fractions[i], digits=0)} %" for i in shown)
         ),
         rows=tuple(
-          (name, *(_mean_std(curve.accuracy[:, i]) for i in shown))
+          (name, *(spread(curve.accuracy[:, i]) for i in shown))
           for name, curve in found.items()
         ),
         caption="Test accuracy in percent, mean ± standard deviation over"
@@ -93,7 +94,7 @@ def growth(
           (
             f"{size:,}",
             *(
-              _mean_std(
+              spread(
                 np.array([1 - p.accuracy for p in ps if p.num_rows == size])
               )
               for ps in points.values()
@@ -117,7 +118,7 @@ def growth(
             f"{law.line.slope:.3f} ± {law.line.slope_error:.3f}",
             f"{law.line.intercept:.3f} ± {law.line.intercept_error:.3f}",
             f"{law.line.r_squared:.4f}",
-            f"{100 * misses[name][form]:+.1f}",
+            percent(misses[name][form], signed=True),
             *(_far(law, size) for size in far),
           )
           for name, forms in laws.items()
@@ -190,7 +191,7 @@ def _growth_figure(name, points, laws):
 def _far(law, size) -> str:
   """An extrapolated error with its interval."""
   low, high = law.interval_at(size, coverage=0.95)
-  return f"{100 * law.error_at(size):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+  return f"{percent(law.error_at(size))} ({percent(low)} to {percent(high)})"
 
 
 def _over_seeds(curve):
@@ -210,13 +211,3 @@ def _spread(curve):
     100 * f: (100 * a, 100 * b)
     for f, a, b in zip(curve.fractions, low, high, strict=True)
   }
-
-
-def _mean_std(values) -> str:
-  """Fractions in percent: mean, and standard deviation if there are several."""
-  mean = f"{100 * np.mean(values):.1f}"
-  return (
-    mean
-    if len(values) < 2
-    else f"{mean}\u00a0±\u00a0{100 * np.std(values):.1f}"
-  )

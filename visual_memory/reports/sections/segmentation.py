@@ -12,8 +12,9 @@ from visual_memory.analysis.segmentation.patch_voting import PatchChoice
 from visual_memory.analysis.segmentation.token_spread import TokenSpread
 from visual_memory.analysis.segmentation.untrained import Explained, Prompted
 from visual_memory.reports import pictures, plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 _STAGES = ("embed", "search", "vote")
 

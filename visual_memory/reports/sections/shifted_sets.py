@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.shifted_sets import ShiftedScores
+from visual_memory.reports.formats import file_name, percent
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 
 def sections(
@@ -39,10 +40,7 @@ def _plain(item: ShiftedScores) -> dict[str, Any]:
     "competing_classes": item.num_classes,
     "nearest": item.nearest,
     "unanswered": item.num_unanswered,
-    "chosen": {
-      voter: {"accuracy": x.mean, "low": x.low, "high": x.high}
-      for voter, x in item.chosen.items()
-    },
+    "chosen": {voter: vars(x) for voter, x in item.chosen.items()},
     "as_published": {
       voter: {"k": k, "accuracy": accuracy}
       for voter, (k, accuracy) in item.as_published.items()
@@ -72,7 +70,7 @@ def _section(name, scores, counts) -> Section:
           for item in scores
         ),
         caption="Accuracy (%); k chosen on the memory's tuning rows.",
-        name=f"{_file_name(name)}",
+        name=file_name(name),
       ),
       Table(
         header=(*head, *scores[0].as_published),
@@ -80,19 +78,14 @@ def _section(name, scores, counts) -> Section:
           (
             *start(item),
             *(
-              f"{100 * accuracy:.1f} (k={k})"
+              f"{percent(accuracy)} (k={k})"
               for k, accuracy in item.as_published.values()
             ),
           )
           for item in scores
         ),
         caption="As published: the best k on this very set.",
-        name=f"{_file_name(name)}_as_published",
+        name=f"{file_name(name)}_as_published",
       ),
     ),
   )
-
-
-def _file_name(name: str) -> str:
-  """A name that may be a file's."""
-  return "".join(c if c.isalnum() else "_" for c in name).lower()

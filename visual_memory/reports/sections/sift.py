@@ -3,18 +3,19 @@
 from typing import Any
 
 from visual_memory.analysis.choosing import Choice, Scored
+from visual_memory.reports import formats
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 from visual_memory.types import EmbeddedSet
 
 
 def section(choice: Choice, scored: Scored, svm: float) -> Section:
   """The vote, chosen on tuning rows, beside the published classifier."""
   found = scored.accuracy
-  interval = f"{percent(found.low)} to {percent(found.high)}"
   rows = (
-    (f"{choice.name} vote, k = {choice.k}", percent(found.mean), interval),
-    ("support vector machine, as published", percent(svm), ""),
+    (f"{choice.name} vote, k = {choice.k}", formats.interval(found)),
+    ("support vector machine, as published", percent(svm)),
   )
   return Section(
     title="SIFT",
@@ -24,7 +25,7 @@ def section(choice: Choice, scored: Scored, svm: float) -> Section:
     ),
     tables=(
       Table(
-        header=("classifier", "accuracy", "95 % interval"), rows=rows,
+        header=("classifier", "accuracy (95 %)"), rows=rows,
         name="sift",
       ),
     ),
@@ -47,9 +48,7 @@ def values(choice: Choice, scored: Scored, svm: float) -> dict[str, Any]:
     "chosen": {
       "voter": choice.name,
       "k": choice.k,
-      "accuracy": scored.accuracy.mean,
-      "low": scored.accuracy.low,
-      "high": scored.accuracy.high,
+      "accuracy": vars(scored.accuracy),
     },
     "svm_accuracy": svm,
   }

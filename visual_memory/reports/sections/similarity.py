@@ -3,9 +3,10 @@
 from typing import Any
 
 from visual_memory.analysis.two_afc import Agreement, Comparison
-from visual_memory.reports import plots
+from visual_memory.reports import formats, plots
+from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table, percent
+from visual_memory.reports.tables import Table
 
 
 def sections(found: Comparison) -> tuple[Section, ...]:
@@ -15,10 +16,10 @@ def sections(found: Comparison) -> tuple[Section, ...]:
   rows = tuple(
     (
       name,
-      _cell(found.overall[name]),
-      f"{found.overall[name].standard_error * 100:.1f}",
-      _p_value(found, name),
-      *(percent(found.by_group[name][group].accuracy) for group in groups),
+      formats.interval(found.overall[name].accuracy),
+      percent(found.overall[name].standard_error),
+      formats.p_value(found.p_values[name]) if name in found.p_values else "",
+      *(percent(found.by_group[name][group].accuracy.mean) for group in groups),
     )
     for name in names
   )
@@ -40,7 +41,8 @@ def sections(found: Comparison) -> tuple[Section, ...]:
 def tiles(found: Comparison) -> dict[str, str]:
   """The agreement of every similarity."""
   return {
-    name: f"{percent(one.accuracy)} %" for name, one in found.overall.items()
+    name: f"{percent(one.accuracy.mean)} %"
+    for name, one in found.overall.items()
   }
 
 
@@ -59,7 +61,7 @@ def values(found: Comparison) -> dict[str, Any]:
 def _by_group(found: Comparison, groups: list[str]) -> str:
   series = {
     name: {
-      group: 100 * by_group[group].accuracy for group in groups
+      group: 100 * by_group[group].accuracy.mean for group in groups
     }
     for name, by_group in found.by_group.items()
   }  # fmt: skip
@@ -69,23 +71,9 @@ def _by_group(found: Comparison, groups: list[str]) -> str:
   )  # fmt: skip
 
 
-def _cell(one: Agreement) -> str:
-  low, high = percent(one.low), percent(one.high)
-  return f"{percent(one.accuracy)} [{low}, {high}]"
-
-
-def _p_value(found: Comparison, name: str) -> str:
-  if name not in found.p_values:
-    return ""
-  p_value = found.p_values[name]
-  return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _values(one: Agreement) -> dict[str, float]:
+def _values(one: Agreement) -> dict[str, Any]:
   return {
-    "accuracy": one.accuracy,
-    "low": one.low,
-    "high": one.high,
+    "accuracy": vars(one.accuracy),
     "standard_error": one.standard_error,
     "count": one.count,
   }

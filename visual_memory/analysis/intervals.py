@@ -1,0 +1,161 @@
+"""How far an estimate could have come out otherwise, and paired comparisons.
+
+  interval = bootstrap_mean(right, seed=0)          # of an accuracy
+  interval = exact_share(56, 100)                   # of a count of successes
+  found = paired(right, other, seed=0)              # on the same queries
+  found.interval, found.p_value                     # exact McNemar
+
+In every report.json an interval is `vars(interval)`: {mean, low, high,
+coverage}, fractions.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+COVERAGE = 0.95
+"""Of every interval that a report shows."""
+
+RESAMPLES = 10_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+  """An estimate with the interval that holds it.
+
+  Attributes:
+    mean: the estimate, over all values.
+    low: lower end of the interval.
+    high: upper end.
+    coverage: of the interval, such as 0.95.
+  """
+
+  mean: float
+  low: float
+  high: float
+  coverage: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+  """Two answers to the same queries.
+
+  Attributes:
+    interval: of our mean less theirs, the queries resampled together.
+    p_value: two-sided, of the exact McNemar test.
+    better: queries on which ours is larger.
+    worse: queries on which it is smaller.
+  """
+
+  interval: Interval
+  p_value: float
+  better: int
+  worse: int
+
+  def values(self) -> dict[str, Any]:
+    """As in report.json: the interval, with the test beside it."""
+    return vars(self.interval) | {
+      "p_value": self.p_value,
+      "better": self.better,
+      "worse": self.worse,
+    }
+
+
+def bootstrap_mean(values: Shaped[np.ndarray, "Q"], *, seed: int) -> Interval:
+  """The mean of the values with its percentile bootstrap interval.
+
+  The mean of resampled queries depends only on how often each distinct value
+  was drawn, so that one multinomial draw per resample is the exact bootstrap,
+  whatever the number of queries.
+
+  Args:
+    values: one per query, with few distinct values (right or wrong, or the
+      difference of two such), finite.
+    seed: of the resampling.
+
+  Raises:
+    ValueError: no values, or values that are not finite.
+  """
+  values = np.asarray(values, np.float64)
+  if not len(values) or not np.isfinite(values).all():
+    raise ValueError(
+      f"A bootstrap needs finite values; got {len(values)} of which"
+      f" {int(np.isfinite(values).sum())} are."
+    )
+  distinct, counts = np.unique(values, return_counts=True)
+  rng = np.random.default_rng(seed)
+  drawn = rng.multinomial(len(values), counts / len(values), size=RESAMPLES)
+  tail = (1 - COVERAGE) / 2
+  low, high = np.quantile(drawn @ distinct / len(values), [tail, 1 - tail])
+  return Interval(
+    mean=float(values.mean()),
+    low=float(low),
+    high=float(high),
+    coverage=COVERAGE,
+  )
+
+
+def exact_share(successes: int | float, total: int) -> Interval:
+  """A share of successes with its exact (Clopper-Pearson) interval.
+
+  Args:
+    successes: how many; a tie may count as half a success.
+    total: of how many, at least one.
+
+  Raises:
+    ValueError: no trials, or successes out of range.
+  """
+  from scipy import stats
+
+  if not 0 <= successes <= total or total == 0:
+    raise ValueError(f"{successes} of {total} is no proportion.")
+  tail, failures = (1 - COVERAGE) / 2, total - successes
+  low = stats.beta.ppf(tail, successes, failures + 1) if successes else 0.0
+  high = stats.beta.ppf(1 - tail, successes + 1, failures) if failures else 1.0
+  return Interval(
+    mean=float(successes / total),
+    low=float(low),
+    high=float(high),
+    coverage=COVERAGE,
+  )
+
+
+def mcnemar(better: int, worse: int) -> float:
+  """McNemar's exact two-sided p-value of discordant pairs; 1 without any."""
+  from scipy import stats
+
+  if not better + worse:
+    return 1.0
+  return float(stats.binomtest(better, better + worse).pvalue)
+
+
+def paired(
+  ours: Shaped[np.ndarray, "Q"],
+  theirs: Shaped[np.ndarray, "Q"],
+  *,
+  seed: int,
+) -> Difference:
+  """Our answers against theirs, query by query.
+
+  Args:
+    ours: right or wrong (or points) of each query.
+    theirs: the same of the same queries in the same order.
+    seed: of the bootstrap.
+
+  Raises:
+    ValueError: other numbers of queries, or none.
+  """
+  ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+  if ours.shape != theirs.shape:
+    raise ValueError(
+      f"{len(ours)} and {len(theirs)} queries cannot be compared in pairs."
+    )
+  better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
+  return Difference(
+    interval=bootstrap_mean(ours - theirs, seed=seed),
+    p_value=mcnemar(better, worse),
+    better=better,
+    worse=worse,
+  )
