@@ -7,7 +7,6 @@ from experiments.study import finish_study, open_study
 from visual_memory import types
 from visual_memory.analysis import composition
 from visual_memory.reports.sections import attribution as sections
-from visual_memory.retrieval.rows import rows_of
 
 _HOW = ("difference", "projection")
 
@@ -32,7 +31,7 @@ def main(config, workdir, mesh) -> None:
   )
   with study.clock("search pairs"):
     near = search(embeddings)
-    nearest = study.embedded.embeddings[rows_of(near, study.embedded.ids)[:, 0]]
+    nearest = study.embedded.embeddings[near.indices[:, 0]]
     residuals = [
       composition.residuals(embeddings, nearest, how=how) for how in _HOW
     ]

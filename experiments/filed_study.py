@@ -42,7 +42,7 @@ def study_fields(
       about_rows = _read(paths.rows)
       ids, labels = about_rows.query_ids, about_rows.query_labels
       about_rows = recording.among_rows(about_rows, ids, labels)
-      if (about_rows.row_ids[about_rows.places] == ids[:, None]).any():
+      if (about_rows.row_ids[about_rows.positions] == ids[:, None]).any():
         about_rows = about_rows.without_self()
       asked = recording.among_rows(asked, ids, labels)
   embedded = _without_embeddings(asked, asked.row_ids, asked.row_labels)

@@ -4,7 +4,6 @@ from experiments import stages
 from experiments.study import finish_study, open_study
 from visual_memory.analysis import label_noise, noise_curve
 from visual_memory.reports.sections import robustness
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.voting import metrics
 from visual_memory.voting.vote import predict
 
@@ -13,14 +12,8 @@ def main(config, workdir, mesh) -> None:
   """Corrupts the labels in three ways, and asks every voter each time."""
   study = open_study(config, workdir, mesh)
   settings = stages.voter_settings(config.voting)
-  tuning, ids = study.tuning, study.embedded.ids
+  tuning = study.tuning
   num_classes = study.embedded.num_classes
-  rows = noise_curve.Rows(
-    embedded=study.embedded,
-    held_out=rows_of(study.near, ids),
-    tuning=rows_of(study.tune_near, ids),
-    tuning_own=stages.among(ids, study.tune.ids).nonzero()[0],
-  )
   confused = metrics.confusion_matrix(
     predict(
       tuning.near,
@@ -44,7 +37,8 @@ def main(config, workdir, mesh) -> None:
       found[kind] = noise_curve.noise_curve(
         study.held_out,
         tuning,
-        rows,
+        study.embedded,
+        stages.among(study.embedded.ids, study.tune.ids).nonzero()[0],
         noise=noise,
         fractions=config.noise.fractions,
         seeds=config.noise.seeds,

@@ -5,6 +5,7 @@ import shutil
 
 from experiments import stages
 from experiments.study import finish_study, open_study
+from visual_memory import files
 from visual_memory.analysis.latency import time_calls
 from visual_memory.reports.sections import latency as sections
 from visual_memory.retrieval import exact
@@ -98,4 +99,4 @@ def _size(path):
   """Bytes of a file or of everything below a directory; None without one."""
   if not path or not os.path.exists(path):
     return None
-  return stages.bytes_below(path)
+  return files.bytes_below(path)

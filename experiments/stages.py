@@ -119,7 +119,8 @@ class Search:
 
   def _key(self, queries, leave_one_out) -> str:
     """A hash of everything that the answer depends on, but k."""
-    digest = hashlib.sha256(json.dumps(leave_one_out).encode())
+    about = [neighbor_files.FORMAT, leave_one_out]
+    digest = hashlib.sha256(json.dumps(about).encode())
     for embedded in (self._embedded, queries):
       digest.update(embedded.fingerprint.encode())
       digest.update(embedded.embeddings.tobytes())
@@ -210,13 +211,6 @@ def chosen(config, study):
     ks=[k for k in config.voting.ks if k <= study.near.k],
     num_classes=study.num_classes,
   )
-
-
-def bytes_below(path) -> int:
-  """The size of a file, or of all files below a directory."""
-  path = pathlib.Path(path)
-  files = [path] if path.is_file() else path.rglob("*")
-  return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def image_of(source):

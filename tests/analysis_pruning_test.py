@@ -6,7 +6,6 @@ import pytest
 
 from visual_memory.analysis import influence, privacy, pruned_votes, pruning
 from visual_memory.retrieval import exact
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat, queries, weighting
 from visual_memory.voting.vote import predict
@@ -111,8 +110,7 @@ def test_refilling_equals_a_search_of_the_pruned_memory(case, share):
   excluded = np.random.default_rng(1).random(NUM_ROWS) < share
   pruned = case.memory.remove(list(case.embedded.ids[excluded]))
   truth = case.search(pruned, K)
-  at = rows_of(case.near, case.embedded.ids)
-  refilled = pruning.refill(case.near, excluded[at], k=K)
+  refilled = pruning.refill(case.near, excluded[case.near.indices], k=K)
   assert refilled.short.any() == (share > 0.5)
   near = pruning.fill_short(
     refilled, truth.take(np.flatnonzero(refilled.short))
@@ -122,11 +120,17 @@ def test_refilling_equals_a_search_of_the_pruned_memory(case, share):
   np.testing.assert_array_equal(near.similarities, truth.similarities)
 
 
-def test_places_are_positions_among_the_rows(case):
-  at = rows_of(case.near, case.embedded.ids)
-  np.testing.assert_array_equal(case.embedded.ids[at], case.near.ids)
-  with pytest.raises(ValueError, match=".r0. is not among the 39 rows"):
-    rows_of(case.near, case.embedded.ids[1:])
+def test_neighbors_searched_again_have_positions_in_the_whole_memory(case):
+  excluded = np.random.default_rng(1).random(NUM_ROWS) < 0.6
+  pruned = case.memory.remove(list(case.embedded.ids[excluded]))
+  near = pruned_votes.without(
+    case.near,
+    excluded,
+    K,
+    lambda which, excluded, k: exact.search(case.asked[which], pruned, k=k),
+  )
+  np.testing.assert_array_equal(near.ids, case.search(pruned, K).ids)
+  near.check_rows(case.embedded.ids)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +179,7 @@ def test_every_choice_is_the_best_on_tuning_rows(case, compared):
         near = case.search(memory, K)
         factors = None
         if treatment.factors is not None:
-          at = rows_of(near, case.embedded.ids)
-          factors = treatment.factors[at]
+          factors = treatment.factors[near.indices]
         for k in (1, 3, K):
           votes = predict(
             near, [setting], ks=(k,), num_classes=5, factors=factors
@@ -198,11 +201,10 @@ def test_as_published_is_the_compat_vote(case, compared):
     settings=SETTINGS, ks=(1, 3, K), num_classes=5,
   )  # fmt: skip
   near = held_out.near
-  at = rows_of(near, case.embedded.ids)[:, :K]
   votes = compat.predict(
     near.labels[:, :K], 1 - near.similarities[:, :K].astype(float),
     voter="rank", ks=(1, 3, K), num_classes=5,
-    excluded=treatment.excluded[at],
+    excluded=treatment.excluded[near.indices[:, :K]],
   )  # fmt: skip
   known = held_out.labels >= 0
   accuracy = (votes == held_out.labels)[:, known].mean(axis=1)

@@ -21,7 +21,6 @@ from visual_memory.analysis import (
   unlearning,
 )
 from visual_memory.analysis.line_fit import fit_line
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import embedded_set
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting.vote import predict
@@ -154,12 +153,8 @@ def test_the_noise_curve_equals_a_memory_with_those_labels():
   found = noise_curve.noise_curve(
     held_out,
     tuning,
-    noise_curve.Rows(
-      embedded=rows,
-      held_out=rows_of(near, rows.ids),
-      tuning=rows_of(tune_near, rows.ids),
-      tuning_own=np.arange(0, 120, 3),
-    ),
+    rows,
+    np.arange(0, 120, 3),
     noise=noise,
     fractions=(0.0, 0.5),
     seeds=(3,),
@@ -372,12 +367,12 @@ def test_latency_is_of_the_calls_after_the_first():
   assert timed.per_second == pytest.approx(10 / timed.median_s)
 
 
-def test_rows_of_neighbors_survive_edits():
+def test_neighbors_of_other_rows_are_refused():
   rows, asked = embedded(60, 6), embedded(10, 7, "query")
   memory = vm.VisualMemory.from_embedded(rows).remove(rows.ids[5:20])
   near = vm.search(asked.embeddings, memory, k=9)
-  found = rows_of(near, rows.ids)
-  np.testing.assert_array_equal(rows.ids[found], near.ids)
-  with pytest.raises(ValueError, match="not among the 3 rows"):
-    rows_of(near, rows.ids[:3])
-  assert rows_of(neighbors(np.zeros((0, 3), int)), rows.ids).shape == (0, 3)
+  near.check_rows(memory.ids)
+  for other in (rows.ids, memory.ids[:3], memory.ids[::-1]):
+    with pytest.raises(ValueError, match="belong to another memory"):
+      near.check_rows(other)
+  neighbors(np.zeros((0, 3), int)).check_rows(rows.ids)

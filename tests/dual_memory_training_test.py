@@ -177,8 +177,8 @@ def test_shots_are_nested_and_saved(tmp_path):
   assert len(set(more.ids[0]) - set(shots.ids[0])) <= 1
   assert (draw(seed=1).ids != shots.ids).any()
   shots_lib.save_shots(shots, tmp_path / "shots.json")
-  again = shots_lib.load_shots(tmp_path / "shots.json")
-  np.testing.assert_array_equal(again.ids, shots.ids)
+  written = json.loads((tmp_path / "shots.json").read_text())
+  assert written["ids"] == shots.ids.tolist() and written["seed"] == 0
   # Python's own sample, seeded before each class.
   published = shots_lib.published_shots(labels, ids, "abcd", num_shots=3)
   for label in range(4):
@@ -189,9 +189,6 @@ def test_shots_are_nested_and_saved(tmp_path):
     draw(num_shots=11)
   with pytest.raises(ValueError, match="'image/39' is not among the rows"):
     draw(num_shots=10).rows_in(ids[:39])
-  (tmp_path / "shots.json").write_text("{}")
-  with pytest.raises(ValueError, match="holds no shots"):
-    shots_lib.load_shots(tmp_path / "shots.json")
 
 
 def test_texts_of_classes(tmp_path):

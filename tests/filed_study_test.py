@@ -69,7 +69,7 @@ def test_files_of_different_memories_are_refused(files, tmp_path):
   records = neighbor_records.load_records(files / "rows.npz")
   few = np.arange(len(records) - 1)
   part = neighbor_records.neighbor_records(
-    records.places[few], records.values[few], kind=records.kind,
+    records.positions[few], records.values[few], kind=records.kind,
     query_ids=records.query_ids[few], query_labels=records.query_labels[few],
     row_ids=records.row_ids, row_labels=records.row_labels,
     class_names=records.class_names, featurizer=records.featurizer,

@@ -67,9 +67,9 @@ def assert_exact(near, queries, rows, *, k):
 
 
 def assert_same(near, other):
-  """Asserts equal neighbors, bit for bit, apart from where they are stored."""
-  np.testing.assert_array_equal(near.ids, other.ids)
-  np.testing.assert_array_equal(near.labels, other.labels)
+  """Asserts equal neighbors, bit for bit."""
+  for name in ("ids", "indices", "labels"):
+    np.testing.assert_array_equal(getattr(near, name), getattr(other, name))
   np.testing.assert_array_equal(
     near.similarities.view(np.int32), other.similarities.view(np.int32)
   )

@@ -47,15 +47,15 @@ def assert_coarse_copy_is_whole(memory):
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 256, 512, 2048, 4352, 6144])
-def test_positions_and_slots_are_one_to_one(capacity):
-  positions = np.arange(capacity)
-  slots = layout.slots_of(positions, capacity)
-  assert sorted(slots) == list(positions)
-  np.testing.assert_array_equal(layout.positions_of(slots, capacity), positions)
+def test_turns_and_slots_are_one_to_one(capacity):
+  turns = np.arange(capacity)
+  slots = layout.slots_of(turns, capacity)
+  assert sorted(slots) == list(turns)
+  np.testing.assert_array_equal(layout.turns_of(slots, capacity), turns)
 
 
 @pytest.mark.parametrize("capacity, shards", [(2048, 8), (4608, 2), (10240, 8)])
-def test_any_run_of_positions_is_spread_over_the_shards(capacity, shards):
+def test_any_run_of_turns_is_spread_over_the_shards(capacity, shards):
   shard = layout.slots_of(np.arange(capacity), capacity) // (capacity // shards)
   counts = np.cumsum(shard[:, None] == np.arange(shards), axis=0)
   for length in (8, 50, 400, 1000):
@@ -65,12 +65,12 @@ def test_any_run_of_positions_is_spread_over_the_shards(capacity, shards):
 
 @pytest.mark.parametrize("capacity", [34_816, 344_064, 1 << 21])
 @pytest.mark.parametrize("step", [64, 100, 128, 512, 1000])
-def test_rows_at_regular_distances_do_not_crowd_any_block(capacity, step):
-  # Every step-th row, as when classes take turns; blocks as the search's.
+def test_rows_at_regular_distances_do_not_crowd_any_lane(capacity, step):
+  # Every step-th row, as when classes take turns; lanes as the search's.
   rows = np.arange(0, capacity, step)[:300]
   slots = layout.slots_of(rows, capacity)
-  block = slots // 2048 * 64 + slots % 64
-  _, counts = np.unique(block, return_counts=True)
+  lane = slots // 2048 * 64 + slots % 64
+  _, counts = np.unique(lane, return_counts=True)
   assert (counts >= 3).sum() <= 0.04 * len(rows)
 
 

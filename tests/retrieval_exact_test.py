@@ -209,8 +209,8 @@ def test_a_search_that_does_not_fit_says_what_it_needs(mesh, monkeypatch):
     exact.search(cases.random_rows(24, DIM), memory, k=10)
 
 
-def test_blocks_that_hide_more_neighbors_than_are_opened():
-  # The first pass keeps two scores of a block; here three of each are sought.
+def test_lanes_that_hide_more_neighbors_than_are_opened():
+  # The first pass keeps two scores of a lane; here three of each are sought.
   mesh, k = distributed.make_mesh(1), 45
   count = 64_000
   rows = cases.random_rows(count, DIM, seed=7)
@@ -223,10 +223,10 @@ def test_blocks_that_hide_more_neighbors_than_are_opened():
     precision="float32",
     backend="cpu",
   )
-  assert sizes.block > 2 and 3 * (sizes.num_opened + 1) <= k, sizes
-  per_tile = sizes.rows // sizes.block
-  slots = np.arange(k // 3) + per_tile * np.arange(sizes.block)[:, None]
-  crowd = layout.positions_of(slots, memory.capacity)
+  assert sizes.lane > 2 and 3 * (sizes.num_opened + 1) <= k, sizes
+  per_tile = sizes.rows // sizes.lane
+  slots = np.arange(k // 3) + per_tile * np.arange(sizes.lane)[:, None]
+  crowd = layout.turns_of(slots, memory.capacity)
   crowd = np.concatenate([column[column < count][:3] for column in crowd.T])
   assert len(crowd) == k
   rows[crowd] = cases.unit(rows[:1] + 0.01 * rows[crowd])
@@ -242,7 +242,7 @@ def test_rows_that_one_shard_cannot_order():
   mesh = distributed.make_mesh(8)
   rows = BASE.copy()
   capacity = cases.memory_of(rows, mesh=mesh).capacity
-  crowd = layout.positions_of(np.arange(3 * 256, 4 * 256), capacity)
+  crowd = layout.turns_of(np.arange(3 * 256, 4 * 256), capacity)
   crowd = crowd[crowd < NUM_ROWS]
   assert capacity == 8 * 256 and len(crowd) > 40
   rows[crowd] = cases.unit(BASE[:1] + 1e-7 * rows[crowd])

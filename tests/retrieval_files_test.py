@@ -7,12 +7,6 @@ import numpy as np
 import pytest
 
 from visual_memory.retrieval import neighbor_records, published_files
-from visual_memory.retrieval.published_names import (
-  PublishedName,
-  find_published,
-  parse_published,
-  published_name,
-)
 
 NUM_ROWS, NUM_QUERIES, K = 500, 40, 100
 
@@ -101,7 +95,7 @@ def test_half_precision_is_smaller_and_says_so(tmp_path):
   assert size("half.npz") < 0.8 * size("exact.npz")
   half = neighbor_records.load_records(tmp_path / "half.npz")
   np.testing.assert_allclose(half.values, records.values, atol=5e-4)
-  np.testing.assert_array_equal(half.places, records.places)
+  np.testing.assert_array_equal(half.positions, records.positions)
   with pytest.raises(ValueError, match="float8"):
     neighbor_records.save_records(
       tmp_path / "x.npz", records, precision="float8"
@@ -115,7 +109,7 @@ def test_reading_holds_a_few_entries_at_a_time(tmp_path):
   records = published_files.read_published(path)
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
-  held = records.places.nbytes + records.values.nbytes
+  held = records.positions.nbytes + records.values.nbytes
   assert path.stat().st_size > 5 * held
   assert peak < 5 * held + 2_000_000  # A chunk of entries as Python lists.
 
@@ -222,41 +216,3 @@ def test_broken_compact_files_are_named(tmp_path):
     make([0, 1], [0.5, 0.4], row_labels=[0, 4])
   with pytest.raises(ValueError, match="do not fit"):
     make([0, 1], [0.5, 0.4], query_labels=[0, 0])
-
-
-NAME = PublishedName(
-  memory=("imagenet2012", "ninco"),
-  memory_split=("train", "test"),
-  query="imagenet2012_real",
-  query_split="validation",
-  featurizer="clip-vit_l14",
-)
-
-
-def test_names_are_the_published_ones(tmp_path):
-  assert published_name(NAME) == (
-    "memory-imagenet2012-and-ninco_msplit-train-and-test_query-imagenet-real"
-    "_qsplit-validation_clip-vit_l14_full_neighbor_info.json"
-  )
-  small = PublishedName(
-    memory=("imagenet2012",), memory_split=("train",), query="imagenet2012",
-    query_split="validation", featurizer="dinov2_vits14", sample=1000,
-  )  # fmt: skip
-  read, wrote = (
-    published_name(small, subsampled=flag) for flag in (True, False)
-  )
-  assert read.endswith("_full_subsampled_1000_neighbor_info.json")
-  assert wrote.endswith("_full_1000_neighbor_info.json")
-  assert parse_published(read) == parse_published(wrote) == small
-  with pytest.raises(FileNotFoundError, match="nor"):
-    find_published(tmp_path, small)
-  (tmp_path / wrote).touch()
-  assert find_published(tmp_path, small).name == wrote
-  (tmp_path / read).touch()
-  with pytest.raises(ValueError, match="keep one"):
-    find_published(tmp_path, small)
-  real = published_name(NAME).replace("qsplit-validation", "qsplit-test")
-  (tmp_path / real).touch()
-  assert find_published(tmp_path, NAME).name == real
-  with pytest.raises(ValueError, match="not the name"):
-    parse_published("neighbors.json")

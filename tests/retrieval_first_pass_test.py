@@ -36,22 +36,22 @@ def floats(shape, seed=0):
 
 
 @pytest.mark.parametrize("make", [integers, floats])
-@pytest.mark.parametrize("block", [2, 4, 16])
-def test_keeps_the_two_best_of_every_block_and_their_places(make, block):
-  scores = make((5, 96 * block))
-  best, second = jax.jit(first_pass.two_best_per_block, static_argnums=1)(
-    jnp.asarray(scores), block
+@pytest.mark.parametrize("lane", [2, 4, 16])
+def test_keeps_the_two_best_of_every_lane_and_their_places(make, lane):
+  scores = make((5, 96 * lane))
+  best, second = jax.jit(first_pass.two_best_per_lane, static_argnums=1)(
+    jnp.asarray(scores), lane
   )
-  blocks = scores.reshape(5, block, 96)
-  order = np.argsort(-(blocks.astype(np.float64)), axis=1)
+  lanes = scores.reshape(5, lane, 96)
+  order = np.argsort(-(lanes.astype(np.float64)), axis=1)
   for rank, kept in enumerate((np.asarray(best), np.asarray(second))):
-    place = kept.view(np.int32) & (block - 1)
+    place = kept.view(np.int32) & (lane - 1)
     assert (place == order[:, rank]).mean() > 0.999  # Low bits may tie.
-    true = np.take_along_axis(blocks, place[:, None], axis=1)[:, 0]
+    true = np.take_along_axis(lanes, place[:, None], axis=1)[:, 0]
     if make is integers:
-      assert (kept - place == true & ~(block - 1)).all()
+      assert (kept - place == true & ~(lane - 1)).all()
     else:
-      np.testing.assert_allclose(kept, true, rtol=block * 2.0**-23)
+      np.testing.assert_allclose(kept, true, rtol=lane * 2.0**-23)
   assert (best >= second).all()
 
 
@@ -83,7 +83,7 @@ def list_candidates(queries, rows, sizes):
   return ranked, bound, scores, prepared
 
 
-def positions_of(ranked):
+def slots_of(ranked):
   """All that is listed, in whatever batches, [Q, M]."""
   return np.concatenate([x.flat for x in ranked], axis=1)
 
@@ -152,12 +152,12 @@ def test_the_bound_holds_for_every_row_that_is_not_listed(
     thorough=thorough,
   )
   if not thorough:  # So few rows would not be worth hiding any.
-    sizes = dataclasses.replace(sizes, block=8, num_opened=4)
+    sizes = dataclasses.replace(sizes, lane=8, num_opened=4)
   sizes = dataclasses.replace(sizes, super_rows=memory.capacity)
   ranked, bound, scores, prepared = jax.device_get(
     list_candidates(queries, memory.rows, sizes)
   )
-  found = positions_of(ranked)
+  found = slots_of(ranked)
   held = np.asarray(memory.rows.embeddings)
   similarities = canonical(queries, held)
   estimates = scores.astype(np.float64) * prepared.scales[:, None]
@@ -170,7 +170,7 @@ def test_the_bound_holds_for_every_row_that_is_not_listed(
     unlisted[listed] = False
     assert (similarities[query][unlisted] <= bound[query]).all()
     for batches in ranked:
-      at, limits = batches.positions[query], batches.bounds[query]
+      at, limits = batches.slots[query], batches.bounds[query]
       held_at = np.where((at >= 0) & live[at], similarities[query][at], -2e9)
       most = held_at.max(axis=1)
       # A row whose place is lost is among those that are not listed.
@@ -184,26 +184,26 @@ def test_the_bound_holds_for_every_row_that_is_not_listed(
 @pytest.mark.parametrize("floor", [-np.inf, 0.3, 0.9, 2, np.inf])
 def test_batches_that_cannot_reach_the_floor_are_left_out(floor):
   bounds = np.array([[0.9, 0.9, 0.5, 0.3, 0.1]], np.float32)
-  positions = np.arange(20, dtype=np.int32)
+  slots = np.arange(20, dtype=np.int32)
   ranked = candidates.Ranked(
-    positions=jnp.asarray(positions.reshape(1, 5, 4)), bounds=bounds
+    slots=jnp.asarray(slots.reshape(1, 5, 4)), bounds=bounds
   )
   scored = []
 
-  def score(positions):
-    jax.debug.callback(lambda new: scored.extend(new[0].tolist()), positions)
-    return positions / jnp.float32(64)
+  def score(slots):
+    jax.debug.callback(lambda new: scored.extend(new[0].tolist()), slots)
+    return slots / jnp.float32(64)
 
   scores, bound = jax.device_get(
-    jax.jit(lambda floor: rescoring.score_from(floor, ranked, score))(
+    jax.jit(lambda floor: rescoring.similarities_from(floor, ranked, score))(
       np.float32([floor])
     )
   )
   jax.effects_barrier()
   reach = np.repeat(bounds[0] >= floor, 4)
-  expected = np.where(reach, positions / np.float32(64), -np.inf)
+  expected = np.where(reach, slots / np.float32(64), -np.inf)
   np.testing.assert_array_equal(scores[0], expected)
-  assert sorted(scored) == positions[reach].tolist()
+  assert sorted(scored) == slots[reach].tolist()
   assert bound == np.max(bounds[bounds < floor], initial=-np.inf)
 
 
@@ -226,10 +226,10 @@ def test_places_in_low_bits_of_whole_numbers_are_in_the_bound():
   sizes = tiling.plan(
     dim=DIM, num_queries=8, shard_rows=512, k=1, precision="int8", backend="cpu"
   )
-  sizes = dataclasses.replace(sizes, block=8, num_candidates=20, num_opened=4)
+  sizes = dataclasses.replace(sizes, lane=8, num_candidates=20, num_opened=4)
   ranked, bound, _, _ = list_candidates(queries, memory.rows, sizes)
   unlisted = np.asarray(memory.rows.mask) & np.ones((8, 1), bool)
-  for query, listed in enumerate(positions_of(ranked)):
+  for query, listed in enumerate(slots_of(ranked)):
     unlisted[query, listed[listed >= 0]] = False
   similarities = canonical(queries, np.asarray(memory.rows.embeddings))
   most = np.where(unlisted, similarities, -1).max(axis=1)
@@ -344,9 +344,9 @@ def test_plans_divide_and_hold():
         )
         assert shard_rows % plan.super_rows == 0
         assert plan.super_rows % plan.rows == 0
-        assert plan.rows % plan.block == 0
-        assert plan.rows & (plan.rows - 1) == 0 == plan.block & (plan.block - 1)
+        assert plan.rows % plan.lane == 0
+        assert plan.rows & (plan.rows - 1) == 0 == plan.lane & (plan.lane - 1)
         assert plan.num_candidates < plan.super_rows
         assert 0 < plan.num_opened <= plan.num_candidates
-        # The thorough attempt hides no row of a block that it lists.
+        # The thorough attempt hides no row of a lane that it lists.
         assert not thorough or plan.num_opened == plan.num_candidates

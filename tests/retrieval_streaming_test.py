@@ -108,12 +108,6 @@ def _stored_as(kind, embedded, path):
   if kind == "npy":
     row_blocks.write_directory(path, embedded)
     return row_blocks.ArrayBlocks.from_directory(path, block_rows=512)
-  if kind == "records":
-    pytest.importorskip("array_record", reason="needs visual_memory[data]")
-    row_blocks.write_records(
-      path / "rows.array_record", row_blocks.in_order(blocks_of(embedded))
-    )
-    return row_blocks.RecordBlocks(path / "rows.array_record")
   tensorstore = pytest.importorskip("tensorstore")
   array = tensorstore.open(
     {"driver": "zarr3", "kvstore": f"file://{path}/embeddings"},
@@ -127,7 +121,7 @@ def _stored_as(kind, embedded, path):
   )
 
 
-@pytest.mark.parametrize("kind", ["npy", "records", "zarr"])
+@pytest.mark.parametrize("kind", ["npy", "zarr"])
 def test_sources_read_back_what_was_written(kind, tmp_path):
   embedded = rows()
   source = _stored_as(kind, embedded, tmp_path)

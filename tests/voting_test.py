@@ -8,7 +8,7 @@ import pytest
 
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import weighting
-from visual_memory.voting.vote import predict, predict_weighted, vote
+from visual_memory.voting.vote import predict, vote
 from visual_memory.voting.weighting import setting
 
 NUM_NEIGHBORS = 24
@@ -240,10 +240,6 @@ def test_factors_multiply_the_weights(chosen):
   )
   votes = call(near, chosen, factors=factors)
   np.testing.assert_array_equal(votes.predictions, expected)
-  np.testing.assert_array_equal(
-    predict_weighted(near.labels, weights, ks=ALL_KS, num_classes=NUM_CLASSES),
-    expected,
-  )
   total = np.where(near.labels != UNLABELED, weights, 0).sum(axis=1)
   np.testing.assert_allclose(
     votes.class_scores[-1].sum(axis=1), total, rtol=NUM_CLASSES * 1.2e-7

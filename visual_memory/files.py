@@ -1,17 +1,54 @@
-"""Files that are whole or absent: JSON, tables and pages.
+"""Files that are whole or absent: the one way that they come to be.
 
-Every write goes to a temporary neighbor first and is then renamed, so that a
-killed run never leaves half a file behind.
+  with files.replacing("rows.npz") as temporary:
+    np.savez(temporary, rows=rows)      # rows.npz appears when the block ends
+
+A killed run never leaves half a file under a name that is read.
 """
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+_KEPT_OF_NAME = 40  # Characters, so that a long name stays a legal one.
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """A path to write to, whose file takes its place at the end of the block.
+
+  It lies in the same folder (made if absent), begins with a dot and has the
+  same suffix. At the end the file is synced and renamed, and the folder synced:
+  a reader, also one after a power cut, sees the old file or the new one. After
+  an error, the old file is as it was and the new one is gone.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  name = f".{path.stem[:_KEPT_OF_NAME]}.{os.getpid()}-{secrets.token_hex(4)}"
+  temporary = path.with_name(name + path.suffix)
+  try:
+    yield temporary
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _sync(path: pathlib.Path) -> None:
+  """Makes a file, or the names in a folder, durable."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -20,16 +57,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
   UTF-8; what UTF-8 cannot hold (a file name in some other encoding) becomes a
   question mark.
   """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
-    with open(temporary, "wb") as file:
-      file.write(text.encode("utf-8", "replace"))
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with replacing(path) as temporary:
+    temporary.write_bytes(text.encode("utf-8", "replace"))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -88,45 +117,8 @@ def plain(value: Any, *, where: str = "") -> Any:
   )
 
 
-def differing_keys(
-  old: Mapping[str, Any], new: Mapping[str, Any]
-) -> dict[str, tuple[Any, Any]]:
-  """The dotted keys whose values differ, each with (old, new).
-
-  A key that one side lacks has the value "(absent)" there.
-  """
-  old, new = _flatten(plain(old)), _flatten(plain(new))
-  keys = list(old) + [key for key in new if key not in old]
-  pairs = {
-    key: (old.get(key, "(absent)"), new.get(key, "(absent)")) for key in keys
-  }
-  return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def refuse_other_config(
-  path: str | os.PathLike, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> None:
-  """Raises ValueError, listing both values of each key, unless old is new."""
-  different = differing_keys(old, new)
-  if different:
-    lines = [
-      f"  {key}: {a!r} there, {b!r} here" for key, (a, b) in different.items()
-    ]
-    raise ValueError(
-      f"{path} belongs to another config:\n"
-      + "\n".join(lines)
-      + "\nUse another workdir, or the config it was made with."
-    )
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-  """A nested mapping as {"a.b": leaf}; an empty mapping is a leaf."""
-  if not isinstance(value, dict) or (prefix and not value):
-    return {prefix: value}
-  return {
-    key: leaf
-    for name, item in value.items()
-    for key, leaf in _flatten(
-      item, f"{prefix}.{name}" if prefix else name
-    ).items()
-  }
+def bytes_below(path: str | os.PathLike) -> int:
+  """The size of a file, or of all files below a directory."""
+  path = pathlib.Path(path)
+  files = [path] if path.is_file() else path.rglob("*")
+  return sum(file.stat().st_size for file in files if file.is_file())

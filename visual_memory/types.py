@@ -106,7 +106,10 @@ class Neighbors:
 
   Attributes:
     ids: the neighbors' ids, [Q, k] (a NumPy object array of str).
-    indices: int32 row positions in the memory that was searched, [Q, k].
+    indices: the neighbors' positions, int32 [Q, k]: a row's place among the
+      rows that were there, in order of insertion, 0 to N - 1. So
+      `memory.ids[near.indices] == near.ids`, and likewise with the ids of the
+      EmbeddedSet that a memory was made from, as long as it was not edited.
     labels: int32 class indices, [Q, k].
     similarities: float32 dot products, [Q, k].
     num_redone: how many queries the fast pass could not certify, and were
@@ -127,6 +130,23 @@ class Neighbors:
   def __len__(self) -> int:
     """The number of queries."""
     return self.indices.shape[0]
+
+  def check_rows(self, row_ids: Ids) -> None:
+    """Raises ValueError unless the neighbors are rows of these ids, [N].
+
+    Each neighbor's own id must stand at its position: what is looked up by
+    `indices` in arrays of that order is then right.
+    """
+    row_ids, indices = np.asarray(row_ids, object), np.asarray(self.indices)
+    right = (indices >= 0) & (indices < len(row_ids))
+    right[right] = row_ids[indices[right]] == self.ids[right]
+    if not right.all():
+      query, rank = np.argwhere(~right)[0]
+      raise ValueError(
+        f"The neighbor {self.ids[query, rank]!r} of query {query} is not row"
+        f" {indices[query, rank]} of these {len(row_ids)} rows: the neighbors"
+        " belong to another memory."
+      )
 
   def first(self, k: int) -> "Neighbors":
     """The nearest k of each query's neighbors (all, if there are fewer)."""

@@ -28,7 +28,6 @@ from visual_memory.analysis import (
   reliability,
 )
 from visual_memory.reports import workdir
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import Neighbors, embedded_set
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting.weighting import published_settings, setting
@@ -44,9 +43,9 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
   config, path = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
-  held_out, tuning, rows = _made_up(config)
+  made_up = _made_up(config)
   seconds = {}
-  for name, analyse in _analyses(config, held_out, tuning, rows).items():
+  for name, analyse in _analyses(config, *made_up).items():
     times = []
     for _ in range(1 + config.repeats):
       start = time.perf_counter()
@@ -64,7 +63,7 @@ def main(argv: list[str]) -> None:
   )
 
 
-def _analyses(config, held_out, tuning, rows):
+def _analyses(config, held_out, tuning, embedded, tuning_rows):
   """What is timed, by name."""
   near, labels, ks = held_out.near, held_out.labels, range(1, config.k + 1)
   common = {"num_classes": config.num_classes}
@@ -77,8 +76,9 @@ def _analyses(config, held_out, tuning, rows):
 
   def noisy():
     return noise_curve.noise_curve(
-      held_out, tuning, rows, noise=noise, fractions=np.linspace(0, 1, 11),
-      seeds=(0,), settings={"rank": setting("rank")}, ks=(1, 10, 100),
+      held_out, tuning, embedded, tuning_rows, noise=noise,
+      fractions=np.linspace(0, 1, 11), seeds=(0,),
+      settings={"rank": setting("rank")}, ks=(1, 10, 100),
     )  # fmt: skip
 
   return {
@@ -112,15 +112,14 @@ def _analyses(config, held_out, tuning, rows):
     "AUROC of the k-th distance, all k": lambda: ood.auroc_by_k(
       near, tuning.near
     ),
-    "positions of all neighbors": lambda: rows_of(near, rows.embedded.ids),
-    **_removals(config, held_out, rows.embedded.ids),
+    "whether neighbors are rows": lambda: near.check_rows(embedded.ids),
+    **_removals(config, held_out, embedded.ids),
   }  # fmt: skip
 
 
 def _removals(config, held_out, row_ids):
   """Analyses of what rows do, by name."""
   near, labels, k = held_out.near, held_out.labels, config.k - 1
-  places = rows_of(near, row_ids)
   wrong, _ = pruning.wrong_counts(near, labels, row_ids, k=k)
   often = int(np.quantile(wrong, 0.9))
   half = max(1, config.k // 2)
@@ -128,7 +127,7 @@ def _removals(config, held_out, row_ids):
   def prune(treatments):
     for treatment in treatments:
       pruned_votes.answers(
-        near, places, treatment, settings=tuple(published_settings().values()),
+        near, treatment, settings=tuple(published_settings().values()),
         ks=range(1, half + 1), num_classes=config.num_classes, search=None,
       )  # fmt: skip
 
@@ -151,7 +150,7 @@ def _removals(config, held_out, row_ids):
 
 
 def _made_up(config):
-  """Held-out and tuning queries, and the rows that they meet."""
+  """Held-out and tuning queries, rows, and the positions of tuning rows."""
   rng = np.random.default_rng(0)
   rows = embedded_set(
     np.zeros((config.num_rows, 1), np.float32),
@@ -189,12 +188,7 @@ def _made_up(config):
     [f"tune{i}" for i in own],
     held_out=held_out,
   )
-  return held_out, tuning, noise_curve.Rows(
-    embedded=rows,
-    held_out=held_out.near.indices,
-    tuning=tuning.near.indices,
-    tuning_own=own,
-  )  # fmt: skip
+  return held_out, tuning, rows, own
 
 
 if __name__ == "__main__":

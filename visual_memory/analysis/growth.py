@@ -18,7 +18,6 @@ from jaxtyping import Int
 
 from visual_memory.analysis import choosing
 from visual_memory.data.selection import id_hash
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, Neighbors
 from visual_memory.voting import metrics
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
@@ -82,7 +81,9 @@ def growing_neighbors(
   """
   found = None
   for rows in steps:
-    come = _with_positions(search(embedded.take(rows), k), embedded, rows)
+    come = search(embedded.take(rows), k)
+    positions = rows[np.asarray(come.indices)].astype(np.int32)
+    come = dataclasses.replace(come, indices=positions)
     found = come if found is None else merge(found, come, k=k)
     yield found
 
@@ -103,12 +104,6 @@ def merge(before: Neighbors, after: Neighbors, *, k: int) -> Neighbors:
     similarities=np.take_along_axis(similarities, order, axis=1),
     num_redone=before.num_redone + after.num_redone,
   )
-
-
-def _with_positions(near, embedded, rows) -> Neighbors:
-  """The neighbors with positions in embedded for slots of a part of it."""
-  places = rows_of(near, embedded.ids[rows])
-  return dataclasses.replace(near, indices=rows[places].astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,6 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int, Int64
 
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting.removal import predict_without_each
 from visual_memory.voting.vote import predict
@@ -94,20 +93,20 @@ def removal_effects(
   Args:
     near: at least k + 1 neighbors of each query.
     labels: the queries' classes, UNLABELED where unknown, [Q].
-    row_ids: the memory's ids, in the order in which to count, [N].
+    row_ids: the memory's ids, in order of insertion, [N].
     setting: how the neighbors vote.
     k: how many of them.
     num_classes: C; every neighbor's label must be below it.
     factors: as in `vote`.
 
   Raises:
-    ValueError: fewer than k + 1 neighbors, a neighbor that is not among the
-      rows, labels that are not one for each query; or as for `vote`.
+    ValueError: fewer than k + 1 neighbors, neighbors of
+      other rows, labels that are not one for each query; or as for `vote`.
   """
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(f"{labels.shape} labels for {len(near)} queries.")
-  places = rows_of(near, row_ids)[:, :k]
+  near.check_rows(row_ids)
   without = predict_without_each(
     near, setting, k=k, num_classes=num_classes, factors=factors
   )
@@ -115,7 +114,7 @@ def removal_effects(
     near, [setting], ks=(k,), num_classes=num_classes, factors=factors
   )[0, 0]
   queries, which = np.nonzero(without != base[:, None])
-  rows = places[queries, which]
+  rows = np.asarray(near.indices)[queries, which]
   right = base == labels
   becomes_right = without[queries, which] == labels[queries]
   known = labels != UNLABELED

@@ -2,7 +2,7 @@
 
   noise = symmetric_noise(num_classes)             # or pairwise_, confusion_
   wrong = corruption(labels, ids, noise, seed=0).at(0.4)
-  near = relabelled(near, rows, wrong)             # no new retrieval
+  near = relabelled(near, wrong)           # no new retrieval
 
 Corruption is nested: with the same seed, whatever is wrong at a fraction is
 as wrong at every larger one. What becomes of a row depends on its id and the
@@ -118,19 +118,9 @@ def corruption(
   )
 
 
-def relabelled(
-  near: Neighbors,
-  rows: Int[np.ndarray, "Q k"],
-  labels: Int[np.ndarray, "N"],
-) -> Neighbors:
-  """The same neighbors in a memory with other labels.
-
-  Args:
-    near: the neighbors.
-    rows: their positions among the memory's rows (`retrieval.rows.rows_of`).
-    labels: of all rows of the memory.
-  """
-  return dataclasses.replace(near, labels=np.asarray(labels)[rows])
+def relabelled(near: Neighbors, labels: Int[np.ndarray, "N"]) -> Neighbors:
+  """The same neighbors in a memory whose rows have these labels."""
+  return dataclasses.replace(near, labels=np.asarray(labels)[near.indices])
 
 
 def _check_classes(num_classes: int) -> None:

@@ -1,7 +1,8 @@
 """Accuracy of every voter as labels go wrong, from one retrieval.
 
-  curves = noise_curve(held_out, tuning, rows, noise=noise, fractions=fractions,
-                       seeds=range(3), settings=settings, ks=ks)
+  curves = noise_curve(held_out, tuning, embedded, tuning_rows, noise=noise,
+                       fractions=fractions, seeds=range(3), settings=settings,
+                       ks=ks)
   curves["rank"].accuracy               # [seeds, fractions]
 
 Everything that chooses is corrupted too: the labels of the tuning rows are
@@ -21,23 +22,6 @@ from visual_memory.voting import metrics
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
-  """A memory's rows, and where queries meet them.
-
-  Attributes:
-    embedded: the rows; their labels are true.
-    held_out: positions of the held-out queries' neighbors, [Q, k].
-    tuning: positions of the tuning queries' neighbors, [T, k].
-    tuning_own: positions of the tuning queries themselves, [T].
-  """
-
-  embedded: EmbeddedSet
-  held_out: Int[np.ndarray, "Q k"]
-  tuning: Int[np.ndarray, "T k"]
-  tuning_own: Int[np.ndarray, "T"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +45,8 @@ class NoiseCurve:
 def noise_curve(
   held_out: HeldOutQueries,
   tuning: TuningQueries,
-  rows: Rows,
+  embedded: EmbeddedSet,
+  tuning_rows: Int[np.ndarray, "T"],
   *,
   noise: Float[np.ndarray, "C C"],
   fractions: Sequence[float],
@@ -74,28 +59,34 @@ def noise_curve(
   Args:
     held_out: the queries to score, with true labels.
     tuning: the queries that choose; their labels are corrupted too.
-    rows: where they meet the memory's rows.
+    embedded: the memory's rows; their labels are true.
+    tuning_rows: positions of the tuning queries among them, [T].
     noise: what a class becomes; see `label_noise`.
     fractions: of labels drawn anew.
     seeds: of the corruption.
     settings: voters by name.
     ks: candidates for k.
+
+  Raises:
+    ValueError: neighbors of other rows.
   """
-  num_classes = max(rows.embedded.num_classes, len(noise))
+  for queries in (held_out, tuning):
+    queries.near.check_rows(embedded.ids)
+  num_classes = max(embedded.num_classes, len(noise))
   shape = (len(settings), len(seeds), len(fractions))
   accuracy, published = np.zeros(shape), np.zeros(shape)
   chosen = np.zeros(shape, np.int64)
   total = max(1, int((held_out.labels >= 0).sum()))
   for s, seed in enumerate(seeds):
-    drawn = corruption(
-      rows.embedded.labels, rows.embedded.ids, noise, seed=seed
-    )
+    drawn = corruption(embedded.labels, embedded.ids, noise, seed=seed)
     for f, fraction in enumerate(fractions):
       labels = drawn.at(fraction)
-      columns = _choose(tuning, rows, labels, settings, ks, num_classes)
+      columns = _choose(
+        tuning, labels, labels[tuning_rows], settings, ks, num_classes
+      )
       correct = metrics.count_correct(
         predict(
-          relabelled(held_out.near, rows.held_out, labels),
+          relabelled(held_out.near, labels),
           tuple(settings.values()),
           ks=ks,
           num_classes=num_classes,
@@ -116,12 +107,12 @@ def noise_curve(
   }
 
 
-def _choose(tuning, rows, labels, settings, ks, num_classes) -> list[int]:
+def _choose(tuning, labels, own, settings, ks, num_classes) -> list[int]:
   """The position of each voter's k, by tuning rows as wrong as the rest."""
   tuning = dataclasses.replace(
     tuning,
-    near=relabelled(tuning.near, rows.tuning, labels),
-    labels=labels[rows.tuning_own],
+    near=relabelled(tuning.near, labels),
+    labels=own,
   )
   predictions = predict(
     tuning.near, tuple(settings.values()), ks=ks, num_classes=num_classes

@@ -8,7 +8,6 @@ from jaxtyping import Int
 
 from visual_memory.analysis import label_noise
 from visual_memory.analysis.label_errors import LabelErrors, precision_at
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import Neighbors
 
 
@@ -50,11 +49,15 @@ def find_planted(
     counts: how many first rows to look at; those beyond N are cut to N, and
       the number of planted errors is added.
     seed: which labels, and what they become.
+
+  Raises:
+    ValueError: neighbors of other rows.
   """
+  near.check_rows(ids)
   noise = label_noise.symmetric_noise(num_classes, keep_possible=False)
   planted = label_noise.corruption(labels, ids, noise, seed=seed).at(fraction)
   wrong = planted != labels
-  near = label_noise.relabelled(near, rows_of(near, ids), planted)
+  near = label_noise.relabelled(near, planted)
   found = rank(near, planted)
   counts = {min(int(count), len(found)) for count in (*counts, wrong.sum())}
   counts = tuple(sorted(counts - {0}))

@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from visual_memory.analysis import choosing, pruning
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import compat, metrics
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
@@ -113,7 +112,6 @@ def soft(
 
 def answers(
   near: Neighbors,
-  places: Int[Array, "Q m"],
   treatment: Treatment,
   *,
   settings: Sequence[Setting],
@@ -125,35 +123,46 @@ def answers(
 
   Args:
     near: neighbors in the whole memory, more than max(ks) to refill from.
-    places: their `rows_of`.
     treatment: what is done to the rows.
     settings: the voters.
     ks: as in `vote`.
     num_classes: C.
     search: called as search(which, excluded, k) for the queries (bool [Q])
-      whose neighbors run out: their k neighbors among the other rows.
+      whose neighbors run out: their k neighbors in a memory of the rows that
+      are left.
   """
   factors = None
   if treatment.factors is not None:
-    factors = treatment.factors[places]
+    factors = treatment.factors[near.indices]
   elif treatment.excluded is not None and treatment.excluded.any():
-    near = _without(near, places, treatment.excluded, max(ks), search)
+    near = without(near, treatment.excluded, max(ks), search)
   return predict(
     near, tuple(settings), ks=ks, num_classes=num_classes, factors=factors
   )
 
 
-def _without(near, places, excluded, k, search):
-  """The first k neighbors among the rows that are not excluded."""
-  refilled = pruning.refill(near, excluded[places], k=k)
+def without(
+  near: Neighbors,
+  excluded: Bool[np.ndarray, "N"],
+  k: int,
+  search: SearchWithout,
+) -> Neighbors:
+  """The first k neighbors among the rows that are not excluded.
+
+  Their indices are positions among all rows, excluded ones included. See
+  `answers`.
+  """
+  refilled = pruning.refill(near, excluded[near.indices], k=k)
   if not refilled.short.any():
     return refilled.near
-  return pruning.fill_short(refilled, search(refilled.short, excluded, k))
+  again = search(refilled.short, excluded, k)
+  positions = np.flatnonzero(~excluded).astype(np.int32)[again.indices]
+  again = dataclasses.replace(again, indices=positions)
+  return pruning.fill_short(refilled, again)
 
 
 def answers_as_published(
   near: Neighbors,
-  places: Int[Array, "Q m"],
   treatment: Treatment,
   *,
   settings: Sequence[Setting],
@@ -167,7 +176,8 @@ def answers_as_published(
   most = max(ks)
   labels = np.asarray(near.labels)[:, :most]
   distances = 1 - np.asarray(near.similarities, np.float64)[:, :most]
-  pick = lambda values: None if values is None else values[places[:, :most]]
+  positions = np.asarray(near.indices)[:, :most]
+  pick = lambda values: None if values is None else values[positions]
   return np.stack(
     [
       compat.predict(
@@ -213,15 +223,14 @@ def compare(
   """
   asked = lambda queries: lambda *rest: search(queries, *rest)
   votes = dict(settings=tuple(settings.values()), num_classes=num_classes)
-  tune_places = rows_of(tuning.near, row_ids)
-  places = rows_of(held_out.near, row_ids)
+  for queries in (tuning, held_out):
+    queries.near.check_rows(row_ids)
   found = {}
   for kind, candidates in treatments.items():
     predictions = np.stack(
       [
         answers(
-          tuning.near, tune_places, treatment, ks=ks, search=asked(tuning),
-          **votes,
+          tuning.near, treatment, ks=ks, search=asked(tuning), **votes
         )
         for treatment in candidates
       ],
@@ -232,7 +241,7 @@ def compare(
       (which, column), accuracy = choosing.best_answer(tuning, predictions[row])
       treatment, k = candidates[which], int(tuple(ks)[column])
       scored = answers(
-        held_out.near, places, treatment, settings=(setting,), ks=(k,),
+        held_out.near, treatment, settings=(setting,), ks=(k,),
         num_classes=num_classes, search=asked(held_out),
       )[0, 0]  # fmt: skip
       found[kind][name] = Pruned(
@@ -258,12 +267,12 @@ def best_on_held_out_as_published(
   Returns:
     {treatment: {voter: (k, accuracy)}}.
   """
-  places = rows_of(held_out.near, row_ids)
+  held_out.near.check_rows(row_ids)
   total = max(1, int((held_out.labels != UNLABELED).sum()))
   found = {}
   for kind, treatment in treatments.items():
     predictions = answers_as_published(
-      held_out.near, places, treatment, settings=tuple(settings.values()),
+      held_out.near, treatment, settings=tuple(settings.values()),
       ks=ks, num_classes=num_classes,
     )  # fmt: skip
     correct = metrics.count_correct(predictions, held_out.labels)

@@ -1,9 +1,10 @@
 """Rows that mislead: counted by self-retrieval, then removed or discounted.
 
   wrong, right = wrong_counts(near, labels, row_ids, k=100)  # leave-one-out
-  hard = refill(test_near, excluded[rows_of(test_near, row_ids)], k=50)
+  hard = refill(test_near, excluded[test_near.indices], k=50)
   vote(hard.near, ...)                        # as if the rows had never been
-  vote(test_near, factors=reliability(wrong)[places], ...)             # soft
+  factors = reliability(wrong)[test_near.indices]
+  vote(test_near, factors=factors, ...)       # soft
 
 The wrong count v of a row is how often it was retrieved, among the first k
 neighbors of another row, with a label that is not that row's. Hard pruning
@@ -23,9 +24,8 @@ k = 100 and v >= 128 (hard), k = 10, c = 1.75 and e = 1 (soft).
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import Array, Neighbors
 from visual_memory.voting import checks
 
@@ -54,22 +54,23 @@ def wrong_counts(
   Args:
     near: neighbors of labelled rows, themselves left out.
     labels: the labels of those rows, [Q].
-    row_ids: the memory's ids, in the order in which to count, [N].
+    row_ids: the memory's ids, in order of insertion, [N].
     k: how many neighbors of each count.
 
   Raises:
-    ValueError: k out of range, labels that are not one for each query, or a
-      neighbor that is not among the rows.
+    ValueError: k out of range, labels that are not one for each query, or
+      neighbors of other rows.
   """
   (k,) = checks.ks((k,), near.k)
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(f"{labels.shape} labels for {len(near)} queries.")
-  places = rows_of(near, row_ids)[:, :k]
+  near.check_rows(row_ids)
+  positions = np.asarray(near.indices)[:, :k]
   wrong = np.asarray(near.labels)[:, :k] != labels[:, None]
   return (
-    np.bincount(places[wrong], minlength=len(row_ids)),
-    np.bincount(places[~wrong], minlength=len(row_ids)),
+    np.bincount(positions[wrong], minlength=len(row_ids)),
+    np.bincount(positions[~wrong], minlength=len(row_ids)),
   )
 
 
@@ -131,7 +132,7 @@ def fill_short(refilled: Refilled, near: Neighbors) -> Neighbors:
   Args:
     refilled: from `refill`.
     near: k neighbors of the short queries, in their order, in the memory
-      without the excluded rows.
+      without the excluded rows; with positions among all rows.
 
   Raises:
     ValueError: not as many queries, or not as many neighbors of each.
@@ -154,11 +155,3 @@ def fill_short(refilled: Refilled, near: Neighbors) -> Neighbors:
     labels=replaced("labels"),
     similarities=replaced("similarities"),
   )
-
-
-def factors_of(
-  factors: Float[Array, "N"], near: Neighbors, row_ids: np.ndarray
-) -> Float64[np.ndarray, "Q k"]:
-  """Each neighbor's own factor, as `vote` takes them."""
-  places = rows_of(near, row_ids)
-  return np.asarray(factors, np.float64)[places]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory import files
 from visual_memory.types import UNLABELED, EmbeddedSet, embedded_set
 
 _KEY = b"visual_memory"
@@ -50,13 +51,8 @@ def write_rows(path: str | os.PathLike, rows: Rows) -> None:
   """
   path = os.fspath(path)
   write = {".npz": _write_npz, ".parquet": _write_parquet}[_suffix(path)]
-  partial = path + ".part"
-  try:
-    write(partial, rows)
-    os.replace(partial, path)
-  finally:
-    if os.path.exists(partial):
-      os.unlink(partial)
+  with files.replacing(path) as partial:
+    write(os.fspath(partial), rows)
 
 
 def read_rows(path: str | os.PathLike) -> Rows:

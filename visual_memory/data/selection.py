@@ -1,6 +1,6 @@
 """Some rows of a source, as a source: subsets, classes, the tuning split.
 
-known, new = only_classes(source, ["cat"]), without_classes(source, ["cat"])
+known = only_classes(source, ["cat"])
 memory_side, tune_side = split_tune(source, fraction=0.1, seed=0)
 """
 
@@ -114,17 +114,6 @@ def only_classes(source: ImageSource, classes: Sequence[str | int]) -> Subset:
     ValueError: the source has no such class.
   """
   return subset(source, _in_classes(source, classes))
-
-
-def without_classes(
-  source: ImageSource, classes: Sequence[str | int]
-) -> Subset:
-  """The rows of every other class.
-
-  Raises:
-    ValueError: the source has no such class.
-  """
-  return subset(source, ~_in_classes(source, classes))
 
 
 def _in_classes(

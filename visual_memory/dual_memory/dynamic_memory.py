@@ -14,13 +14,13 @@ Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024), section 3.2.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
+from visual_memory import files
 from visual_memory.dual_memory import lifetimes
 from visual_memory.dual_memory.lifetimes import Book
 from visual_memory.types import Ids, as_ids, check_unique, check_unit_rows
@@ -202,13 +202,8 @@ def save(memory: DynamicMemory, path: str | os.PathLike) -> None:
   if memory.log is not None:
     log = vars(memory.log) | {"ids": memory.log.ids.astype(str)}
     arrays |= {f"log_{name}": value for name, value in log.items()}
-  path = pathlib.Path(path)
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "wb") as file:
+  with files.replacing(path) as partial, open(partial, "wb") as file:
     np.savez(file, **arrays)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
 
 
 def load(path: str | os.PathLike) -> DynamicMemory:

@@ -28,7 +28,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Float16, Int, UInt8
 from PIL import Image
 
-from visual_memory import distributed
+from visual_memory import distributed, files
 from visual_memory.data import crops, image_source
 from visual_memory.data.image_source import ImageSource
 from visual_memory.distributed import map_rows
@@ -103,7 +103,8 @@ def embed_views(
     out[done : done + len(part)] = part
     done += len(part)
   if path is not None and distributed.is_lead():
-    _save(path, out)
+    with files.replacing(path) as partial:
+      np.save(partial, out)
   return out
 
 
@@ -172,15 +173,6 @@ def random_views(
 
   # One after the other: only one canvas-sized product is held at a time.
   return jax.lax.map(view, jax.random.split(key, num_views))
-
-
-def _save(path: pathlib.Path, array: np.ndarray) -> None:
-  """Writes an array; the file appears whole."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".partial")
-  with open(partial, "wb") as file:
-    np.save(file, array)
-  os.replace(partial, path)
 
 
 def _read_ahead(source, rows, canvas, seed, step) -> Iterator[tuple]:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, Int64
 
+from visual_memory import files
 from visual_memory.data.selection import id_hash
 from visual_memory.types import Ids
 
@@ -134,28 +135,5 @@ def save_shots(shots: Shots, path: str | os.PathLike) -> None:
     "class_names": shots.class_names,
     "ids": shots.ids.tolist(),
   }
-  partial = f"{os.fspath(path)}.partial"
-  with open(partial, "w", encoding="utf-8") as file:
-    json.dump(values, file, indent=1)
-  os.replace(partial, path)
-
-
-def load_shots(path: str | os.PathLike) -> Shots:
-  """The shots of such a file.
-
-  Raises:
-    ValueError: the file holds something else.
-  """
-  try:
-    with open(path, encoding="utf-8") as file:
-      values = json.load(file)
-    ids = np.asarray(values["ids"], object)
-    if ids.ndim != 2 or len(ids) != len(values["class_names"]):
-      raise ValueError("ids are not one list for each class")
-    return Shots(
-      ids=ids,
-      class_names=tuple(values["class_names"]),
-      seed=int(values["seed"]),
-    )
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path} holds no shots: {error}.") from error
+  with files.replacing(path) as partial:
+    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")

@@ -1,13 +1,13 @@
-"""Where rows live: positions, slots, and which id is where.
+"""Where rows live: turns, slots, positions, and which id is where.
 
-Rows take positions 0, 1, 2, ... in order of insertion. Position p goes to
-(p * stride) mod capacity, with a stride near capacity / golden ratio, so any
-run of consecutive positions is spread evenly over all slots: shards stay
-balanced while a memory fills, and rows that were added class by class do not
-crowd one tile of the search. Every hundredth row, though, might land at regular
-distances (the classes of a memory often take turns), so each window of 256
-slots is shuffled by a rule of its own. The map is a bijection, needs no table,
-and depends on the capacity alone.
+Rows take turns 0, 1, 2, ... as they come; the turn of a row that is removed is
+left unused until a new layout. Turn t goes to slot (t * stride) mod capacity,
+with a stride near capacity / golden ratio, so any run of consecutive turns is
+spread evenly over all slots: shards stay balanced while a memory fills, and
+rows that were added class by class do not crowd one tile of the search. Every
+hundredth row, though, might land at regular distances (the classes of a memory
+often take turns), so each window of 256 slots is shuffled by a rule of its own.
+The map is a bijection, needs no table, and depends on the capacity alone.
 """
 
 import math
@@ -50,9 +50,9 @@ def stride_of(capacity: int) -> int:
   return stride
 
 
-def slots_of(positions: np.ndarray, capacity: int) -> np.ndarray:
-  """The slots (int64) of these positions."""
-  spread = positions.astype(np.int64) * stride_of(capacity) % capacity
+def slots_of(turns: np.ndarray, capacity: int) -> np.ndarray:
+  """The slots (int64) of the rows of these turns."""
+  spread = turns.astype(np.int64) * stride_of(capacity) % capacity
   if capacity % _WINDOW:
     return spread
   factor, shift = _rule(spread)
@@ -60,8 +60,8 @@ def slots_of(positions: np.ndarray, capacity: int) -> np.ndarray:
   return spread // _WINDOW * _WINDOW + _fold(place % _WINDOW)
 
 
-def positions_of(slots: np.ndarray, capacity: int) -> np.ndarray:
-  """The positions (int64) stored in these slots: the inverse of slots_of."""
+def turns_of(slots: np.ndarray, capacity: int) -> np.ndarray:
+  """The turns (int64) of the rows in these slots: the inverse of slots_of."""
   if capacity == 1:
     return np.zeros_like(slots, dtype=np.int64)
   spread = slots.astype(np.int64)
@@ -88,7 +88,7 @@ class RowTable:
 
   Attributes:
     ids: object array, the id of every slot (None where empty), [capacity].
-    next_position: where the next inserted row goes.
+    next_turn: of the next inserted row, counted from the last layout.
     next_serial: the serial of the next inserted row; serials are never reused.
     num_rows: live rows.
   """
@@ -97,15 +97,16 @@ class RowTable:
     self,
     ids: np.ndarray,
     *,
-    next_position: int,
+    next_turn: int,
     next_serial: int,
     num_rows: int,
   ):
     self.ids = ids
-    self.next_position = next_position
+    self.next_turn = next_turn
     self.next_serial = next_serial
     self.num_rows = num_rows
     self._slots: dict[str, int] | None = None
+    self._ranks: np.ndarray | None = None
 
   @property
   def capacity(self) -> int:
@@ -114,8 +115,8 @@ class RowTable:
 
   @property
   def free(self) -> int:
-    """Positions left before the rows must be laid out anew."""
-    return self.capacity - self.next_position
+    """Turns left before the rows must be laid out anew."""
+    return self.capacity - self.next_turn
 
   @property
   def slots(self) -> dict[str, int]:
@@ -131,11 +132,12 @@ class RowTable:
     """An independent table with the same content."""
     table = RowTable(
       self.ids.copy(),
-      next_position=self.next_position,
+      next_turn=self.next_turn,
       next_serial=self.next_serial,
       num_rows=self.num_rows,
     )
     table._slots = None if self._slots is None else dict(self._slots)
+    table._ranks = self._ranks  # Replaced, never written to.
     return table
 
   def find(self, ids: Ids) -> np.ndarray:
@@ -151,24 +153,41 @@ class RowTable:
     slots = self.slots
     return np.array([slots.get(i, -1) for i in ids], dtype=np.int64)
 
+  def positions(self, slots: np.ndarray) -> np.ndarray:
+    """The positions of the rows in these slots, int32, of any shape.
+
+    A row's position is its place among the rows that are there, in order of
+    insertion: 0 to num_rows - 1. Every slot must hold a row. What it takes to
+    tell is made once after an edit, and nothing where no row was removed.
+    """
+    turns = turns_of(slots, self.capacity)
+    if self.num_rows == self.next_turn:
+      return turns.astype(np.int32)
+    if self._ranks is None:
+      ids = self.ids[slots_of(np.arange(self.next_turn), self.capacity)]
+      self._ranks = np.cumsum(ids != None, dtype=np.int32) - 1  # noqa: E711
+    return self._ranks[turns]
+
   def append(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Takes the next positions for new ids; their (slots, serials)."""
+    """Takes the next turns for new ids; their (slots, serials)."""
     count = len(ids)
-    positions = np.arange(self.next_position, self.next_position + count)
-    slots = slots_of(positions, self.capacity)
+    turns = np.arange(self.next_turn, self.next_turn + count)
+    slots = slots_of(turns, self.capacity)
     serials = np.arange(self.next_serial, self.next_serial + count)
     self.ids[slots] = ids
     if self._slots is not None:
       self._slots.update(zip(ids, slots.tolist(), strict=True))
-    self.next_position += count
+    self.next_turn += count
     self.next_serial += count
     self.num_rows += count
+    self._ranks = None
     return slots, serials.astype(np.int32)
 
   def forget(self, slots: np.ndarray) -> None:
-    """Empties these slots; their positions stay unused until a new layout."""
+    """Empties these slots; their turns stay unused until a new layout."""
     if self._slots is not None:
       for row_id in self.ids[slots]:
         del self._slots[row_id]
     self.ids[slots] = None
     self.num_rows -= len(slots)
+    self._ranks = None

@@ -79,7 +79,7 @@ class VisualMemory:
     room.check_rows(capacity, embedded.embeddings.shape[1], precision, mesh)
     table = layout.RowTable(
       np.full(capacity, None, dtype=object),
-      next_position=0,
+      next_turn=0,
       next_serial=0,
       num_rows=0,
     )
@@ -237,7 +237,7 @@ class VisualMemory:
     return self.table.find(matching.distinct_ids(ids))
 
   def _with_free(self, count: int, *, donate: bool) -> "VisualMemory":
-    """This memory, or a new layout of it with count positions to spare."""
+    """This memory, or a new layout of it with count turns to spare."""
     if self.table.free >= count:
       return self
     needed = len(self) + count
@@ -264,7 +264,7 @@ class VisualMemory:
     ids[targets] = self.table.ids[slots]
     table = layout.RowTable(
       ids,
-      next_position=len(slots),
+      next_turn=len(slots),
       next_serial=self.table.next_serial,
       num_rows=len(slots),
     )

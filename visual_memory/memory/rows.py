@@ -121,10 +121,10 @@ def rows_from_host(embedded: EmbeddedSet, capacity: int, mesh: Mesh) -> Rows:
   def shard(values: np.ndarray, default: int, dtype) -> jax.Array:
     def local(index):
       slots = np.arange(*index[0].indices(capacity))
-      positions = layout.positions_of(slots, capacity)
-      found = positions < count
+      turns = layout.turns_of(slots, capacity)
+      found = turns < count
       part = np.full((len(slots),) + values.shape[1:], default, dtype)
-      part[found] = values[positions[found]]
+      part[found] = values[turns[found]]
       return part
 
     return jax.make_array_from_callback(

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from visual_memory import files
 from visual_memory.procedural import glsl_dialects
 from visual_memory.procedural.glsl_dialects import UnsupportedShader
 from visual_memory.procedural.glsl_worker import Worker
@@ -94,7 +95,7 @@ def render_folder(
       if entry is None or entry["digest"] != digest:
         entry = _draw(worker, name, code, digest, output, options)
         known["shaders"][name] = entry
-        _write_atomically(output / _REPORT, json.dumps(known, indent=1))
+        files.write_text(output / _REPORT, json.dumps(known, indent=1))
         progress(f"{name}: {entry.get('skipped', 'drawn')}")
       else:
         resumed += 1
@@ -140,22 +141,14 @@ def _write_pictures(path: pathlib.Path, name, times, images) -> None:
   """Writes one shader's pictures: a line of JSON, then PNG, in each record."""
   from array_record.python import array_record_module
 
-  temporary = path.with_suffix(".partial")
-  writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
-  for number, (time, image) in enumerate(zip(times, images, strict=True)):
-    head = {"id": f"{name}/{number}", "shader": name, "time_s": time}
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, "PNG")
-    writer.write(json.dumps(head).encode() + b"\n" + data.getvalue())
-  writer.close()
-  os.replace(temporary, path)
-
-
-def _write_atomically(path: pathlib.Path, text: str) -> None:
-  """A reader sees the old file or the new one."""
-  temporary = path.with_suffix(".partial")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+  with files.replacing(path) as partial:
+    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
+    for number, (time, image) in enumerate(zip(times, images, strict=True)):
+      head = {"id": f"{name}/{number}", "shader": name, "time_s": time}
+      data = io.BytesIO()
+      Image.fromarray(image).save(data, "PNG")
+      writer.write(json.dumps(head).encode() + b"\n" + data.getvalue())
+    writer.close()
 
 
 def read_pictures(path: str | os.PathLike) -> list[tuple[dict, np.ndarray]]:

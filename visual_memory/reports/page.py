@@ -144,7 +144,7 @@ def write_page(
   )
   if (folder / "report.json").exists():
     old = files.read_json(folder / "report.json")
-    files.refuse_other_config(
+    workdir.refuse_other_config(
       folder / "report.json", old["config"], page.config
     )
   folder.mkdir(parents=True, exist_ok=True)

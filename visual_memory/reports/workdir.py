@@ -116,7 +116,7 @@ def open_workdir(
   config = files.plain(config)
   config_path = workdir.path / "config.json"
   if config_path.exists():
-    files.refuse_other_config(path, files.read_json(config_path), config)
+    refuse_other_config(path, files.read_json(config_path), config)
   elif workdir.lead:
     workdir.path.mkdir(parents=True, exist_ok=True)
     files.write_json(config_path, config)
@@ -151,6 +151,50 @@ def environment(
     "devices": sorted({device.device_kind for device in devices}),
     "num_devices": len(devices),
     "num_processes": jax.process_count(),
+  }
+
+
+def differing_keys(
+  old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+  """The dotted keys whose values differ, each with (old, new).
+
+  A key that one side lacks has the value "(absent)" there.
+  """
+  old, new = _flatten(files.plain(old)), _flatten(files.plain(new))
+  keys = list(old) + [key for key in new if key not in old]
+  pairs = {
+    key: (old.get(key, "(absent)"), new.get(key, "(absent)")) for key in keys
+  }
+  return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def refuse_other_config(
+  path: str | os.PathLike, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+  """Raises ValueError, listing both values of each key, unless old is new."""
+  different = differing_keys(old, new)
+  if different:
+    lines = [
+      f"  {key}: {a!r} there, {b!r} here" for key, (a, b) in different.items()
+    ]
+    raise ValueError(
+      f"{path} belongs to another config:\n"
+      + "\n".join(lines)
+      + "\nUse another workdir, or the config it was made with."
+    )
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+  """A nested mapping as {"a.b": leaf}; an empty mapping is a leaf."""
+  if not isinstance(value, dict) or (prefix and not value):
+    return {prefix: value}
+  return {
+    key: leaf
+    for name, item in value.items()
+    for key, leaf in _flatten(
+      item, f"{prefix}.{name}" if prefix else name
+    ).items()
   }
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory import files
 from visual_memory.data.image_source import ImageSource
 from visual_memory.rerank import prompts
 from visual_memory.rerank.clients import Client, RequestFailed
@@ -37,6 +38,9 @@ from visual_memory.types import UNLABELED
 
 _VERSION = 1
 """Of recordings; part of what they are found by."""
+
+_RECORDINGS = "*/[!.]*.json"
+"""Names that begin with a dot are of files that are being written."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,14 +149,10 @@ class Recordings:
 
   def put(self, key: str, about: Mapping[str, Any], answer: Answer) -> None:
     """Keeps an answer; the file appears whole."""
-    path = self._file(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     content = {"about": about, "answer": dataclasses.asdict(answer)}
-    partial.write_text(
-      json.dumps(content, sort_keys=True, indent=1), encoding="utf-8"
+    files.write_text(
+      self._file(key), json.dumps(content, sort_keys=True, indent=1)
     )
-    os.replace(partial, path)
 
   def drop_images(self, images: Iterable[np.ndarray | str]) -> int:
     """Overwrites and deletes every recording that saw one of the images.
@@ -165,16 +165,13 @@ class Recordings:
     """
     gone = {i if isinstance(i, str) else image_hash(i) for i in images}
     dropped = 0
-    for path in sorted(self.path.glob("*/*.json")):
+    for path in sorted(self.path.glob("*/.*.json")):
+      _erase(path)  # What a killed writer left, of whichever images.
+    for path in sorted(self.path.glob(_RECORDINGS)):
       about = json.loads(path.read_text(encoding="utf-8"))["about"]
-      if gone.isdisjoint(about["images"]):
-        continue
-      with open(path, "r+b") as file:
-        file.write(b"\0" * os.path.getsize(path))
-        file.flush()
-        os.fsync(file.fileno())
-      path.unlink()
-      dropped += 1
+      if not gone.isdisjoint(about["images"]):
+        _erase(path)
+        dropped += 1
     return dropped
 
   def drop_rows(self, source: ImageSource, ids: Iterable[str]) -> int:
@@ -197,7 +194,7 @@ class Recordings:
     """Why there is no such recording, as far as the others tell."""
     others = [
       json.loads(path.read_text(encoding="utf-8"))["about"]
-      for path in sorted(self.path.glob("*/*.json"))
+      for path in sorted(self.path.glob(_RECORDINGS))
     ]
     asked = [o for o in others if o["images"] == about["images"]]
     if not others:
@@ -212,10 +209,19 @@ class Recordings:
 
   def __len__(self) -> int:
     """How many there are."""
-    return sum(1 for _ in self.path.glob("*/*.json"))
+    return sum(1 for _ in self.path.glob(_RECORDINGS))
 
   def _file(self, key: str) -> pathlib.Path:
     return self.path / key[:2] / f"{key}.json"
+
+
+def _erase(path: pathlib.Path) -> None:
+  """Overwrites a file and deletes it."""
+  with open(path, "r+b") as file:
+    file.write(b"\0" * os.path.getsize(path))
+    file.flush()
+    os.fsync(file.fileno())
+  path.unlink()
 
 
 def image_hash(image: np.ndarray) -> str:

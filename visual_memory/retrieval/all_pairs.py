@@ -17,13 +17,14 @@ from collections.abc import Iterator
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed
+from visual_memory import distributed, files
 from visual_memory.progress import Progress
 from visual_memory.retrieval import streaming
 from visual_memory.retrieval.row_blocks import RowBlocks, in_order, strings
 from visual_memory.types import Neighbors, as_ids
 
 _MANIFEST = "graph.json"
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Graph:
     path: the directory.
     k: neighbors per row.
     num_parts: files, one for each block of rows.
-    ids: every row's id, in the order of blocks, [N].
+    ids: every row's id, in order of insertion, [N].
   """
 
   path: pathlib.Path
@@ -83,7 +84,8 @@ def build(
     ValueError: the directory holds the graph of other rows or another k.
   """
   path = pathlib.Path(path)
-  _claim(path, {"k": k, "num_parts": len(blocks), "rows": _digest(blocks)})
+  about = {"k": k, "num_parts": len(blocks), "rows": _digest(blocks)}
+  _claim(path, {"format": _FORMAT, **about})
   lead = distributed.is_lead()
   with Progress(len(blocks), what="blocks", enabled=lead) as progress:
     for part in range(len(blocks)):
@@ -101,15 +103,16 @@ def open_graph(path: str | os.PathLike) -> Graph:
   """
   path = pathlib.Path(path)
   manifest = json.loads((path / _MANIFEST).read_text())
-  ids = []
+  ids, serials = [], []
   for part in range(manifest["num_parts"]):
     with np.load(_part(path, part), allow_pickle=False) as arrays:
       ids.append(_ids(arrays))
+      serials.append(arrays["serials"])
   return Graph(
     path=path,
     k=manifest["k"],
     num_parts=manifest["num_parts"],
-    ids=np.concatenate(ids),
+    ids=np.concatenate(ids)[np.argsort(np.concatenate(serials))],
   )
 
 
@@ -127,17 +130,16 @@ def _build_part(blocks, path, part, *, k, mesh, precision):
   )
   if distributed.is_lead():
     encoded = json.dumps(ids.tolist()).encode()
-    _write_whole(
-      _part(path, part),
-      lambda file: np.savez(
-        file,
+    with files.replacing(_part(path, part)) as partial:
+      np.savez(
+        partial,
         indices=near.indices,
         labels=near.labels,
         similarities=near.similarities,
         num_redone=near.num_redone,
         ids=np.frombuffer(encoded, np.uint8),
-      ),
-    )
+        serials=block.serials,
+      )
   distributed.barrier(f"all_pairs part {part}")
 
 
@@ -153,8 +155,7 @@ def _claim(path: pathlib.Path, manifest: dict) -> None:
         " differ): choose another directory, or delete that one."
       )
   elif distributed.is_lead():
-    path.mkdir(parents=True, exist_ok=True)
-    _write_whole(file, lambda f: f.write(json.dumps(manifest).encode()))
+    files.write_json(file, manifest)
   distributed.barrier("all_pairs manifest")
 
 
@@ -174,13 +175,3 @@ def _part(path: pathlib.Path, part: int) -> pathlib.Path:
 
 def _ids(arrays) -> np.ndarray:
   return as_ids(json.loads(arrays["ids"].tobytes()))
-
-
-def _write_whole(path: pathlib.Path, write) -> None:
-  """A file that appears complete or not at all, also after a power cut."""
-  temporary = path.with_name(path.name + ".partial")
-  with open(temporary, "wb") as file:
-    write(file)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)

@@ -30,17 +30,17 @@ class Ranked:
   """Rows that may be among the nearest, in batches, the most likely first.
 
   Attributes:
-    positions: within the shard, or -1, [Q, n, s].
+    slots: within the shard, or -1, [Q, n, s].
     bounds: a similarity that no row of a batch exceeds, descending, [Q, n].
   """
 
-  positions: Int[Array, "Q n s"]
+  slots: Int[Array, "Q n s"]
   bounds: Float[Array, "Q n"]
 
   @property
   def flat(self) -> Int[Array, "Q M"]:
-    """The positions of all batches, one after the other."""
-    return self.positions.reshape(len(self.positions), -1)
+    """The slots of all batches, one after the other."""
+    return self.slots.reshape(len(self.slots), -1)
 
   def batches(self, start: int, stop: int | None = None) -> "Ranked":
     """Those from `start` up to `stop`."""
@@ -55,9 +55,9 @@ def list_candidates(
 ) -> tuple[Ranked, Ranked, Float[Array, "Q"]]:
   """Rows that may be among the nearest, and a bound on all the others.
 
-  The best row of each of the `num_candidates` best blocks, and all rows of
-  those among these blocks whose second is largest, the `num_opened` opened
-  ones. What is not listed is the best row of another block at most, or the
+  The best row of each of the `num_candidates` best lanes, and all rows of
+  those among these lanes whose second is largest, the `num_opened` opened
+  ones. What is not listed is the best row of another lane at most, or the
   second of one that is not opened: a row that is not kept is no better.
 
   Args:
@@ -67,26 +67,26 @@ def list_candidates(
     tiling: static sizes.
 
   Returns:
-    The best rows; the rows of opened blocks, without these; and a bound,
+    The best rows; the rows of opened lanes, without these; and a bound,
     slack included as in all bounds: a row of the super-tile that is not listed
     has at most this similarity, [Q]. (So has a row that is listed in spite of
     what bounds its batch: one whose place was lost, see `_drop_traceless`.)
   """
   best, second = first_pass.kept_scores(prepared, rows, start, tiling)
-  per_tile = tiling.rows // tiling.block
-  values, blocks, others = _leading(best, tiling.num_candidates)
-  first_row = start + blocks // per_tile * tiling.rows + blocks % per_tile
-  place = first_pass.bits(values) & (tiling.block - 1)
+  per_tile = tiling.rows // tiling.lane
+  values, lanes, others = _leading(best, tiling.num_candidates)
+  first_row = start + lanes // per_tile * tiling.rows + lanes % per_tile
+  place = first_pass.bits(values) & (tiling.lane - 1)
   found = first_row + place * per_tile
   seconds, opened, hidden = _leading(
-    jnp.take_along_axis(second, blocks, axis=1), tiling.num_opened
+    jnp.take_along_axis(second, lanes, axis=1), tiling.num_opened
   )
   others = jnp.maximum(others, hidden)
   first_row, place = (
     jnp.take_along_axis(x, opened, axis=1)[:, :, None]
     for x in (first_row, place)
   )
-  places = jnp.arange(tiling.block, dtype=jnp.int32)[None, None]
+  places = jnp.arange(tiling.lane, dtype=jnp.int32)[None, None]
   inside = jnp.where(places == place, -1, first_row + places * per_tile)
   if values.dtype == jnp.float32:
     found, others = _drop_traceless(values, found, others)
@@ -109,18 +109,16 @@ def _bounds(
 
 
 def _in_batches(
-  positions: Int[Array, "Q m b"], bounds: Float[Array, "Q m"], size: int
+  slots: Int[Array, "Q m b"], bounds: Float[Array, "Q m"], size: int
 ) -> Ranked:
   """Groups of rows, descending by their bounds, as batches of `size` rows."""
-  num_queries, count, per_group = positions.shape
+  num_queries, count, per_group = slots.shape
   together = max(1, size // per_group)
   extra = -count % together
-  positions = jnp.pad(
-    positions, ((0, 0), (0, extra), (0, 0)), constant_values=-1
-  )
+  slots = jnp.pad(slots, ((0, 0), (0, extra), (0, 0)), constant_values=-1)
   bounds = jnp.pad(bounds, ((0, 0), (0, extra)), constant_values=-jnp.inf)
   return Ranked(
-    positions=positions.reshape(num_queries, -1, together * per_group),
+    slots=slots.reshape(num_queries, -1, together * per_group),
     bounds=bounds.reshape(num_queries, -1, together).max(axis=2),
   )
 
@@ -148,7 +146,7 @@ def _drop_traceless(values, found, others):
   """Candidates without those whose place may be lost, and the new bound.
 
   Hardware may read subnormal floats as zero, and a score of zero that carries
-  a place is subnormal: it would name another row of its block.
+  a place is subnormal: it would name another row of its lane.
   """
   traceless = jnp.abs(values) < _TRACELESS
   dropped = jnp.where(

@@ -45,19 +45,19 @@ def search_shard(
   def super_tile(start, known):
     listed, opened, others = list_candidates(prepared, rows, start, tiling)
     first = _in_turns(
-      lambda *operands: rescoring.score(*operands, rows),
+      lambda *operands: rescoring.similarities_at(*operands, rows),
       tiling.map_queries,
       (queries, listed.batches(0, tiling.num_first).flat, excluded),
     )
     known = jnp.concatenate([known, first], axis=1)
     reached = merging.reached(known, k, tiling.num_merged, exchange=exchange)
     reached = jnp.maximum(floor, reached)
-    scores, positions, left_out = _in_turns(
+    found, slots, left_out = _in_turns(
       lambda *operands: rescoring.rescore(*operands, rows, tiling),
       tiling.map_queries,
       (queries, first, listed, opened, excluded, reached),
     )
-    new = look_up(scores, positions, rows, excluded)
+    new = look_up(found, slots, rows, excluded)
     return new, jnp.maximum(others, left_out)
 
   num_queries = queries.shape[0]

@@ -74,7 +74,7 @@ def search(
   )
   return Neighbors(
     ids=memory.table.ids[found.slots],
-    indices=found.slots,
+    indices=memory.table.positions(found.slots),
     labels=found.labels,
     similarities=found.similarities,
     num_redone=num_redone,

@@ -1,8 +1,8 @@
-"""The first pass over one shard: a score for every row, two kept per block.
+"""The first pass over one shard: a score for every row, two kept per lane.
 
 One matrix product per tile of rows gives an upper bound of every similarity.
-Of each block of rows only the two largest bounds are kept, each carrying its
-row's place within the block in its lowest bits, so one read of the scores is
+Of each lane of rows only the two largest bounds are kept, each carrying its
+row's place within the lane in its lowest bits, so one read of the scores is
 all that selection costs. What becomes of them is in candidates.py.
 """
 
@@ -56,7 +56,7 @@ def prepare(queries: Float[Array, "Q D"], rows: Rows) -> Prepared:
   bits that carry places, and for coarse rows what memory/coarse.py derives.
   """
   lengths = jnp.sqrt(jnp.sum(jnp.square(queries), axis=1))
-  slack = rounding(queries) + lengths * 2.0**-23 * 64  # Place in block.
+  slack = rounding(queries) + lengths * 2.0**-23 * 64  # Place in lane.
   # Nothing is known of a query that cannot be measured: leave it to the scan.
   measured = (lengths > _LENGTHS[0]) & (lengths < _LENGTHS[1])
   slack = jnp.where(measured, slack, jnp.inf)
@@ -141,22 +141,22 @@ def no_score(dtype) -> Array:
   )
 
 
-def two_best_per_block(
+def two_best_per_lane(
   scores: Shaped[Array, "Q T"],
-  block: int,
+  lane: int,
   lifts: Int[Array, "T"] | None = None,
 ) -> tuple[Shaped[Array, "Q M"], Shaped[Array, "Q M"]]:
-  """The largest and second largest score of every block, tagged.
+  """The largest and second largest score of every lane, tagged.
 
-  Block b of M = T / block holds columns b, b + M, b + 2M, ...; the place of a
-  column within its block replaces the lowest bits of its score. Lifts, whole
+  Lane b of M = T / lane holds columns b, b + M, b + 2M, ...; the place of a
+  column within its lane replaces the lowest bits of its score. Lifts, whole
   multiples of 64, are added to the scores of their columns.
   """
-  width = scores.shape[1] // block
+  width = scores.shape[1] // lane
 
   def tagged(place):
     columns = slice(place * width, (place + 1) * width)
-    values = (bits(scores[:, columns]) & ~(block - 1)) | place
+    values = (bits(scores[:, columns]) & ~(lane - 1)) | place
     if lifts is not None:
       values = values + lifts[None, columns]
     return _from_bits(values, scores.dtype)
@@ -165,7 +165,7 @@ def two_best_per_block(
   # over places, written as such, takes a CPU several times as long.
   best, second = tagged(0), tagged(1)
   best, second = jnp.maximum(best, second), jnp.minimum(best, second)
-  for place in range(2, block):
+  for place in range(2, lane):
     score = tagged(place)
     second = jnp.maximum(second, jnp.minimum(best, score))
     best = jnp.maximum(best, score)
@@ -186,7 +186,7 @@ def _from_bits(bits: Array, dtype) -> Array:
 def kept_scores(
   prepared: Prepared, rows: Rows, start: Int[Array, ""], tiling: Tiling
 ) -> tuple[Shaped[Array, "Q M"], Shaped[Array, "Q M"]]:
-  """The two best scores of every block of a super-tile, tagged.
+  """The two best scores of every lane of a super-tile, tagged.
 
   Args:
     prepared: the queries.
@@ -195,14 +195,14 @@ def kept_scores(
     tiling: static sizes.
 
   Returns:
-    The largest and the second largest of M = super_rows / block blocks, tile
+    The largest and the second largest of M = super_rows / lane lanes, tile
     by tile.
   """
-  per_tile = tiling.rows // tiling.block
+  per_tile = tiling.rows // tiling.lane
   integers = prepared.values.dtype == jnp.int8
   dtype = jnp.int32 if integers else jnp.float32
   nothing = jnp.full(
-    (prepared.values.shape[0], tiling.super_rows // tiling.block),
+    (prepared.values.shape[0], tiling.super_rows // tiling.lane),
     no_score(dtype),
   )
 
@@ -214,9 +214,9 @@ def kept_scores(
       ),
       rows,
     )
-    new = two_best_per_block(
+    new = two_best_per_lane(
       scores(prepared, part, masked=tiling.masked),
-      tiling.block,
+      tiling.lane,
       lifts(prepared, part),
     )
     return tuple(

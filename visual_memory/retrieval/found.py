@@ -12,7 +12,8 @@ from visual_memory import distributed
 from visual_memory.memory.rows import Rows
 from visual_memory.types import Array
 
-_LAST = jnp.iinfo(jnp.int32).max
+LAST = jnp.iinfo(jnp.int32).max
+"""The serial of what is missing: after all others."""
 
 
 @typing.no_type_check  # Also rebuilt with specs and fill values as leaves.
@@ -24,7 +25,7 @@ class Found:
   Attributes:
     similarities: canonical, float32, [Q, M].
     serials: int32 order of insertion, [Q, M].
-    slots: int32 position in the whole memory, [Q, M].
+    slots: int32, in the whole memory, [Q, M].
     labels: int32, [Q, M].
   """
 
@@ -55,25 +56,25 @@ def best(found: Found, k: int) -> Found:
 
 
 def look_up(
-  scores: Float[Array, "Q M"],
-  positions: Int[Array, "Q M"],
+  similarities: Float[Array, "Q M"],
+  local: Int[Array, "Q M"],
   rows: Rows,
   excluded: Int[Array, "Q"],
 ) -> Found:
   """Rows of this shard as found, empty and excluded ones as missing.
 
   Args:
-    scores: canonical similarities.
-    positions: within this shard; negative ones are missing.
+    similarities: canonical.
+    local: slots within this shard; negative ones are missing.
     rows: the shard.
     excluded: slot that each query must not find (-1: none).
   """
   offset = lax.axis_index(distributed.DATA) * rows.labels.shape[0]
-  at = jnp.maximum(positions, 0)
-  slots = positions + offset
-  real = is_real(positions, rows, excluded)
+  at = jnp.maximum(local, 0)
+  slots = local + offset
+  real = is_real(local, rows, excluded)
   values = Found(
-    similarities=scores,
+    similarities=similarities,
     serials=rows.serials[at],
     slots=slots,
     labels=rows.labels[at],
@@ -86,23 +87,23 @@ def look_up(
 
 
 def is_real(
-  positions: Int[Array, "Q M"], rows: Rows, excluded: Int[Array, "Q"]
+  local: Int[Array, "Q M"], rows: Rows, excluded: Int[Array, "Q"]
 ) -> Bool[Array, "Q M"]:
-  """Whether each position of this shard holds a row that may be found."""
+  """Whether each slot of this shard holds a row that may be found."""
   offset = lax.axis_index(distributed.DATA) * rows.labels.shape[0]
-  held = rows.mask[jnp.maximum(positions, 0)]
-  return (positions >= 0) & held & (positions + offset != excluded[:, None])
+  held = rows.mask[jnp.maximum(local, 0)]
+  return (local >= 0) & held & (local + offset != excluded[:, None])
 
 
 def nothing(num_queries: int, k: int) -> Found:
   """Found rows that are all missing: where merging begins."""
   return Found(
     similarities=jnp.full((num_queries, k), -jnp.inf, jnp.float32),
-    serials=jnp.full((num_queries, k), _LAST, jnp.int32),
+    serials=jnp.full((num_queries, k), LAST, jnp.int32),
     slots=jnp.full((num_queries, k), -1, jnp.int32),
     labels=jnp.full((num_queries, k), -1, jnp.int32),
   )
 
 
 def _missing() -> Found:
-  return Found(similarities=-jnp.inf, serials=_LAST, slots=-1, labels=-1)
+  return Found(similarities=-jnp.inf, serials=LAST, slots=-1, labels=-1)

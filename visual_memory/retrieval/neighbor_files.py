@@ -1,19 +1,20 @@
 """Neighbors in a file: compact, exact, readable without pickle.
 
-Ids are not repeated: a neighbor is stored as its place among the memory's ids
-in order of insertion, which the reader supplies again.
+Ids are not repeated: a neighbor is its position among the memory's ids, which
+the reader supplies again.
 """
 
 import hashlib
 import json
 import os
-import pathlib
 
 import numpy as np
 
+from visual_memory import files
 from visual_memory.types import Neighbors
 
-_FORMAT = 1
+FORMAT = 2
+"""Of the files; those of format 1 held slots beside the positions."""
 
 
 def save_neighbors(
@@ -23,28 +24,23 @@ def save_neighbors(
 
   Args:
     path: of a .npz file.
-    near: found in a memory that holds row_ids.
-    row_ids: the memory's ids, [N].
+    near: found in the memory of row_ids.
+    row_ids: the memory's ids in order of insertion, [N].
+
+  Raises:
+    ValueError: neighbors of other rows.
   """
-  place = {row_id: i for i, row_id in enumerate(row_ids)}
-  places = np.array([place[i] for i in near.ids.ravel()], np.int32)
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  with open(temporary, "wb") as file:
+  near.check_rows(row_ids)
+  with files.replacing(path) as partial, open(partial, "wb") as file:
     np.savez(
       file,
-      format=_FORMAT,
+      format=FORMAT,
       memory=_digest(row_ids),
-      places=places.reshape(near.ids.shape),
       indices=np.asarray(near.indices),
       labels=np.asarray(near.labels),
       similarities=np.asarray(near.similarities),
       num_redone=near.num_redone,
     )
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
 
 
 def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
@@ -61,12 +57,12 @@ def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
       f"{path} is not a whole neighbor file ({error}): delete it and search"
       " again."
     ) from error
-  if int(content["format"]) != _FORMAT:
-    raise ValueError(f"{path} has format {content['format']}, not {_FORMAT}.")
+  if int(content["format"]) != FORMAT:
+    raise ValueError(f"{path} has format {content['format']}, not {FORMAT}.")
   if str(content["memory"]) != _digest(row_ids):
     raise ValueError(f"{path} belongs to a memory of other rows.")
   return Neighbors(
-    ids=row_ids[content["places"]],
+    ids=row_ids[content["indices"]],
     indices=content["indices"],
     labels=content["labels"],
     similarities=content["similarities"],

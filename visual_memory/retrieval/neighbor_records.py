@@ -13,13 +13,13 @@ about 50; see `published_files`.
 import dataclasses
 import functools
 import os
-import pathlib
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory import files
 from visual_memory.types import UNLABELED, Ids, Neighbors, as_ids, check_unique
 
 _FORMAT = 2
@@ -31,7 +31,7 @@ class NeighborRecords:
   """The neighbors of queries in a memory; build one with `neighbor_records`.
 
   Attributes:
-    places: each neighbor's position among row_ids, int32 [Q, k].
+    positions: of each neighbor among row_ids, int32 [Q, k].
     values: its similarity, or its distance 1 - similarity, [Q, k].
     kind: which of the two, as they were written.
     query_ids: [Q].
@@ -43,7 +43,7 @@ class NeighborRecords:
     featurizer: the name (or fingerprint) of the encoder.
   """
 
-  places: Int[np.ndarray, "Q k"]
+  positions: Int[np.ndarray, "Q k"]
   values: Float[np.ndarray, "Q k"]
   kind: str
   query_ids: np.ndarray
@@ -56,23 +56,23 @@ class NeighborRecords:
 
   def __len__(self) -> int:
     """The number of queries."""
-    return len(self.places)
+    return len(self.positions)
 
   @property
   def k(self) -> int:
     """Neighbors of each query."""
-    return self.places.shape[1]
+    return self.positions.shape[1]
 
   @functools.cached_property
   def near(self) -> Neighbors:
-    """The neighbors; their indices are places among row_ids."""
+    """The neighbors; their indices are positions among row_ids."""
     values = np.asarray(self.values)
     if self.kind == "distances":
       values = 1 - values.astype(np.float64)
     return Neighbors(
-      ids=self.row_ids[self.places],
-      indices=np.asarray(self.places),
-      labels=self.row_labels[self.places],
+      ids=self.row_ids[self.positions],
+      indices=np.asarray(self.positions),
+      labels=self.row_labels[self.positions],
       similarities=values.astype(np.float32),
     )
 
@@ -90,19 +90,19 @@ class NeighborRecords:
     """
     position = {value: row for row, value in enumerate(self.row_ids)}
     own = np.array([position.get(value, -1) for value in self.query_ids])
-    mine = self.places == own[:, None]
+    mine = self.positions == own[:, None]
     gone = np.where(mine.any(axis=1), mine.argmax(axis=1), self.k - 1)
     left = np.arange(self.k - 1)[None]
     left = left + (left >= gone[:, None])
     return dataclasses.replace(
       self,
-      places=np.take_along_axis(self.places, left, axis=1),
+      positions=np.take_along_axis(self.positions, left, axis=1),
       values=np.take_along_axis(self.values, left, axis=1),
     )
 
 
 def neighbor_records(
-  places: Int[np.ndarray, "Q k"],
+  positions: Int[np.ndarray, "Q k"],
   values: Float[np.ndarray, "Q k"],
   *,
   kind: str,
@@ -117,8 +117,8 @@ def neighbor_records(
   """NeighborRecords, after checking every promise that its fields make.
 
   Raises:
-    ValueError: lengths that differ, an id that occurs twice, a place or label
-      out of range, or neighbors that are not the nearest first; names it.
+    ValueError: lengths that differ, an id that occurs twice, a position or
+      label out of range, or neighbors that are not the nearest first; names it.
   """
   query_ids, row_ids = as_ids(query_ids), as_ids(row_ids)
   check_unique(query_ids)
@@ -128,18 +128,18 @@ def neighbor_records(
   if kind not in KINDS:
     raise ValueError(f"Unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
   if not (
-    places.ndim == 2
-    and places.shape == values.shape
-    and len(places) == len(query_ids) == len(query_labels)
+    positions.ndim == 2
+    and positions.shape == values.shape
+    and len(positions) == len(query_ids) == len(query_labels)
     and len(row_ids) == len(row_labels)
-    and (label_sets is None or len(label_sets) == len(places))
+    and (label_sets is None or len(label_sets) == len(positions))
   ):
     raise ValueError(
-      f"Places {places.shape}, values {values.shape}, {len(query_ids)} query"
-      f" ids, {len(query_labels)} query labels, {len(row_ids)} row ids and"
-      f" {len(row_labels)} row labels do not fit together."
+      f"Positions {positions.shape}, values {values.shape}, {len(query_ids)}"
+      f" query ids, {len(query_labels)} query labels, {len(row_ids)} row ids"
+      f" and {len(row_labels)} row labels do not fit together."
     )
-  _check_range(places, query_ids, len(row_ids))
+  _check_range(positions, query_ids, len(row_ids))
   for name, labels in (("query", query_labels), ("row", row_labels)):
     bad = (labels < UNLABELED) | (labels >= len(class_names))
     if bad.any():
@@ -149,7 +149,7 @@ def neighbor_records(
       )
   check_sorted(values, query_ids, kind=kind)
   return NeighborRecords(
-    places=places,
+    positions=positions,
     values=values,
     kind=kind,
     query_ids=query_ids,
@@ -164,14 +164,14 @@ def neighbor_records(
   )
 
 
-def _check_range(places, query_ids, num_rows) -> None:
+def _check_range(positions, query_ids, num_rows) -> None:
   """Raises ValueError if a neighbor is no row."""
-  bad = (places < 0) | (places >= num_rows)
+  bad = (positions < 0) | (positions >= num_rows)
   if bad.any():
-    query, place = np.argwhere(bad)[0]
+    query, rank = np.argwhere(bad)[0]
     raise ValueError(
-      f"Neighbor {place} of query {query_ids[query]!r} is row"
-      f" {places[query, place]}, but the memory has {num_rows} rows."
+      f"Neighbor {rank} of query {query_ids[query]!r} is row"
+      f" {positions[query, rank]}, but the memory has {num_rows} rows."
     )
 
 
@@ -181,11 +181,11 @@ def check_sorted(values: np.ndarray, query_ids: np.ndarray, *, kind: str):
   bad = ~(steps >= 0 if kind == "distances" else steps <= 0)
   bad |= ~np.isfinite(values[:, 1:])
   if bad.any():
-    query, place = np.argwhere(bad)[0]
+    query, rank = np.argwhere(bad)[0]
     raise ValueError(
       f"The neighbors of query {query_ids[query]!r} are not in order:"
-      f" {kind} {values[query, place]} and then {values[query, place + 1]} at"
-      f" neighbor {place + 1}. The nearest must come first."
+      f" {kind} {values[query, rank]} and then {values[query, rank + 1]} at"
+      f" neighbor {rank + 1}. The nearest must come first."
     )
 
 
@@ -209,15 +209,12 @@ def save_records(
   if precision == "float16":
     values = np.asarray(values).astype(np.float16)
   sets = records.label_sets
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  with open(temporary, "wb") as file:
+  with files.replacing(path) as partial, open(partial, "wb") as file:
     np.savez(
       file,
       format=_FORMAT,
       kind=records.kind,
-      places=records.places,
+      places=records.positions,
       values=values,
       query_ids=_packed(records.query_ids),
       query_labels=records.query_labels,
@@ -229,9 +226,6 @@ def save_records(
       set_sizes=np.array([len(x) for x in sets or ()], np.int32),
       set_labels=np.array([x for xs in sets or () for x in xs], np.int32),
     )
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
 
 
 def load_records(

@@ -38,7 +38,7 @@ class Hardware:
     link: what it sends to other devices at once, bytes per second.
     flops: peak operations per second of the first pass, by precision.
     scores_in_memory: whether scores leave the chip between the matrix product
-      and the block maxima.
+      and the lane maxima.
     source: where the numbers come from.
   """
 
@@ -210,8 +210,8 @@ def _rescored(sizes: tiling.Tiling, shard_rows: int) -> int:
 
 
 def _listed(sizes: tiling.Tiling) -> int:
-  """Candidates of a query in one super-tile, those of opened blocks too."""
-  return sizes.num_candidates + sizes.num_opened * sizes.block
+  """Candidates of a query in one super-tile, those of opened lanes too."""
+  return sizes.num_candidates + sizes.num_opened * sizes.lane
 
 
 def _collective_bytes(
@@ -240,7 +240,7 @@ def temporary_bytes(
   """About the most that one device needs beside its arguments."""
   num_queries = sizes.queries
   scores = 4 * num_queries * sizes.rows
-  kept = 8 * num_queries * (sizes.super_rows // sizes.block)
+  kept = 8 * num_queries * (sizes.super_rows // sizes.lane)
   # A batch of rows of the queries that are rescored together, also as float64,
   # which some compilers never write out.
   rescored = min(sizes.map_queries, num_queries) * dim

@@ -1,7 +1,6 @@
 """The neighbor files of the visual-memory paper: JSON, streamed in and out.
 
-  records = read_published(find_published(folder, memory="imagenet2012",
-                                          query="imagenet2012", ...))
+  records = read_published("in.json")
   write_published("out.json", records)
 
 One object holds everything, {image_id: {featurizer, image_id, image_class,
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory import files
 from visual_memory.retrieval.neighbor_records import (
   NeighborRecords,
   neighbor_records,
@@ -43,7 +43,7 @@ class _Columns:
 
   folder: str
   known: bool
-  place_of: dict[str, int]
+  position_of: dict[str, int]
   row_labels: list[int]
   query_ids: list[str] = dataclasses.field(default_factory=list)
   classes: list[Any] = dataclasses.field(default_factory=list)
@@ -82,7 +82,7 @@ def read_published(
     columns = _Columns(
       folder=folder,
       known=row_ids is not None,
-      place_of={value: row for row, value in enumerate(given)},
+      position_of={value: row for row, value in enumerate(given)},
       row_labels=[UNLABELED] * len(given),
     )
     try:
@@ -118,28 +118,28 @@ def _take(columns: _Columns, image_id: str, entry: Any) -> None:
   """Adds one image's entry."""
   _check_entry(columns, image_id, entry)
   ids, classes = entry["neighbor_image_ids"], entry["neighbor_classes"]
-  places = columns.place_of
+  positions = columns.position_of
   for neighbor, label in zip(ids, classes, strict=True):
-    place = places.get(neighbor)
-    if place is None:
+    position = positions.get(neighbor)
+    if position is None:
       if columns.known:
         raise ValueError(
           f"image {image_id!r}: its neighbor {neighbor!r} is unknown to the"
           " memory; the file belongs to another one."
         )
-      places[neighbor] = len(places)
+      positions[neighbor] = len(positions)
       columns.row_labels.append(label)
-    elif columns.row_labels[place] != label:
-      if columns.row_labels[place] != UNLABELED:
+    elif columns.row_labels[position] != label:
+      if columns.row_labels[position] != UNLABELED:
         raise ValueError(
           f"image {image_id!r}: its neighbor {neighbor!r} has class {label},"
-          f" elsewhere {columns.row_labels[place]}."
+          f" elsewhere {columns.row_labels[position]}."
         )
-      columns.row_labels[place] = label
+      columns.row_labels[position] = label
   columns.query_ids.append(image_id)
   columns.classes.append(entry["image_class"])
   columns.pending.append(
-    ([places[neighbor] for neighbor in ids], entry["neighbor_distances"])
+    ([positions[neighbor] for neighbor in ids], entry["neighbor_distances"])
   )
   if len(columns.pending) == _CHUNK:
     _flush(columns)
@@ -168,11 +168,11 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
       f"image {image_id!r} has {sorted(lengths)} neighbors, others have"
       f" {columns.k}."
     )
-  for place in range(1, columns.k):
-    if not distances[place - 1] <= distances[place]:
+  for rank in range(1, columns.k):
+    if not distances[rank - 1] <= distances[rank]:
       raise ValueError(
         f"the neighbors of image {image_id!r} are not in order: distance"
-        f" {distances[place - 1]} and then {distances[place]}."
+        f" {distances[rank - 1]} and then {distances[rank]}."
       )
 
 
@@ -180,7 +180,7 @@ def _flush(columns: _Columns) -> None:
   """Moves what is pending to the temporary files."""
   if not columns.pending:
     return
-  places, distances = zip(*columns.pending, strict=True)
+  positions, distances = zip(*columns.pending, strict=True)
   distances = np.array(distances, np.float64)
   if (
     columns.dtype is np.float32
@@ -188,7 +188,7 @@ def _flush(columns: _Columns) -> None:
   ):
     columns.dtype = np.float64
   for name, values in (
-    ("places", np.array(places, np.int32)),
+    ("positions", np.array(positions, np.int32)),
     ("distances", distances),
   ):
     with open(os.path.join(columns.folder, name), "ab") as file:
@@ -212,13 +212,13 @@ def _finish(columns: _Columns, class_names) -> NeighborRecords:
   if class_names is None:
     class_names = [str(label) for label in range(most + 1)]
   return neighbor_records(
-    np.fromfile(at("places"), np.int32).reshape(shape),
+    np.fromfile(at("positions"), np.int32).reshape(shape),
     distances.astype(columns.dtype),
     kind="distances",
     query_ids=columns.query_ids,
     query_labels=labels,
     label_sets=sets,
-    row_ids=list(columns.place_of),
+    row_ids=list(columns.position_of),
     row_labels=columns.row_labels,
     class_names=class_names,
     featurizer=columns.featurizer,
@@ -227,27 +227,21 @@ def _finish(columns: _Columns, class_names) -> NeighborRecords:
 
 def write_published(path: str | os.PathLike, records: NeighborRecords) -> None:
   """Writes records as the published JSON; it appears whole or not at all."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
   names = [json.dumps(str(value)) for value in records.row_ids]
   sets, all_distances = records.label_sets, records.distances
-  with open(temporary, "w", encoding="ascii") as file:
+  with files.replacing(path) as partial, open(partial, "w") as file:
     file.write("{")
-    for query, places in enumerate(records.places.tolist()):
+    for query, positions in enumerate(records.positions.tolist()):
       classes = sets[query] if sets else int(records.query_labels[query])
       image_id = json.dumps(str(records.query_ids[query]))
-      neighbors = ", ".join(names[place] for place in places)
+      neighbors = ", ".join(names[position] for position in positions)
       distances = np.asarray(all_distances[query], np.float64).tolist()
       file.write(
         f"{', ' if query else ''}{image_id}: "
         f'{{"featurizer": {json.dumps(records.featurizer)}, '
         f'"image_id": {image_id}, "image_class": {json.dumps(classes)}, '
         f'"neighbor_image_ids": [{neighbors}], '
-        f'"neighbor_classes": {records.row_labels[places].tolist()}, '
+        f'"neighbor_classes": {records.row_labels[positions].tolist()}, '
         f'"neighbor_distances": {json.dumps(distances)}}}'
       )
     file.write("}")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)

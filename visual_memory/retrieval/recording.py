@@ -9,7 +9,6 @@ from visual_memory.retrieval.neighbor_records import (
   check_known,
   neighbor_records,
 )
-from visual_memory.retrieval.rows import rows_of
 from visual_memory.types import EmbeddedSet, Neighbors
 
 
@@ -24,10 +23,11 @@ def record(
     rows: what was searched.
 
   Raises:
-    ValueError: as for `neighbor_records`, or neighbors that are no rows.
+    ValueError: as for `neighbor_records`, or neighbors of other rows.
   """
+  near.check_rows(rows.ids)
   return neighbor_records(
-    rows_of(near, rows.ids),
+    np.asarray(near.indices),
     np.asarray(near.similarities),
     kind="similarities",
     query_ids=queries.ids,
@@ -42,7 +42,7 @@ def record(
 def among_rows(
   records: NeighborRecords, row_ids: np.ndarray, row_labels: np.ndarray
 ) -> NeighborRecords:
-  """The same neighbors, as places among these rows.
+  """The same neighbors, as positions among these rows.
 
   Raises:
     ValueError: a row that is unknown to the memory or has another label
@@ -61,7 +61,7 @@ def among_rows(
     )
   return dataclasses.replace(
     records,
-    places=moved[records.places],
+    positions=moved[records.positions],
     row_ids=np.asarray(row_ids),
     row_labels=labels,
   )

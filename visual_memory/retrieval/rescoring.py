@@ -40,9 +40,9 @@ def similarities(
     return exact.astype(jnp.float32)
 
 
-def score(
+def similarities_at(
   queries: Float[Array, "Q D"],
-  positions: Int[Array, "Q M"],
+  slots: Int[Array, "Q M"],
   excluded: Int[Array, "Q"],
   rows: Rows,
 ) -> Float[Array, "Q M"]:
@@ -50,14 +50,14 @@ def score(
 
   Args:
     queries: some of the queries.
-    positions: within this shard; negative ones are missing.
+    slots: within this shard; negative ones are missing.
     excluded: slot that each query must not find (-1: none).
     rows: the shard.
   """
-  own = rows.embeddings[jnp.maximum(positions, 0)]
+  own = rows.embeddings[jnp.maximum(slots, 0)]
   # Fused with their widening, rows are read at half the speed.
   exact = similarities(queries, lax.optimization_barrier(own))
-  return jnp.where(is_real(positions, rows, excluded), exact, -jnp.inf)
+  return jnp.where(is_real(slots, rows, excluded), exact, -jnp.inf)
 
 
 def rescore(
@@ -74,7 +74,7 @@ def rescore(
 
   Args:
     queries: some of the queries.
-    first: scores of the first `tiling.num_first` of their batches.
+    first: similarities of the first `tiling.num_first` of their batches.
     listed: their candidates, these batches included.
     opened: more of them.
     excluded: slots that they must not find.
@@ -83,43 +83,43 @@ def rescore(
     tiling: static sizes.
 
   Returns:
-    Similarities, -inf for missing rows, in any order; positions; and the bound.
+    Similarities, -inf for missing rows, in any order; slots; and the bound.
   """
 
-  def of(positions):
-    return score(queries, positions, excluded, rows)
+  def of(slots):
+    return similarities_at(queries, slots, excluded, rows)
 
-  more, bound = score_from(floor, listed.batches(tiling.num_first), of)
-  inside, bound_inside = score_from(floor, opened, of)
+  more, bound = similarities_from(floor, listed.batches(tiling.num_first), of)
+  inside, bound_inside = similarities_from(floor, opened, of)
   bound = jnp.maximum(bound, bound_inside)
-  scores = jnp.concatenate([first, more, inside], axis=1)
-  positions = jnp.concatenate([listed.flat, opened.flat], axis=1)
+  found = jnp.concatenate([first, more, inside], axis=1)
+  slots = jnp.concatenate([listed.flat, opened.flat], axis=1)
   # All of them if ties for the last place are to be settled, not doubted.
-  if tiling.thorough or scores.shape[1] <= tiling.num_merged:
-    return scores, positions, bound
-  values, columns = top_values.top_k(scores, tiling.num_merged + 1)
+  if tiling.thorough or found.shape[1] <= tiling.num_merged:
+    return found, slots, bound
+  values, columns = top_values.top_k(found, tiling.num_merged + 1)
   bound = jnp.maximum(bound, values[:, -1])
-  positions = jnp.take_along_axis(positions, columns[:, :-1], axis=1)
-  return values[:, :-1], positions, bound
+  slots = jnp.take_along_axis(slots, columns[:, :-1], axis=1)
+  return values[:, :-1], slots, bound
 
 
-def score_from(
+def similarities_from(
   floor: Float[Array, "Q"],
   ranked: Ranked,
-  score: Callable[[Int[Array, "Q s"]], Float[Array, "Q s"]],
+  of: Callable[[Int[Array, "Q s"]], Float[Array, "Q s"]],
 ) -> tuple[Float[Array, "Q M"], Float[Array, "Q"]]:
-  """Scores of the batches that may reach the floor of any of the queries.
+  """Similarities in the batches that may reach the floor of any query.
 
   Args:
     floor: rows below this similarity are not wanted.
     ranked: batches of candidates, [Q, n, s].
-    score: what scores a batch.
+    of: what gives the similarities of the rows in these slots.
 
   Returns:
-    A score for each candidate, -inf for those that are left out; and a bound
+    One for each candidate, -inf for those that are left out; and a bound
     on the similarity of these.
   """
-  num_queries, count, size = ranked.positions.shape
+  num_queries, count, size = ranked.slots.shape
   nothing = jnp.full((num_queries, count * size), -jnp.inf, jnp.float32)
   if not count:
     return nothing, jnp.full(num_queries, -jnp.inf, jnp.float32)
@@ -127,11 +127,11 @@ def score_from(
   wanted = (ranked.bounds >= floor[:, None]) & (floor < jnp.inf)[:, None]
   needed = jnp.max(jnp.sum(wanted, axis=1))
 
-  def batch(i, scores):
-    new = score(ranked.positions[:, i])
-    return lax.dynamic_update_slice_in_dim(scores, new, i * size, axis=1)
+  def batch(i, found):
+    new = of(ranked.slots[:, i])
+    return lax.dynamic_update_slice_in_dim(found, new, i * size, axis=1)
 
-  scores = lax.fori_loop(0, needed, batch, nothing)
+  found = lax.fori_loop(0, needed, batch, nothing)
   left_out = jnp.arange(count) >= needed
   bounds = jnp.where(left_out[None], ranked.bounds, -jnp.inf)
-  return scores, jnp.max(bounds, axis=1)
+  return found, jnp.max(bounds, axis=1)

@@ -2,25 +2,22 @@
 
   blocks = ArrayBlocks.from_directory("rows", block_rows=65_536)  # *.npy
   blocks = ArrayBlocks(embeddings, labels, ids, block_rows=65_536)
-  blocks = RecordBlocks("rows.array_record")
 
 A source of blocks is any sequence of `Block`: len(source), source[i]. Arrays
 are anything that is sliced by rows: NumPy, memory maps, TensorStore, zarr.
 """
 
 import dataclasses
-import io
-import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from visual_memory import direct_files
-from visual_memory.types import EmbeddedSet, as_ids
+from visual_memory.types import EmbeddedSet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,61 +163,6 @@ def write_directory(path: str | os.PathLike, embedded: EmbeddedSet) -> None:
     np.save(os.path.join(path, f"{name}.npy"), values, allow_pickle=False)
 
 
-class RecordBlocks:
-  """Blocks of an ArrayRecord file, one record each."""
-
-  def __init__(self, path: str | os.PathLike):
-    """Opens the file.
-
-    Raises:
-      ImportError: array_record is not installed.
-    """
-    self._reader = _array_record().ArrayRecordReader(os.fspath(path))
-
-  def __len__(self) -> int:
-    """The number of blocks."""
-    return self._reader.num_records()
-
-  def __getitem__(self, index: int) -> Block:
-    """One block, read now."""
-    if not 0 <= index < len(self):
-      raise IndexError(f"Block {index} of {len(self)}.")
-    with np.load(
-      io.BytesIO(self._reader.read([index])[0]), allow_pickle=False
-    ) as arrays:
-      ids = json.loads(arrays["ids"].tobytes())
-      return Block(
-        embeddings=arrays["embeddings"],
-        labels=arrays["labels"],
-        ids=as_ids(ids),
-        serials=arrays["serials"],
-      )
-
-
-def write_records(path: str | os.PathLike, blocks: Iterable[Block]) -> None:
-  """Writes blocks as an ArrayRecord file, one NumPy archive per record.
-
-  Raises:
-    ImportError: array_record is not installed.
-  """
-  # A group is read whole: one record each, so that blocks are read alone.
-  writer = _array_record().ArrayRecordWriter(
-    os.fspath(path), "group_size:1,uncompressed"
-  )
-  for block in blocks:
-    record = io.BytesIO()
-    ids = json.dumps([str(i) for i in strings(block.ids)]).encode()
-    np.savez(
-      record,
-      embeddings=block.embeddings,
-      labels=block.labels,
-      serials=block.serials,
-      ids=np.frombuffer(ids, np.uint8),
-    )
-    writer.write(record.getvalue())
-  writer.close()
-
-
 def strings(ids: np.ndarray) -> np.ndarray:
   """Ids of any string type as an object array of str."""
   if ids.dtype.kind == "S":
@@ -231,13 +173,3 @@ def strings(ids: np.ndarray) -> np.ndarray:
 def in_order(blocks: RowBlocks) -> Iterator[Block]:
   """The blocks one after the other, each read when its turn comes."""
   return (blocks[index] for index in range(len(blocks)))
-
-
-def _array_record():
-  try:
-    from array_record.python import array_record_module
-  except ImportError as error:
-    raise ImportError(
-      "ArrayRecord files need array_record: pip install 'visual_memory[data]'."
-    ) from error
-  return array_record_module

@@ -36,18 +36,18 @@ def search(
     excluded: slot that each query must not find (-1: none), [Q].
     mesh: the devices.
     k: neighbors per query.
-    row_tile: rows scored at once; must divide a shard.
+    row_tile: rows compared at once; must divide a shard.
   """
 
   def shard(queries, rows, excluded):
     num_rows = rows.labels.shape[0]
 
     def tile(i, found):
-      positions = i * row_tile + jnp.arange(row_tile, dtype=jnp.int32)
+      local = i * row_tile + jnp.arange(row_tile, dtype=jnp.int32)
       own = lax.dynamic_slice_in_dim(rows.embeddings, i * row_tile, row_tile)
-      scores = _all_similarities(queries, own)
-      positions = jnp.broadcast_to(positions, scores.shape)
-      new = look_up(scores, positions, rows, excluded)
+      similarities = _all_similarities(queries, own)
+      local = jnp.broadcast_to(local, similarities.shape)
+      new = look_up(similarities, local, rows, excluded)
       merged = jax.tree.map(
         lambda a, b: jnp.concatenate([a, b], axis=1), found, new
       )

@@ -282,7 +282,7 @@ class ScannIndex:
     labels = np.asarray(self.memory.rows.labels)[slots].reshape(ids.shape)
     return Neighbors(
       ids=ids,
-      indices=slots.astype(np.int32).reshape(ids.shape),
+      indices=self.memory.table.positions(slots).reshape(ids.shape),
       labels=labels,
       similarities=np.take_along_axis(similarities, order, axis=1),
     )

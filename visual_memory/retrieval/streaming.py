@@ -24,7 +24,7 @@ from visual_memory.memory import layout
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.rows import with_precision
 from visual_memory.retrieval import attempts, exact
-from visual_memory.retrieval.found import Found, best, nothing
+from visual_memory.retrieval.found import LAST, Found, best, nothing
 from visual_memory.retrieval.row_blocks import Block, strings
 from visual_memory.types import UNLABELED, Array, Neighbors, check_unit_rows
 
@@ -52,12 +52,13 @@ def search(
       "int8". Answers are the same.
 
   Returns:
-    Neighbors, on the host; `indices` count the rows in the order of blocks,
-    `num_redone` the second attempts over all blocks.
+    Neighbors, on the host; `num_redone` counts the second attempts over all
+    blocks.
 
   Raises:
     ValueError: fewer than k rows to find, rows that are not finite and unit,
-      queries of another dimension, or a block larger than the first.
+      queries of another dimension, a block larger than the first, or a serial
+      that two rows have.
   """
   mesh = distributed.make_mesh() if mesh is None else mesh
   if exclude_self is not None and len(exclude_self) != len(queries):
@@ -69,7 +70,7 @@ def search(
   so_far = _Best(len(queries), k)
   try:
     for placed in _one_ahead(_place_all(blocks, mesh, precision)):
-      if not placed.first:
+      if not so_far.num_rows:
         queries = exact.check_queries(queries, placed.rows.embeddings.shape[1])
       found, redone = attempts.answer(
         queries,
@@ -92,12 +93,12 @@ class _Placed:
   Attributes:
     rows: the device arrays, empty slots included.
     ids: object array [B].
-    first: rows in earlier blocks.
+    serials: int32 [B].
   """
 
   rows: rows_lib.Rows
   ids: np.ndarray
-  first: int
+  serials: Int[np.ndarray, "B"]
 
   @property
   def capacity(self) -> int:
@@ -108,22 +109,17 @@ class _Placed:
     """The slot of the row that each query must not find, or -1."""
     if ids is None:
       return np.full(count, -1, np.int32)
-    position = {row_id: index for index, row_id in enumerate(self.ids)}
-    positions = np.array([position.get(i, -1) for i in ids], np.int64)
-    slots = layout.slots_of(positions, self.capacity)
-    return np.where(positions < 0, -1, slots).astype(np.int32)
-
-  def indices(self, slots: np.ndarray) -> Int[np.ndarray, "Q k"]:
-    """Positions among the rows of all blocks; -1 stays -1."""
-    positions = layout.positions_of(slots, self.capacity) + self.first
-    return np.where(slots < 0, -1, positions).astype(np.int32)
+    turn = {row_id: index for index, row_id in enumerate(self.ids)}
+    turns = np.array([turn.get(i, -1) for i in ids], np.int64)
+    slots = layout.slots_of(turns, self.capacity)
+    return np.where(turns < 0, -1, slots).astype(np.int32)
 
 
 def _place_all(
   blocks: Iterable[Block], mesh: Mesh, precision: str
 ) -> Iterator[_Placed]:
   """Every block, read, checked and put on the devices in one fixed shape."""
-  first = most = 0
+  most = 0
   for block in blocks:
     most = most or len(block)
     if len(block) > most:
@@ -135,8 +131,7 @@ def _place_all(
     check_unit_rows(np.asarray(block.embeddings), ids)
     rows = _place(block, layout.capacity_for(most, mesh.size), mesh)
     rows = with_precision(rows, precision)
-    yield _Placed(rows=rows, ids=ids, first=first)
-    first += len(block)
+    yield _Placed(rows=rows, ids=ids, serials=np.asarray(block.serials))
 
 
 def _place(block: Block, capacity: int, mesh: Mesh) -> rows_lib.Rows:
@@ -172,37 +167,73 @@ class _Best:
 
   def __init__(self, num_queries: int, k: int):
     self.found = jax.device_get(nothing(num_queries, k))
+    self.num_rows = 0
     self._k = k
-    self._indices: list[np.ndarray] = []  # Of every row that ever was found,
-    self._ids: list[np.ndarray] = []  # with its id, ascending.
-    self._num_rows = 0
+    self._serials: list[np.ndarray] = []  # Of every row that ever was found,
+    self._ids: list[np.ndarray] = []  # and its id.
+    self._runs: list[np.ndarray] = []  # Of serials: (first, length), [M, 2].
     self._num_redone = 0
 
   def add(self, found: Found, redone: int, placed: _Placed) -> None:
-    """Merges what a block's search found; slots become indices."""
-    found = dataclasses.replace(found, slots=placed.indices(found.slots))
-    self.found = jax.device_get(_merge(self.found, found, k=self._k))
-    new = np.unique(self.found.slots[self.found.slots >= placed.first])
-    self._indices.append(new)
-    self._ids.append(placed.ids[new - placed.first])
-    self._num_rows = placed.first + len(placed.ids)
+    """Merges what a block's search found."""
+    merged = jax.device_get(_merge(self.found, found, k=self._k))
+    slots = np.unique(merged.slots[merged.slots >= 0])
+    new = layout.turns_of(slots, placed.capacity)
+    self._serials.append(placed.serials[new])
+    self._ids.append(placed.ids[new])
+    # Slots are those of one block: the next one's begin anew.
+    self.found = dataclasses.replace(
+      merged, slots=np.full_like(found.slots, -1)
+    )
+    self._runs.append(_runs(placed.serials))
+    self.num_rows += len(placed.ids)
     self._num_redone += redone
 
   def neighbors(self) -> Neighbors:
     """What was found, after the last block."""
-    if (self.found.slots < 0).any() or self._num_rows < self._k:
+    if self.num_rows < self._k or (self.found.serials == LAST).any():
       raise ValueError(
-        f"k = {self._k}, but the blocks have {self._num_rows} rows (a query's"
+        f"k = {self._k}, but the blocks have {self.num_rows} rows (a query's"
         " own row is left out under exclude_self): choose a smaller k."
       )
-    indices, ids = np.concatenate(self._indices), np.concatenate(self._ids)
+    serials = np.concatenate(self._serials)
+    order = np.argsort(serials)
+    which = order[np.searchsorted(serials, self.found.serials, sorter=order)]
     return Neighbors(
-      ids=ids[np.searchsorted(indices, self.found.slots)],
-      indices=self.found.slots,
+      ids=np.concatenate(self._ids)[which],
+      indices=_positions(np.concatenate(self._runs), self.found.serials),
       labels=self.found.labels,
       similarities=self.found.similarities,
       num_redone=self._num_redone,
     )
+
+
+def _runs(serials: np.ndarray) -> Int[np.ndarray, "M 2"]:
+  """The runs of consecutive serials, ascending: (first, length) of each."""
+  serials = np.sort(serials)
+  firsts = np.flatnonzero(np.diff(serials, prepend=serials[:1] - 2) != 1)
+  lengths = np.diff(firsts, append=len(serials))
+  return np.stack([serials[firsts].astype(np.int64), lengths], axis=1)
+
+
+def _positions(
+  runs: Int[np.ndarray, "M 2"], serials: Int[np.ndarray, "Q k"]
+) -> Int[np.ndarray, "Q k"]:
+  """The ranks of these serials among those of all runs.
+
+  Raises:
+    ValueError: runs that overlap.
+  """
+  firsts, lengths = runs[np.argsort(runs[:, 0], kind="stable")].T
+  again = np.flatnonzero(firsts[1:] < firsts[:-1] + lengths[:-1])
+  if again.size:
+    raise ValueError(
+      f"Two rows have the serial {firsts[again[0] + 1]}: serials must be unique"
+      " over all blocks."
+    )
+  run = np.searchsorted(firsts, serials, side="right") - 1
+  before = np.cumsum(lengths) - lengths
+  return (before[run] + serials - firsts[run]).astype(np.int32)
 
 
 @functools.partial(jax.jit, static_argnames="k")

@@ -1,8 +1,8 @@
 """Sizes of the search: pure numbers, shared by the search and the planner.
 
 The search of one shard goes over super-tiles of rows (bounding what is kept),
-each made of tiles (one matrix product each), each made of blocks of
-`block` rows of which only the two best scores are kept. After a super-tile,
+each made of tiles (one matrix product each), each made of lanes of
+`lane` rows of which only the two best scores are kept. After a super-tile,
 the rows of the `num_candidates` best kept scores are rescored, as far as they
 may be among the best `num_merged`.
 
@@ -25,12 +25,12 @@ _SCORE_TILES = {
 _SUPER_TILE_ROWS = 1 << 20
 _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
-_LARGEST_BLOCK = 64
-_LEAST_BLOCKS = 32
-"""In one product: the maxima of so many blocks are taken side by side."""
+_LARGEST_LANE = 64
+_LEAST_LANES = 32
+"""In one product: the maxima of so many lanes are taken side by side."""
 _RESCORE_COST = 0.05
-"""Of one entry of a rescored row, in units of one block's kept scores (both
-measured on a CPU: about 0.3 and 10 ns). Larger blocks keep fewer scores, but
+"""Of one entry of a rescored row, in units of one lane's kept scores (both
+measured on a CPU: about 0.3 and 10 ns). Larger lanes keep fewer scores, but
 more of them have to be opened."""
 _BATCH_ROWS = {"cpu": 32, "gpu": 256, "tpu": 256}
 _MAP_QUERIES = {"cpu": 1, "gpu": 256, "tpu": 256}
@@ -58,11 +58,11 @@ class Tiling:
     queries: queries per call.
     rows: rows per matrix product; a power of two.
     super_rows: rows between two selections; a multiple of `rows`.
-    block: rows per block, a power of two; 2 hides nothing.
+    lane: rows per lane, a power of two; 2 hides nothing.
     num_candidates: candidates kept per query and super-tile.
     num_first: batches of candidates that are rescored in any case.
     num_merged: rows per query that a shard hands to the merge.
-    num_opened: blocks per query and super-tile that are rescored whole,
+    num_opened: lanes per query and super-tile that are rescored whole,
       because more than one of their rows may be a candidate.
     batch: rows of a query that are rescored at once.
     masked: whether empty slots are scored below everything.
@@ -73,7 +73,7 @@ class Tiling:
   queries: int
   rows: int
   super_rows: int
-  block: int
+  lane: int
   num_candidates: int
   num_first: int
   num_merged: int
@@ -140,15 +140,15 @@ def plan(
   batch = _BATCH_ROWS[backend]
   num_candidates = min(num_candidates, super_rows - 1)
   if thorough:
-    block, num_opened = 2, num_candidates  # Both rows of every block.
+    lane, num_opened = 2, num_candidates  # Both rows of every lane.
   else:
-    block = _block(num_candidates, super_rows, rows, dim)
-    num_opened = _num_opened(num_candidates, super_rows, block)
+    lane = _lane(num_candidates, super_rows, rows, dim)
+    num_opened = _num_opened(num_candidates, super_rows, lane)
   return Tiling(
     queries=num_queries,
     rows=rows,
     super_rows=super_rows,
-    block=block,
+    lane=lane,
     num_candidates=num_candidates,
     num_first=math.ceil(num_merged / batch),
     num_merged=num_merged,
@@ -179,27 +179,27 @@ def _row_tile(dim: int, backend: str) -> int:
   return rows
 
 
-def _num_opened(num_candidates: int, super_rows: int, block: int) -> int:
-  """Blocks that may hold two candidates: room for twice those expected."""
-  expected = int(_crowded(num_candidates, super_rows, block))
+def _num_opened(num_candidates: int, super_rows: int, lane: int) -> int:
+  """Lanes that may hold two candidates: room for twice those expected."""
+  expected = int(_crowded(num_candidates, super_rows, lane))
   return min(num_candidates, 2 * expected + 6)
 
 
-def _crowded(count: int, super_rows: int, block: int) -> float:
-  """In how many of m blocks n rows meet: about n**2 / 2m."""
-  return count**2 * block / (2 * super_rows)
+def _crowded(count: int, super_rows: int, lane: int) -> float:
+  """In how many of m lanes n rows meet: about n**2 / 2m."""
+  return count**2 * lane / (2 * super_rows)
 
 
-def _block(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
-  """The cheapest block size."""
-  sizes = [2**i for i in range(1, _LARGEST_BLOCK.bit_length())]
+def _lane(num_candidates: int, super_rows: int, rows: int, dim: int) -> int:
+  """The cheapest lane size."""
+  sizes = [2**i for i in range(1, _LARGEST_LANE.bit_length())]
 
-  def cost(block):
+  def cost(lane):
     # About half of the candidates turn out to be needed.
-    opened = _crowded(num_candidates // 2, super_rows, block) + 1
-    return super_rows / block + _RESCORE_COST * dim * opened * block
+    opened = _crowded(num_candidates // 2, super_rows, lane) + 1
+    return super_rows / lane + _RESCORE_COST * dim * opened * lane
 
-  fitting = [size for size in sizes if size * _LEAST_BLOCKS <= rows]
+  fitting = [size for size in sizes if size * _LEAST_LANES <= rows]
   return min(fitting or sizes[:1], key=cost)
 
 

@@ -78,7 +78,7 @@ def load(
     rows=rows_lib.with_precision(device_rows, precision),
     table=layout.RowTable(
       ids,
-      next_position=count,
+      next_turn=count,
       next_serial=state.manifest.next_serial,
       num_rows=count,
     ),

@@ -1,7 +1,7 @@
 """Queries with several right answers, and none.
 
   sets = label_sets([[3], [], [1, 2]])
-  count_in_sets(predictions, sets)      # right answers; the second cannot be
+  in_sets(predictions, sets)            # who is right; the second cannot be
   sets.total, sets.num_empty            # 2, 1
 
 A prediction is right if it is among the query's labels. Queries without any
@@ -76,10 +76,3 @@ def in_sets(
   codes = predictions + asked.reshape((1,) * (predictions.ndim - 1) + (-1,))
   found = np.isin(codes, right)
   return found & (predictions >= 0)  # -1 would be the last of the one before.
-
-
-def count_in_sets(
-  predictions: Int[Array, "*rest Q"], sets: LabelSets
-) -> Int64[np.ndarray, "*rest"]:
-  """How many predictions are right; divide by `sets.total`."""
-  return np.asarray(in_sets(predictions, sets).sum(axis=-1))

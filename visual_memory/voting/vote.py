@@ -104,33 +104,6 @@ def predict(
   return _over_tiles(tile, arrays, (len(settings), len(ks)))
 
 
-def predict_weighted(
-  labels: Int[Array, "Q k"],
-  weights: Float[Array, "Q k"],
-  *,
-  ks: Sequence[int],
-  num_classes: int,
-) -> Int32[np.ndarray, "K Q"]:
-  """The predictions for weights of one's own making; `predict` from arrays.
-
-  Args:
-    labels: classes of the neighbors, best first; UNLABELED ones do not vote.
-    weights: finite and not negative. Float64 keeps ties as they are.
-    ks: as in `vote`.
-    num_classes: C; every label must be below it.
-
-  Raises:
-    ValueError: k out of range, or a label or weight that breaks its promise.
-  """
-  ks = checks.ks(ks, labels.shape[1])
-  labels = checks.labels(labels, num_classes)
-  tile = functools.partial(_chosen_tile, ks=np.asarray(ks, np.int32))
-  arrays = _first(
-    (labels, checks.weights(weights, "weights", labels.shape)), max(ks)
-  )
-  return _over_tiles(tile, arrays, (1, len(ks)))[0]
-
-
 def class_scores(
   labels: Int[Array, "Q k"],
   weights: Float[Array, "Q k"],
@@ -150,7 +123,7 @@ def class_scores(
     num_classes: C; every label must be below it.
 
   Raises:
-    ValueError: as for `predict_weighted`.
+    ValueError: k out of range, or a label or weight that breaks its promise.
   """
   ks = checks.ks(ks, labels.shape[1])
   labels = checks.labels(labels, num_classes)

@@ -18,12 +18,12 @@ import io
 import json
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from visual_memory import files
 from visual_memory.data.batching import Skipped
 
 _FORMAT = 1
@@ -68,7 +68,7 @@ class BlockCache:
     self.directory.mkdir(parents=True, exist_ok=True)
     key_file = self.directory / "key.json"
     if not key_file.exists():
-      _write_atomically(key_file, clear.encode())
+      files.write_text(key_file, clear)
     elif key_file.read_text() != clear:
       raise ValueError(
         f"{key_file} does not describe the embeddings asked for; this folder"
@@ -102,8 +102,9 @@ class BlockCache:
     }
     record["sha256"] = _checksum(data, record)
     array_file, record_file = self._files(index)
-    _write_atomically(array_file, data)
-    _write_atomically(record_file, json.dumps(record).encode())
+    with files.replacing(array_file) as partial:
+      partial.write_bytes(data)
+    files.write_text(record_file, json.dumps(record))
 
   def _files(self, index: int) -> tuple[pathlib.Path, pathlib.Path]:
     return (
@@ -118,27 +119,3 @@ def _checksum(data: bytes, record: dict[str, Any]) -> str:
   digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
   digest.update(data)
   return digest.hexdigest()
-
-
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Replaces a file's contents at once, durably."""
-  descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-  try:
-    with os.fdopen(descriptor, "wb") as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    pathlib.Path(temporary).unlink(missing_ok=True)
-    raise
-  _flush_directory(path.parent)
-
-
-def _flush_directory(directory: pathlib.Path) -> None:
-  """Makes renames in a directory durable."""
-  descriptor = os.open(directory, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

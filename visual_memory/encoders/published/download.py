@@ -13,9 +13,10 @@ import hashlib
 import http.client
 import os
 import pathlib
-import tempfile
 import urllib.request
 from typing import BinaryIO
+
+from visual_memory import files
 
 _CHUNK_BYTES = 1 << 20
 
@@ -117,20 +118,15 @@ def cache_dir() -> pathlib.Path:
 
 def _download(published: Published, path: pathlib.Path) -> str:
   """Puts a file in place once it is complete and right; returns its sha256."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-    try:
+  try:
+    with files.replacing(path) as partial, open(partial, "wb") as file:
       found = _receive(published.url, file)
       _check_sha256(published.url, found, published.sha256)
-      file.close()
-      os.replace(file.name, path)
-    except (OSError, http.client.HTTPException) as error:
-      raise OSError(
-        f"{published.url} could not be downloaded ({error}). Download it where"
-        " there is a network, and pass the file's path as weights."
-      ) from error
-    finally:
-      pathlib.Path(file.name).unlink(missing_ok=True)
+  except (OSError, http.client.HTTPException) as error:
+    raise OSError(
+      f"{published.url} could not be downloaded ({error}). Download it where"
+      " there is a network, and pass the file's path as weights."
+    ) from error
   return found
 
 

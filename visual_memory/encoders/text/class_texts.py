@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from visual_memory import files
 from visual_memory.encoders.text.templates import fill
 from visual_memory.encoders.text.text_encoder import TextEncoder
 from visual_memory.encoders.text.zero_shot import text_classifier
@@ -121,9 +122,6 @@ def cached_classifier(
   if path.exists():
     return np.load(path)
   rows = text_classifier(text_encoder, texts)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "wb") as file:
-    np.save(file, rows)
-  os.replace(partial, path)
+  with files.replacing(path) as partial:
+    np.save(partial, rows)
   return rows
