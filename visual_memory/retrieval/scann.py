@@ -181,9 +181,7 @@ class ScannIndex:
           queries[audited],
           self.memory,
           k=k,
-          exclude_self=None
-          if exclude_self is None
-          else exclude_self[audited],
+          exclude_self=None if exclude_self is None else exclude_self[audited],
         ),
       ),
       num_audited=len(audited),
