@@ -5,7 +5,7 @@ import json
 
 from experiments import stages
 from visual_memory.data import selection
-from visual_memory.encoders.vit import vit
+from visual_memory.encoders.settings import vit
 from visual_memory.pretraining import feeds, knn, pools
 from visual_memory.pretraining import recipe as recipe_lib
 from visual_memory.pretraining.optimizer import OptimizerSettings

@@ -20,8 +20,8 @@ from visual_memory import distributed
 from visual_memory.dual_memory import guesses, protocol
 from visual_memory.dual_memory.dual_memory import Settings
 from visual_memory.dual_memory.fusion import FIXED
-from visual_memory.encoders import vit
-from visual_memory.encoders.text import class_texts, text_tower
+from visual_memory.encoders.families import catalog
+from visual_memory.encoders.text import class_texts
 from visual_memory.encoders.text.text_encoder import make_text_encoder
 
 NAMES = ("cat", "do_cat", "dog")
@@ -116,9 +116,8 @@ def test_zero_shot_path_on_generated_weights_and_real_images(
     for name in images.namelist():
       if name.endswith("/0000.jpg"):
         images.extract(name, tmp_path)
-  layout = published_layouts.openai_clip(
-    vit.CONFIGS["clip_vitb32"], text_tower.TEXT_CONFIGS["clip_vitb32"]
-  )
+  model = catalog.MODELS["clip_vitb32"]
+  layout = published_layouts.openai_clip(model.image, model.text)
   torch_files.write_torchscript(
     tmp_path / "clip.pt", published_layouts.random_tensors(layout, seed=0)
   )

@@ -18,7 +18,7 @@ from visual_memory.encoders.encoder import (
   make_encoder,
   unit_rows,
 )
-from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.families import catalog
 
 TINY_VIT = {"size": 8, "patch": 4, "dim": 16, "depth": 1, "heads": 2}
 
@@ -211,7 +211,7 @@ def test_bad_image_is_named(image):
 
 
 def test_published_encoder_reads_its_weights(tmp_path):
-  params = vit.init(vit.CONFIGS["dino_vits16"], seed=0)
+  params = vit.init(catalog.MODELS["dino_vits16"].image, seed=0)
   checkpoints.save(tmp_path / "weights", params)
   encoder = load_encoder(
     "dino_vits16", weights=tmp_path / "weights", image_size=32
@@ -220,7 +220,9 @@ def test_published_encoder_reads_its_weights(tmp_path):
   assert (encoder.preprocess.resize, encoder.preprocess.crop) == (37, 32)
   image = _images(1, height=50, width=70)
   pixels = jnp.asarray(encoder.preprocess(image[0])[None])
-  outputs = vit.forward(params, pixels, config=vit.CONFIGS["dino_vits16"])
+  outputs = vit.forward(
+    params, pixels, config=catalog.MODELS["dino_vits16"].image
+  )
   # Twelve blocks of float32 products summed in another order.
   np.testing.assert_allclose(
     encoder.encode(image), unit_rows(outputs.embedding), atol=1e-5
@@ -240,9 +242,10 @@ def test_published_encoder_has_its_authors_preprocessing(
   monkeypatch, name, options, dim, resize, crop, mean
 ):
   zeros = jax.tree.map(
-    lambda leaf: np.zeros(leaf.shape, leaf.dtype), vit.shapes(vit.CONFIGS[name])
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+    vit.shapes(catalog.MODELS[name].image),
   )
-  monkeypatch.setattr(params_lib, "load", lambda name, weights: zeros)
+  monkeypatch.setattr(catalog, "load", lambda name, weights: zeros)
   encoder = load_encoder(name, weights="file", **options)
   assert encoder.dim == dim
   assert (encoder.preprocess.resize, encoder.preprocess.crop) == (resize, crop)
@@ -289,3 +292,24 @@ def _parts(*, apply):
     preprocess=preprocess_lib.square(8),
     weights_fingerprint="test",
   )
+
+
+# What a stored embedding was made with must not change with the code.
+FINGERPRINTS = {
+  "pixels": "pixels-9bed98cf2a2821aa09128df0",
+  "vit_random": "vit_random-0fc1116ada1fcb68a68e63ff",
+  "procedural_patches": "procedural_patches-e8a9e428a30a0f2a8464687e",
+}
+NAMES = """
+pixels vit_random procedural procedural_patches
+dinov2_vits14 dinov2_vitb14 dinov2_vitl14 dinov2_vitg14
+dinov2_vits14_reg dinov2_vitb14_reg dinov2_vitl14_reg dinov2_vitg14_reg
+dino_vits8 dino_vits16 dino_vitb8 dino_vitb16
+clip_vitb32 clip_vitb16 clip_vitl14 clip_vitl14_336
+"""
+
+
+def test_names_stay_and_fingerprints_do_not_change():
+  assert list_encoders() == tuple(NAMES.split())
+  for name, fingerprint in FINGERPRINTS.items():
+    assert load_encoder(name).fingerprint == fingerprint

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from golden import make_encoder_goldens as goldens
 
-from visual_memory.encoders import vit
+from visual_memory.encoders import settings, vit
+from visual_memory.encoders.families import dino
 from visual_memory.encoders.grad_cam import grad_cam
-from visual_memory.encoders.published import naming
+from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.published import params as params_lib
 
 
@@ -19,8 +20,8 @@ def test_maps_are_those_of_torch(family, tmp_path):
   model = goldens.torch_model(family, config)
   model.save_pretrained(tmp_path)
   params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=naming.DINO
-  )
+    tmp_path, template=vit.shapes(config), namings=dino.IMAGE
+  ).params
   pixels = goldens.pixels_of((28, 28), batch=2)
   weights = np.random.default_rng(0).normal(size=config.dim)
   weights = weights.astype(np.float32)
@@ -44,13 +45,13 @@ def test_maps_are_those_of_torch(family, tmp_path):
     jnp.asarray(pixels),
     readout=lambda outputs: outputs.embedding @ weights,
   )
-  rows, columns = vit.patch_grid((28, 28), config.patch_size)
+  rows, columns = patch_grid((28, 28), config.patch_size)
   assert found.shape == (2, rows, columns)
   np.testing.assert_allclose(found.reshape(2, -1), expected, atol=1e-5)
 
 
 def test_a_score_that_sees_nothing_has_an_empty_map():
-  config = vit.vit("vit_ti", image_size=8, patch_size=4, dim=24, depth=1,
+  config = settings.vit("vit_ti", image_size=8, patch_size=4, dim=24, depth=1,
                    num_heads=2, mlp_dim=48)  # fmt: skip
   params = vit.init(config, seed=0)
   found = grad_cam(

@@ -16,16 +16,14 @@ from safetensors.numpy import save_file
 
 from visual_memory import checkpoints
 from visual_memory.encoders import vit
+from visual_memory.encoders.families import catalog, clip, dino
 from visual_memory.encoders.published import (
   download as download_lib,
 )
 from visual_memory.encoders.published import (
-  naming,
-  torch_pickle,
-)
-from visual_memory.encoders.published import (
   params as params_lib,
 )
+from visual_memory.encoders.published import places, torch_pickle
 
 TINY = goldens.TINY
 _TEXT = goldens.TINY_TEXT
@@ -53,9 +51,9 @@ def load_tiny(path, family="dinov2"):
   return params_lib.load_tower(
     path,
     template=vit.shapes(TINY[family]),
-    namings=naming.CLIP_IMAGE if is_clip else naming.DINO,
-    others=naming.CLIP_TEXT if is_clip else (),
-  )
+    namings=clip.IMAGE if is_clip else dino.IMAGE,
+    others=clip.TEXT if is_clip else (),
+  ).params
 
 
 def assert_equal_trees(mine, its):
@@ -181,7 +179,10 @@ def test_shards_are_read_through_their_index(tmp_path):
   index.write_text(json.dumps({"weight_map": weight_map}))
   assert_equal_trees(load_tiny(tmp_path), whole)
   (tmp_path / "model-2.safetensors").unlink()
-  with pytest.raises(FileNotFoundError, match="model-2.safetensors"):
+  with pytest.raises(ValueError, match="lacks model-2.safetensors"):
+    load_tiny(tmp_path)
+  index.write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
+  with pytest.raises(ValueError, match="points outside"):
     load_tiny(tmp_path)
   index.write_text("{")
   with pytest.raises(ValueError, match="index.json is damaged"):
@@ -210,28 +211,27 @@ def test_wrapped_names_and_tensors_nobody_needs(tmp_path):
 
 
 def test_a_published_name_loads_a_published_file(tmp_path):
-  config = vit.CONFIGS["dinov2_vits14"]
+  config = catalog.MODELS["dinov2_vits14"].image
   tensors = {
     name: np.full(shape, len(name), np.float32)
     for name, shape in published_layouts.hub(config).items()
   }
   assert len(tensors) == 175  # As the released file holds.
   torch_files.write_pth(tmp_path / "dinov2_vits14_pretrain.pth", tensors)
-  params = params_lib.load(
+  params = catalog.load(
     "dinov2_vits14", tmp_path / "dinov2_vits14_pretrain.pth"
   )
   assert params["blocks"][11]["scale2"][0] == len("blocks.11.ls2.gamma")
   with pytest.raises(ValueError, match="Unknown image tower 'dinov2_vits'"):
-    params_lib.load("dinov2_vits", tmp_path)
+    catalog.load("dinov2_vits", tmp_path)
 
 
 @pytest.mark.parametrize(
   ("name", "count"), [("clip_vitb32", 302), ("clip_vitl14", 446)]
 )
 def test_clip_files_have_as_many_tensors_as_published(name, count):
-  from visual_memory.encoders.text.text_tower import TEXT_CONFIGS
-
-  layout = published_layouts.openai_clip(vit.CONFIGS[name], TEXT_CONFIGS[name])
+  model = catalog.MODELS[name]
+  layout = published_layouts.openai_clip(model.image, model.text)
   assert len(layout) == count + 3
 
 
@@ -257,7 +257,7 @@ def broken(tensors, how):
 
 
 BREAKS = {
-  "missing": ["1 tensors do not fit", r"missing: blocks.1.norm1.bias \[48\]"],
+  "missing": ["1 tensor does not fit", r"missing: blocks.1.norm1.bias \[48\]"],
   "renamed": [
     "2 tensors do not fit",
     r"missing: blocks.1.ls1.gamma \[48\]",
@@ -324,12 +324,14 @@ def test_a_flipped_bit_in_a_pth_is_an_error(tmp_path):
 
 def test_what_is_not_there_or_not_known(tmp_path):
   with pytest.raises(FileNotFoundError, match="There is no file or directory"):
-    params_lib.load("dino_vits8", "absent/dino.pth")  # No hub id.
-  with pytest.raises(ValueError, match="holds neither model.safetensors nor"):
-    params_lib.load("dino_vits8", tmp_path)
+    catalog.load("dino_vits8", "absent/dino.pth")  # No hub id.
+  with pytest.raises(
+    ValueError, match="holds no weights: neither model.safetensors"
+  ):
+    catalog.load("dino_vits8", tmp_path)
   (tmp_path / "notes.txt").write_text("no weights here")
   with pytest.raises(ValueError, match="is no PyTorch file"):
-    params_lib.load("dino_vits8", tmp_path / "notes.txt")
+    catalog.load("dino_vits8", tmp_path / "notes.txt")
 
 
 # A pickle cannot run code.
@@ -544,8 +546,8 @@ def test_a_checkpoint_is_downloaded_once_and_loads(server):
   root, folder, requests = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
   place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = params_lib.fetch("tiny", published=place)
-  assert params_lib.fetch("tiny", published=place) == path
+  path = download_lib.fetch(place, name="tiny")
+  assert download_lib.fetch(place, name="tiny") == path
   assert len(requests) == 1
   assert_equal_trees(load_tiny(path), load_tiny(folder / "tiny.pth"))
   assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -558,10 +560,10 @@ def test_a_file_that_changed_in_the_cache_is_an_error(server):
   root, folder, _ = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
   place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = params_lib.fetch("tiny", published=place)
+  path = download_lib.fetch(place, name="tiny")
   path.write_bytes(path.read_bytes() + b"x")
   with pytest.raises(ValueError, match="has sha256 .*, expected"):
-    params_lib.fetch("tiny", published=place)
+    download_lib.fetch(place, name="tiny")
 
 
 def test_a_download_must_have_the_published_sha256(server):
@@ -569,7 +571,7 @@ def test_a_download_must_have_the_published_sha256(server):
   (folder / "tiny.pt").write_bytes(b"something else")
   place = download_lib.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
   with pytest.raises(ValueError, match="expected 0000"):
-    params_lib.fetch("tiny", published=place)
+    download_lib.fetch(place, name="tiny")
   assert not list(download_lib.cache_dir().iterdir())
 
 
@@ -578,7 +580,7 @@ def test_a_download_that_fails_leaves_nothing(file, server):
   root, _, _ = server
   place = download_lib.Published(url=f"{root}/{file}")
   with pytest.raises(OSError, match="could not be downloaded.*pass the file"):
-    params_lib.fetch("tiny", published=place)
+    download_lib.fetch(place, name="tiny")
   assert not list(download_lib.cache_dir().iterdir())
 
 
@@ -586,16 +588,16 @@ def test_a_file_url_is_an_address_too(tmp_path, monkeypatch):
   monkeypatch.setenv("VISUAL_MEMORY_CACHE", str(tmp_path / "cache"))
   (tmp_path / "weights.pth").write_bytes(b"weights")
   place = download_lib.Published(url=(tmp_path / "weights.pth").as_uri())
-  assert params_lib.fetch("w", published=place).read_bytes() == b"weights"
+  assert download_lib.fetch(place, name="w").read_bytes() == b"weights"
 
 
 def test_provenance_is_written_down_for_every_name():
-  assert download_lib.PUBLISHED.keys() == vit.CONFIGS.keys()
   with pytest.raises(ValueError, match="No weights are published for 'resnet'"):
-    params_lib.fetch("resnet")
+    catalog.fetch("resnet")
   root = pathlib.Path(__file__).parents[1]
   text = (root / "third_party" / "weights.md").read_text()
-  for name, place in download_lib.PUBLISHED.items():
+  for name, model in catalog.MODELS.items():
+    place = model.address
     assert f"| `{name}` |" in text
     assert place.url in text
     if place.sha256:
@@ -612,6 +614,7 @@ def test_a_hub_id_goes_through_huggingface_hub(tmp_path, monkeypatch):
     asked.append((repository, file))
     return str(tmp_path / file)
 
+  monkeypatch.setattr(places, "_check_reachable", lambda *args: None)
   monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
   assert_equal_trees(load_tiny("someone/tiny-dinov2"), load_tiny(tmp_path))
   assert asked == [("someone/tiny-dinov2", "model.safetensors")]

@@ -10,19 +10,20 @@ for package in ("tokenizers", "ftfy", "regex"):
   pytest.importorskip(package, reason="needs visual_memory[pretrained]")
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.text import text_encoder, text_tower, zero_shot
+from visual_memory.encoders.families import catalog
+from visual_memory.encoders.settings import TextConfig
+from visual_memory.encoders.text import class_texts, text_encoder, text_tower
+from visual_memory.encoders.text.class_texts import (
+  text_classifier,
+  zero_shot_classifier,
+  zero_shot_logits,
+)
 from visual_memory.encoders.text.templates import fill
 from visual_memory.encoders.text.text_encoder import (
   load_text_encoder,
   make_text_encoder,
 )
-from visual_memory.encoders.text.text_tower import TEXT_CONFIGS, TextConfig
 from visual_memory.encoders.text.tokenizer import ClipTokenizer
-from visual_memory.encoders.text.zero_shot import (
-  text_classifier,
-  zero_shot_classifier,
-  zero_shot_logits,
-)
 
 TOKENIZER = ClipTokenizer([("c", "a"), ("ca", "t</w>"), ("d", "o</w>")])
 TINY = TextConfig(width=48, depth=2, num_heads=3, dim=16, vocabulary_size=517)
@@ -140,7 +141,7 @@ def test_texts_are_independent_and_in_order(encoder):
 
 def test_one_program_for_many_texts_and_no_text_twice(encoder, monkeypatch):
   shapes = []
-  compiled = text._unit_embeddings
+  compiled = text_encoder._unit_embeddings
 
   def counted(params, tokens, *static):
     shapes.append(tokens.shape)
@@ -212,7 +213,9 @@ def test_forward_refuses_what_it_cannot_do(encoder):
 
 
 def test_zero_shot_classifier_by_loops(encoder, monkeypatch):
-  monkeypatch.setattr(zero_shot, "_TEXTS_AT_ONCE", 4)  # Two classes at a time.
+  monkeypatch.setattr(
+    class_texts, "_TEXTS_AT_ONCE", 4
+  )  # Two classes at a time.
   names = ["cat", "polar_bear", "do", "cat", "$!~"]
   templates = ["a photo of a {}.", "the {}"]
   classifier = zero_shot_classifier(encoder, names, templates)
@@ -259,8 +262,8 @@ def test_logits_are_scaled_cosines():
 )
 def test_both_towers_have_the_published_number_of_params(name, total):
   towers = (
-    text_tower.shapes(TEXT_CONFIGS[name]),
-    vit.shapes(vit.CONFIGS[name]),
+    text_tower.shapes(catalog.MODELS[name].text),
+    vit.shapes(catalog.MODELS[name].image),
   )
   assert sum(x.size for x in jax.tree.leaves(towers)) == total
 
@@ -306,10 +309,17 @@ def as_stored(params):
   return jax.tree_util.tree_map_with_path(stored, params)
 
 
+def publish(monkeypatch, name, text):
+  """Puts a CLIP with this text tower among the published models."""
+  model = dataclasses.replace(catalog.MODELS["clip_vitb32"], text=text)
+  monkeypatch.setitem(catalog.MODELS, name, model)
+  monkeypatch.setitem(catalog.FAMILY_OF, name, catalog.FAMILIES["clip"])
+
+
 @pytest.fixture
 def tiny_model(monkeypatch):
   """The tiny tower and vocabulary, as if they had been published."""
-  monkeypatch.setitem(TEXT_CONFIGS, "clip_tiny", TINY)
+  publish(monkeypatch, "clip_tiny", TINY)
   monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: TOKENIZER)
 
 
@@ -371,14 +381,14 @@ def test_equals_transformers(name, tmp_path, monkeypatch, request):
   reason = "torch and transformers are not installed: no live comparison"
   torch = pytest.importorskip("torch", reason=reason)
   transformers = pytest.importorskip("transformers", reason=reason)
-  monkeypatch.setitem(TEXT_CONFIGS, "clip_deep", DEEP)
+  publish(monkeypatch, "clip_deep", DEEP)
   if name == "clip_deep":
     monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: TOKENIZER)
     vocabulary = None
   else:
     data_file = request.getfixturevalue("data_file")
     vocabulary = data_file("clip_bpe_simple_vocab_16e6.txt.gz")
-  theirs = random_clip(TEXT_CONFIGS[name], torch, transformers)
+  theirs = random_clip(catalog.MODELS[name].text, torch, transformers)
   theirs.save_pretrained(tmp_path)
   encoder = load_text_encoder(name, tmp_path, vocabulary=vocabulary)
   texts = ["a cat.", "", "r\u00e9 $!~", "do the " * 12]

@@ -12,11 +12,18 @@ import published_layouts
 import pytest
 import torch_files
 import vit_oracle
+from flax import nnx
 from golden import make_encoder_goldens as goldens
 from scipy import special
 
-from visual_memory.encoders import position, transformer, vit
-from visual_memory.encoders.published import naming
+from visual_memory.encoders import (
+  layers,
+  patch_grid,
+  settings,
+  transformer,
+  vit,
+)
+from visual_memory.encoders.families import catalog, clip, dino
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.text import text_tower
 
@@ -45,7 +52,7 @@ def all_tokens(outputs):
 
 
 def namings_of(config):
-  return naming.CLIP_IMAGE if config.projection else naming.DINO
+  return clip.IMAGE if config.projection else dino.IMAGE
 
 
 @pytest.mark.parametrize("family", TINY)
@@ -58,7 +65,7 @@ def test_equal_to_transformers_at_every_size(family, tmp_path):
   model.save_pretrained(tmp_path)  # In the published layout.
   params = params_lib.load_tower(
     tmp_path, template=vit.shapes(config), namings=namings_of(config)
-  )
+  ).params
   for size in SIZES:
     pixels = pixels_of(size)
     expected, tokens = goldens.torch_outputs(family, model, pixels)
@@ -85,7 +92,7 @@ def test_published_size_is_equal_to_transformers(tmp_path):
   torch = pytest.importorskip("torch", reason="the live comparison needs torch")
   transformers = pytest.importorskip("transformers", reason="needs it")
   config = dataclasses.replace(
-    vit.CONFIGS["dinov2_vits14"], position_rule="plain"
+    catalog.MODELS["dinov2_vits14"].image, position_rule="plain"
   )
   model = transformers.Dinov2Model(
     transformers.Dinov2Config(
@@ -99,8 +106,8 @@ def test_published_size_is_equal_to_transformers(tmp_path):
   randomize(model)
   model.save_pretrained(tmp_path)
   params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=naming.DINO
-  )
+    tmp_path, template=vit.shapes(config), namings=dino.IMAGE
+  ).params
   pixels = pixels_of((224, 224))
   with torch.no_grad():
     expected = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
@@ -116,8 +123,8 @@ def test_equal_to_the_stored_outputs_of_transformers(family, tmp_path):
     tmp_path,
     template=vit.shapes(config),
     namings=namings_of(config),
-    others=naming.CLIP_TEXT if config.projection else (),
-  )
+    others=clip.TEXT if config.projection else (),
+  ).params
   with np.load(pathlib.Path(goldens.__file__).parent / "encoders.npz") as file:
     for size in goldens.SIZES:
       expected = file[goldens.key(family, size)]
@@ -142,8 +149,8 @@ def test_equal_to_numpy_by_the_authors_rule(family, size, tmp_path):
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
   params = params_lib.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=naming.DINO
-  )
+    tmp_path / "model.pth", template=vit.shapes(config), namings=dino.IMAGE
+  ).params
   pixels = pixels_of(size)
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
   outputs = run(params, pixels, config=config)
@@ -159,8 +166,8 @@ def test_clip_is_equal_to_numpy(tmp_path):
     tmp_path / "clip.pt",
     template=vit.shapes(config),
     namings=naming.CLIP_IMAGE,
-    others=naming.CLIP_TEXT,
-  )
+    others=clip.TEXT,
+  ).params
   pixels = pixels_of((28, 28))
   expected = vit_oracle.clip_forward(tensors, pixels, config=config)
   ours = run(params, pixels, config=config).embedding
@@ -174,8 +181,8 @@ def test_forty_blocks_are_equal_to_numpy(tmp_path):
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
   params = params_lib.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=naming.DINO
-  )
+    tmp_path / "model.pth", template=vit.shapes(config), namings=dino.IMAGE
+  ).params
   pixels = pixels_of((20, 20))
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
   ours = run(params, pixels, config=config).class_token
@@ -205,8 +212,8 @@ def test_attention_maps_are_those_of_transformers(tmp_path):
   randomize(model)
   model.save_pretrained(tmp_path)
   params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=naming.DINO
-  )
+    tmp_path, template=vit.shapes(config), namings=dino.IMAGE
+  ).params
   model.set_attn_implementation("eager")
   pixels = pixels_of((28, 28))
   with torch.no_grad():
@@ -257,7 +264,7 @@ def test_bfloat16_keeps_directions(fused, monkeypatch):
     published_layouts.hub(config), seed=1
   )
   params = params_lib.convert(
-    tensors, template=vit.shapes(config), namings=naming.DINO
+    tensors, template=vit.shapes(config), namings=dino.IMAGE
   )
   pixels = pixels_of((28, 28), batch=4)
   exact = run(params, pixels, config=config).embedding
@@ -305,22 +312,22 @@ def num_params(shapes):
 
 def test_sizes_are_the_published_ones():
   counted = set(PUBLISHED_COUNTS) | set(CLIP_COUNTS)
-  assert {name.removesuffix("_reg") for name in vit.CONFIGS} < counted
+  assert {n.removesuffix("_reg") for n in catalog.MODELS} < counted
   for name, count in PUBLISHED_COUNTS.items():
-    assert num_params(vit.shapes(vit.CONFIGS[name])) == count, name
+    assert num_params(vit.shapes(catalog.MODELS[name].image)) == count, name
   for name, count in CLIP_COUNTS.items():  # Both towers and the temperature.
-    text = text_tower.shapes(text_tower.TEXT_CONFIGS[name])
-    image = vit.shapes(vit.CONFIGS[name])
+    text = text_tower.shapes(catalog.MODELS[name].text)
+    image = vit.shapes(catalog.MODELS[name].image)
     assert num_params(image) + num_params(text) == count, name
 
 
 def test_plain_vits_of_any_size():
-  config = vit.vit("vit_ti", image_size=64, patch_size=8, num_registers=2)
+  config = settings.vit("vit_ti", image_size=64, patch_size=8, num_registers=2)
   assert (config.dim, config.grid, config.num_registers) == (192, 8, 2)
   with pytest.raises(ValueError, match="Unknown ViT 'vit_xl'; known: vit_ti"):
-    vit.vit("vit_xl", image_size=64, patch_size=8)
+    settings.vit("vit_xl", image_size=64, patch_size=8)
   with pytest.raises(ValueError, match="64 pixels is not a whole number"):
-    vit.vit("vit_s", image_size=64, patch_size=14)
+    settings.vit("vit_s", image_size=64, patch_size=14)
 
 
 def test_bad_requests_are_named():
@@ -350,13 +357,13 @@ def test_resampling_is_that_of_torch(sizes):
     "offset": bicubic(eye, scale_factor=((new_size + 0.1) / size, 1.0)),
   }
   for rule, matrix in expected.items():
-    ours = position.cubic_matrix(size, new_size, rule=rule)
+    ours = patch_grid.cubic_matrix(size, new_size, rule=rule)
     np.testing.assert_allclose(ours.T, matrix[0, :, :, 0], atol=1e-12)
 
 
 def test_an_unknown_rule_is_named():
   with pytest.raises(ValueError, match="Unknown position rule 'nearest'"):
-    position.resample(np.zeros((3, 3, 2)), (2, 2), rule="nearest")
+    patch_grid.resample(np.zeros((3, 3, 2)), (2, 2), rule="nearest")
 
 
 def test_layer_norm_survives_a_large_mean():
@@ -365,7 +372,7 @@ def test_layer_norm_survives_a_large_mean():
   exact = rows.astype(np.float64)
   exact -= exact.mean(-1, keepdims=True)
   exact /= np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-6)
-  norm = transformer.LayerNorm(64, eps=1e-6)
+  norm = layers.LayerNorm(64, eps=1e-6)
   # The mean is known to 3000 * 2^-24; its square would lose ten times more.
   np.testing.assert_allclose(norm(rows), exact, atol=5e-4)
 
@@ -373,15 +380,13 @@ def test_layer_norm_survives_a_large_mean():
 def test_activations_are_exact():
   x = np.linspace(-6, 6, 1001, dtype=np.float32)
   exact = x * 0.5 * (1 + special.erf(x / np.sqrt(2.0)))
-  np.testing.assert_allclose(transformer.gelu(x), exact, atol=1e-6)
+  np.testing.assert_allclose(layers.gelu(x), exact, atol=1e-6)
   quick = x * special.expit(1.702 * x)
-  np.testing.assert_allclose(transformer.quick_gelu(x), quick, atol=1e-6)
+  np.testing.assert_allclose(layers.quick_gelu(x), quick, atol=1e-6)
 
 
 def test_causal_blocks_look_back_alone():
-  block = transformer.Block(
-    48, num_heads=3, mlp_dim=64, rngs=transformer.nnx.Rngs(0)
-  )
+  block = transformer.Block(48, num_heads=3, mlp_dim=64, rngs=nnx.Rngs(0))
   x = np.random.default_rng(0).standard_normal((1, 6, 48)).astype(np.float32)
   changed = x.copy()
   changed[:, 4:] += 1

@@ -16,7 +16,7 @@ from PIL import Image
 
 from experiments import launch, sweep
 from visual_memory import distributed
-from visual_memory.encoders import vit
+from visual_memory.encoders.families import catalog
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -329,7 +329,7 @@ def test_published_weights_through_the_command_line(data_file, tmp_path):
     assert len(names) == 20  # One of each class and split.
     for name in names:
       images.extract(name, tmp_path)
-  layout = published_layouts.hub(vit.CONFIGS["dinov2_vits14"])
+  layout = published_layouts.hub(catalog.MODELS["dinov2_vits14"].image)
   torch_files.write_pth(
     tmp_path / "model.pth", published_layouts.random_tensors(layout, seed=0)
   )

@@ -9,12 +9,13 @@ import pretraining_process
 import pytest
 from flax import nnx
 
-from visual_memory.encoders import encoder_files, vit
+from visual_memory.encoders import encoder_files, settings, vit
 from visual_memory.encoders.dictionary.patch_dictionary import PatchDictionary
 from visual_memory.encoders.encoder import list_encoders, load_encoder
-from visual_memory.encoders.pooling import POOLINGS
-from visual_memory.encoders.stem import ConvStem
-from visual_memory.encoders.transformer import Block, dot
+from visual_memory.encoders.layers import dot
+from visual_memory.encoders.patch_grid import ConvStem
+from visual_memory.encoders.transformer import Block
+from visual_memory.encoders.vit import POOLINGS
 from visual_memory.pretraining import dictionary, export, knn, network
 
 HALF = 2.0**-11
@@ -226,7 +227,7 @@ def test_the_stem_is_a_strided_convolution():
   assert got.shape == (2, 3, 3, 4)
   np.testing.assert_allclose(got, expected, atol=1e-5)
   with pytest.raises(ValueError, match="no multiple"):
-    vit.vit("vit_ti", image_size=12, patch_size=6, stem=(4, 4))
+    settings.vit("vit_ti", image_size=12, patch_size=6, stem=(4, 4))
 
 
 def test_dropped_branches_leave_the_tokens_alone():

@@ -36,6 +36,19 @@ LAYERS = (
 )
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}
 
+# Inside encoders: every room or file may import itself and those below it.
+ENCODER_LAYERS = (
+  ("text", "embedding", "probe_tokens", "sift"),
+  ("encoder",),
+  ("builders",),
+  ("families",),
+  ("vit", "published", "dictionary", "encoder_files", "grad_cam"),
+  ("settings", "transformer", "patch_grid", "layers"),
+)
+ENCODER_LEVEL = {
+  name: -level for level, names in enumerate(ENCODER_LAYERS) for name in names
+}
+
 # Where each heavy package may be imported: folders, or files.
 HOMES = {
   "flax": ("encoders/", "pretraining/"),
@@ -136,6 +149,21 @@ def test_imports_point_downwards(path):
   layer = layer_of_file(path)
   if layer is not None:
     assert not list(wrong_directions(layer, imports_of(path)))
+
+
+@pytest.mark.parametrize(
+  "path",
+  sorted((ROOT / "visual_memory" / "encoders").rglob("*.py")),
+  ids=name_of,
+)
+def test_imports_inside_encoders_point_downwards(path):
+  room = path.relative_to(ROOT / "visual_memory/encoders").with_suffix("")
+  if room.parts[0] == "__init__":
+    return
+  for module in imports_of(path):
+    parts = module.split(".")
+    if parts[:2] == ["visual_memory", "encoders"]:
+      assert ENCODER_LEVEL[parts[2]] <= ENCODER_LEVEL[room.parts[0]], module
 
 
 def test_an_import_that_points_upwards_is_found():

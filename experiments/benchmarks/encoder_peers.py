@@ -27,7 +27,7 @@ class Task:
   """What every peer does.
 
   Attributes:
-    model: a DINOv2 of `vit.CONFIGS` without registers.
+    model: a DINOv2 of `catalog.MODELS` without registers.
     weights: a directory in Hugging Face's layout, the same for every peer.
     batch_size: images in a batch.
     image_size: their side in pixels.
@@ -120,12 +120,12 @@ def gemm(task):
 def _params(task):
   """Settings that agree with transformers, and params prepared for them."""
   from visual_memory.encoders import vit
-  from visual_memory.encoders.published import params as params_lib
+  from visual_memory.encoders.families import catalog
 
-  config = vit.CONFIGS[task.model]
+  config = catalog.MODELS[task.model].image
   side = task.image_size // config.patch_size
   params = vit.prepare(
-    params_lib.load(task.model, task.weights),
+    catalog.load(task.model, task.weights),
     dataclasses.replace(config, position_rule="plain"),
     grid=(side, side),
     precision=task.precision,
@@ -182,9 +182,9 @@ def write_weights(model: str, folder: str | os.PathLike) -> None:
   import torch as pytorch
   import transformers
 
-  from visual_memory.encoders import vit
+  from visual_memory.encoders.families import catalog
 
-  config = vit.CONFIGS[model]
+  config = catalog.MODELS[model].image
   pytorch.manual_seed(_SEED)
   transformers.Dinov2Model(
     transformers.Dinov2Config(

@@ -21,8 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import published_layouts
 from safetensors.numpy import save_file
 
-from visual_memory.encoders import vit
-from visual_memory.encoders.text import text_tower
+from visual_memory.encoders import settings
 
 SEED = 5
 SIZES = ((28, 28), (20, 36))
@@ -36,7 +35,7 @@ _TINY = {
   "grid": 7,
   "image_size": 28,
 }
-_tiny = functools.partial(vit.ViTConfig, **_TINY)
+_tiny = functools.partial(settings.ViTConfig, **_TINY)
 TINY = {
   "dinov2": _tiny(mlp_dim=192, layer_scale=True),
   "dinov2_reg": _tiny(
@@ -56,7 +55,7 @@ TINY = {
 }
 """One small model of each family."""
 
-TINY_TEXT = text_tower.TextConfig(
+TINY_TEXT = settings.TextConfig(
   width=32, depth=2, num_heads=2, dim=24, vocabulary_size=100, context_length=10
 )
 

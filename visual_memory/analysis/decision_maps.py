@@ -20,7 +20,7 @@ from visual_memory.encoders.dictionary.contributions import contributions
 from visual_memory.encoders.dictionary.patch_dictionary import PatchDictionary
 from visual_memory.encoders.encoder import Encoder, unit_rows
 from visual_memory.encoders.grad_cam import grad_cam
-from visual_memory.encoders.pooling import POOLINGS
+from visual_memory.encoders.vit import POOLINGS
 from visual_memory.types import Array, EmbeddedSet, Neighbors
 
 

@@ -16,9 +16,11 @@ from visual_memory.encoders.dictionary.patch_dictionary import (
   patch_function,
 )
 from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
+from visual_memory.encoders.families import catalog
 from visual_memory.encoders.patch_grid import PixelPatches, patch_grid
-from visual_memory.encoders.pooling import POOLINGS
 from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.settings import ViTConfig, config_from
+from visual_memory.encoders.settings import vit as vit_settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Parts:
 class ViTApply:
   """The image embedding of a vision transformer; equal for equal settings."""
 
-  config: vit.ViTConfig
+  config: ViTConfig
   precision: str
   pooling: str = "class"
 
@@ -57,14 +59,14 @@ class ViTApply:
     outputs = vit.forward(
       params, pixels, config=self.config, precision=self.precision
     )
-    return POOLINGS[self.pooling](outputs)
+    return vit.POOLINGS[self.pooling](outputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class ViTPatches:
   """The patch tokens of a vision transformer, after the final LayerNorm."""
 
-  config: vit.ViTConfig
+  config: ViTConfig
   precision: str
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
@@ -147,7 +149,7 @@ def vit_random(
     preprocess: another way to make the pixels.
   """
   del name
-  config = vit.vit(
+  config = vit_settings(
     "vit_ti",
     image_size=size,
     patch_size=patch,
@@ -175,24 +177,21 @@ def published(
   """A DINO, DINOv2 or CLIP image tower with its authors' weights.
 
   Args:
-    name: a key of `vit.CONFIGS`.
+    name: a key of `catalog.MODELS`.
     weights: checkpoint file or directory; downloaded and kept if None.
     precision: "float32" or "bfloat16".
     preprocess: in place of that with which the authors evaluate.
     image_size: side of the center crop in pixels, where not the usual one; the
       resize before it keeps its proportion.
   """
-  config = vit.CONFIGS[name]
-  preset = preprocess_lib.PRESETS["clip" if name.startswith("clip") else "dino"]
-  if preprocess is None:
-    preprocess = _at_size(preset, config.image_size)
-  preprocess = _chosen(preprocess)
+  model = catalog.MODELS[name]
+  preprocess = _chosen(preprocess) or model.preprocess
   if image_size is not None:
     preprocess = _at_size(preprocess, image_size)
-  weights = params_lib.fetch(name) if weights is None else weights
+  weights = catalog.fetch(name) if weights is None else weights
   return vit_parts(
-    params_lib.load(name, weights),
-    config,
+    catalog.load(name, weights),
+    model.image,
     preprocess=preprocess,
     precision=precision,
   )
@@ -240,7 +239,7 @@ def from_files(
   if card["kind"] == "vit":
     return vit_parts(
       params,
-      vit.config_from(card["config"]),
+      config_from(card["config"]),
       preprocess=preprocess,
       precision=precision,
       pooling=card["pooling"],
@@ -277,7 +276,7 @@ def _dictionary_patches(
 
 def vit_parts(
   params: Any,
-  config: vit.ViTConfig,
+  config: ViTConfig,
   *,
   preprocess: Preprocess,
   precision: str,
@@ -290,10 +289,10 @@ def vit_parts(
     config: their settings.
     preprocess: makes the pixels.
     precision: "float32" or "bfloat16".
-    pooling: what the embedding is; a key of `POOLINGS`.
+    pooling: what the embedding is; a key of `vit.POOLINGS`.
   """
   side = preprocess.size
-  grid = vit.patch_grid((side, side), config.patch_size)
+  grid = patch_grid((side, side), config.patch_size)
   return Parts(
     params=vit.prepare(params, config, grid=grid, precision=precision),
     apply=ViTApply(config, precision, pooling),
@@ -304,7 +303,7 @@ def vit_parts(
   )
 
 
-def _fingerprint(params: Any, config: vit.ViTConfig, pooling: str) -> str:
+def _fingerprint(params: Any, config: ViTConfig, pooling: str) -> str:
   """Identifies every weight and every setting, by name and value."""
   settings = {
     field.name: getattr(config, field.name)
@@ -339,6 +338,6 @@ BUILDERS = {
   "vit_random": vit_random,
   "procedural": from_files,
   **{name: from_files for name in shipped_names()},
-  **{name: published for name in vit.CONFIGS},
+  **{name: published for name in catalog.MODELS},
 }
 """For each encoder, a function of its name and options that gives its Parts."""

@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders import builders, vit
+from visual_memory.encoders import builders
+from visual_memory.encoders.layers import PRECISIONS
 from visual_memory.types import Array
 
 _VERSION = 1
@@ -176,10 +177,9 @@ def load_encoder(
     raise ValueError(
       f"There is no encoder {name!r}; there are: {', '.join(list_encoders())}."
     )
-  if precision not in vit.PRECISIONS:
+  if precision not in PRECISIONS:
     raise ValueError(
-      f"precision cannot be {precision!r}; it can be:"
-      f" {', '.join(vit.PRECISIONS)}."
+      f"precision cannot be {precision!r}; it can be: {', '.join(PRECISIONS)}."
     )
   builder = builders.BUILDERS[name]
   given = {

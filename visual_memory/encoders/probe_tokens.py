@@ -22,6 +22,7 @@ from jaxtyping import Bool
 from visual_memory.encoders import vit
 from visual_memory.encoders.builders import ViTApply
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.settings import ViTConfig
 
 _BLOCKS = 4
 
@@ -30,7 +31,7 @@ _BLOCKS = 4
 class ProbeApply:
   """Class tokens of the last four blocks and the mean of the patch tokens."""
 
-  config: vit.ViTConfig
+  config: ViTConfig
   precision: str
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:

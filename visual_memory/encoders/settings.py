@@ -1,14 +1,10 @@
-"""Every image tower of this project as settings of one vision transformer.
+"""Every tower of this project as settings of one transformer.
 
-  config = CONFIGS["dinov2_vits14_reg"]
   config = vit("vit_s", image_size=64, patch_size=8)
 
-DINOv3 is not among them: its rotary positions would enter `Attention` between
-the qkv layer and the product, and its weights may not be downloaded freely.
+The published ones are in `families`.
 
-References: DINOv2 (Oquab et al., 2024), registers (Darcet et al., 2024), DINO
-(Caron et al., 2021), CLIP (Radford et al., 2021), ViT (Dosovitskiy et al.,
-2021); sizes as in the authors' released code and weights.
+References: ViT (Dosovitskiy et al., 2021), CLIP (Radford et al., 2021).
 """
 
 import dataclasses
@@ -38,7 +34,7 @@ class ViTConfig:
     patch_bias: whether the patch embedding has a bias.
     projection: dimension of a final linear map of the class token, or None.
     position_rule: how the table is resampled to other resolutions; see
-      `position.resample`.
+      `patch_grid.resample`.
     stem: channels of the strided convolutions before the patches (`ConvStem`);
       patch_size, which counts pixels, is a multiple of 2 ** len(stem).
   """
@@ -134,49 +130,24 @@ def config_from(values: Mapping[str, Any]) -> ViTConfig:
   )
 
 
-def _dinov2(width: str, *, registers: bool) -> ViTConfig:
-  """DINOv2: trained at 518 pixels (37 patches a side), used at 224."""
-  giant = {"ffn": "swiglu", "mlp_dim": 4096} if width == "g" else {}
-  return vit(
-    f"vit_{width}",
-    image_size=224,
-    patch_size=14,
-    grid=37,
-    layer_scale=True,
-    num_registers=4 if registers else 0,
-    # The two releases of the weights come with different rules.
-    position_rule="antialias" if registers else "offset",
-    **giant,
-  )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+  """The shape of a text tower.
 
+  Attributes:
+    width: width of a token.
+    depth: number of blocks.
+    num_heads: attention heads; width is a multiple of it.
+    dim: dimension of the embedding, that of the image tower's.
+    vocabulary_size: number of token ids; the largest id is the end mark.
+    context_length: the most tokens in a row.
+    act: as in ViTConfig.
+  """
 
-def _clip(
-  width: str, *, patch_size: int, projection: int, image_size: int = 224
-) -> ViTConfig:
-  return vit(
-    f"vit_{width}",
-    image_size=image_size,
-    patch_size=patch_size,
-    act="quick_gelu",
-    eps=1e-5,
-    ln_pre=True,
-    patch_bias=False,
-    projection=projection,
-    position_rule="plain",
-  )
-
-
-CONFIGS: dict[str, ViTConfig] = {
-  **{f"dinov2_vit{w}14": _dinov2(w, registers=False) for w in "sblg"},
-  **{f"dinov2_vit{w}14_reg": _dinov2(w, registers=True) for w in "sblg"},
-  **{
-    f"dino_vit{w}{patch}": vit(f"vit_{w}", image_size=224, patch_size=patch)
-    for w in "sb"
-    for patch in (8, 16)
-  },
-  "clip_vitb32": _clip("b", patch_size=32, projection=512),
-  "clip_vitb16": _clip("b", patch_size=16, projection=512),
-  "clip_vitl14": _clip("l", patch_size=14, projection=768),
-  "clip_vitl14_336": _clip("l", patch_size=14, projection=768, image_size=336),
-}
-"""Every published image tower, by the name that `load_encoder` knows."""
+  width: int
+  depth: int
+  num_heads: int
+  dim: int
+  vocabulary_size: int = 49408
+  context_length: int = 77
+  act: str = "quick_gelu"

@@ -1,85 +1,21 @@
 """The pre-norm transformer block that image and text towers are made of.
 
-Tokens are [B, T, D]. The residual stream, LayerNorm and softmax are float32 in
-both precisions:
-
-  'float32'   every product at Precision.HIGHEST: the reference.
-  'bfloat16'  operands of products rounded to bfloat16, accumulated in float32;
-              hidden values between two products are held in bfloat16.
-
-Measured on DINOv2's ViT-S/14, B/14 and L/14 at 224 pixels with random weights,
-as 1 - cosine of the image embedding: float32 differs from a float64 forward by
-1e-13, bfloat16 from float32 by 4e-6, 4e-6 and 6e-6. Neighbors whose
-similarities differ by less than 1e-5 may therefore change places in bfloat16.
+Tokens are [B, T, D]; `layers` says what the precisions are.
 """
-
-import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Float
 
+from visual_memory.encoders.layers import (
+  ACTIVATIONS,
+  LayerNorm,
+  Linear,
+  dot,
+  row,
+)
 from visual_memory.types import Array
-
-PRECISIONS = ("float32", "bfloat16")
-"""What `precision` may be."""
-
-_kernel_init = nnx.initializers.truncated_normal(stddev=0.02)
-
-
-class Linear(nnx.Module):
-  """A linear map of the last axis: kernel [in, out] and, mostly, bias [out]."""
-
-  def __init__(
-    self, in_dim: int, out_dim: int, *, bias: bool = True, rngs: nnx.Rngs
-  ):
-    """Kernel truncated normal of deviation 0.02, bias zero."""
-    self.kernel = nnx.Param(_kernel_init(rngs.params(), (in_dim, out_dim)))
-    self.bias = nnx.Param(jnp.zeros(out_dim)) if bias else None
-
-  def __call__(
-    self, x: Float[Array, "*rows i"], *, precision: str, hidden: bool = False
-  ) -> Float[jax.Array, "*rows o"]:
-    """x @ kernel + bias, in float32.
-
-    Args:
-      x: rows.
-      precision: see the module.
-      hidden: the result goes into another product, so that in 'bfloat16' it
-        need not leave the first one in float32.
-    """
-    y = dot(
-      x,
-      self.kernel[...],
-      (((x.ndim - 1,), (0,)), ((), ())),
-      precision=precision,
-      hidden=hidden,
-    )
-    return y if self.bias is None else y + _row(self.bias, y.ndim)
-
-
-class LayerNorm(nnx.Module):
-  """Zero mean and unit variance over the last axis, then scale and bias.
-
-  The variance is that of the centered values: the mean of squares minus the
-  square of the mean would cancel where a few channels are large.
-  """
-
-  def __init__(self, dim: int, *, eps: float):
-    """Scale one, bias zero."""
-    self.scale = nnx.Param(jnp.ones(dim))
-    self.bias = nnx.Param(jnp.zeros(dim))
-    self.eps = eps
-
-  def __call__(self, x: Float[Array, "*rows D"]) -> Float[jax.Array, "*rows D"]:
-    """The normalized rows, in float32."""
-    x = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(x * x, axis=-1, keepdims=True)
-    x = x * lax.rsqrt(variance + self.eps)
-    return x * _row(self.scale, x.ndim) + _row(self.bias, x.ndim)
 
 
 class Attention(nnx.Module):
@@ -195,7 +131,7 @@ class Block(nnx.Module):
     Args:
       x: tokens, float32.
       causal: whether a token sees only itself and those before it.
-      precision: see the module.
+      precision: see `layers`.
       maps: whether attention maps are wanted.
       branch_scales: what each image's attention and mlp branches are multiplied
         by (stochastic depth in training); ones if None.
@@ -245,68 +181,5 @@ def fused_attention() -> str | None:
   return "cudnn" if is_cuda else None
 
 
-def dot(
-  x: Array, y: Array, dimensions: tuple, *, precision: str, hidden: bool = False
-) -> jax.Array:
-  """lax.dot_general at a stated precision; see `Linear` for `hidden`."""
-  if precision == "bfloat16":
-    return _half_dot(x, y, dimensions, hidden)
-  return lax.dot_general(x, y, dimensions, precision=lax.Precision.HIGHEST)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _half_dot(x: Array, y: Array, dimensions: tuple, hidden: bool) -> jax.Array:
-  """A product of bfloat16 operands, in float32.
-
-  Its gradient, too, is made of products of bfloat16 operands: JAX's own would
-  multiply float32 cotangents, at a fraction of the speed.
-  """
-  return lax.dot_general(
-    x.astype(jnp.bfloat16),
-    y.astype(jnp.bfloat16),
-    dimensions,
-    preferred_element_type=jnp.bfloat16 if hidden else jnp.float32,
-  ).astype(jnp.float32)
-
-
-def _half_dot_forward(x, y, dimensions, hidden):
-  operands = x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)
-  return _half_dot(x, y, dimensions, hidden), operands
-
-
-def _half_dot_backward(dimensions, hidden, operands, cotangent):
-  del hidden
-  _, transpose = jax.vjp(
-    lambda x, y: lax.dot_general(x, y, dimensions), *operands
-  )
-  dx, dy = transpose(cotangent.astype(jnp.bfloat16))
-  return dx.astype(jnp.float32), dy.astype(jnp.float32)
-
-
-_half_dot.defvjp(_half_dot_forward, _half_dot_backward)
-
-
-def quick_gelu(x: Float[Array, "..."]) -> Float[jax.Array, "..."]:
-  """x * sigmoid(1.702 x): CLIP's activation."""
-  return x * jax.nn.sigmoid(1.702 * x)
-
-
-def gelu(x: Float[Array, "..."]) -> Float[jax.Array, "..."]:
-  """x * Phi(x), by erf and not by the tanh approximation."""
-  return jax.nn.gelu(x, approximate=False)
-
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-  "gelu": gelu,
-  "quick_gelu": quick_gelu,
-}
-"""Activations by the name that a ViTConfig knows."""
-
-
 def _scaled(x: jax.Array, scale: nnx.Param | None) -> jax.Array:
-  return x if scale is None else x * _row(scale, x.ndim)
-
-
-def _row(param: nnx.Param, ndim: int) -> jax.Array:
-  """A vector with as many axes as what it is added to."""
-  return param[...].reshape((1,) * (ndim - 1) + (-1,))
+  return x if scale is None else x * row(scale, x.ndim)

@@ -1,7 +1,7 @@
 """One vision transformer, of which every image tower is a setting.
 
-  config = CONFIGS["dinov2_vits14"]
-  params = init(config, seed=0)                 # or pretrained.load(...)
+  config = settings.vit("vit_s", image_size=224, patch_size=14)
+  params = init(config, seed=0)                 # or families' load
   params = prepare(params, config, grid=(16, 16))
   outputs = jax.jit(forward, static_argnames=("config", "precision"))(
     params, pixels, config=config, precision="float32"
@@ -14,7 +14,7 @@ hashed without knowing flax.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,40 +22,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders import position
-from visual_memory.encoders.patch_grid import patch_grid, patchify
-from visual_memory.encoders.settings import (
-  CONFIGS,
-  ViTConfig,
-  config_from,
-  vit,
+from visual_memory.encoders.layers import PRECISIONS, LayerNorm, Linear
+from visual_memory.encoders.patch_grid import (
+  ConvStem,
+  patch_grid,
+  patchify,
+  resample,
 )
-from visual_memory.encoders.stem import ConvStem
-from visual_memory.encoders.transformer import (
-  PRECISIONS,
-  Block,
-  LayerNorm,
-  Linear,
-)
+from visual_memory.encoders.settings import ViTConfig
+from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
-
-__all__ = [
-  "CONFIGS",
-  "PRECISIONS",
-  "Block",
-  "ViT",
-  "ViTConfig",
-  "ViTOutputs",
-  "config_from",
-  "forward",
-  "images_at_once",
-  "init",
-  "module",
-  "patch_grid",
-  "prepare",
-  "shapes",
-  "vit",
-]
 
 _CACHE_BYTES = 8 << 20
 """What the hidden layer of a block may take up on a CPU (measured best of 2 to
@@ -193,13 +169,36 @@ class ViT(nnx.Module):
     table = self.patch_position[...]
     if table.shape[:2] != grid:
       _check_native(table, config, grid)
-      table = position.resample(table, grid, rule=config.position_rule)
+      table = resample(table, grid, rule=config.position_rule)
     patches = patches + table.reshape(1, -1, config.dim)
     first = (self.class_token[...] + self.class_position[...])[None]
     if self.registers is not None:  # They carry no position.
       first = jnp.concatenate([first, self.registers[...]])
     first = jnp.broadcast_to(first, (batch, *first.shape))
     return jnp.concatenate([first, patches], axis=1)
+
+
+def class_token(outputs: ViTOutputs) -> jax.Array:
+  """The class token (projected, where the model has a projection), [B, E]."""
+  return outputs.embedding
+
+
+def mean_patch(outputs: ViTOutputs) -> jax.Array:
+  """The mean of the patch tokens, [B, D]."""
+  return jnp.mean(outputs.patch_tokens, axis=1)
+
+
+def class_and_mean(outputs: ViTOutputs) -> jax.Array:
+  """Class token and mean patch token side by side, [B, E + D]."""
+  return jnp.concatenate([class_token(outputs), mean_patch(outputs)], axis=-1)
+
+
+POOLINGS: dict[str, Callable[[ViTOutputs], jax.Array]] = {
+  "class": class_token,
+  "mean": mean_patch,
+  "class_and_mean": class_and_mean,
+}
+"""Ways to pool, by the name that recipes and cards use."""
 
 
 def forward(
@@ -281,7 +280,7 @@ def prepare(
     precision: 'bfloat16' also stores the kernels in bfloat16.
   """
   params = dict(params)
-  params["patch_position"] = position.resample(
+  params["patch_position"] = resample(
     params["patch_position"], grid, rule=config.position_rule
   )
   if precision == "bfloat16":

@@ -5,7 +5,8 @@ forward pass, twice that again for the backward pass; nothing for
 recomputation, normalization or views.
 """
 
-from visual_memory.encoders import vit
+from visual_memory.encoders.patch_grid import patch_grid
+from visual_memory.encoders.settings import ViTConfig
 from visual_memory.pretraining.recipe import Recipe
 
 PEAK_FLOPS = {
@@ -21,9 +22,9 @@ PEAK_FLOPS = {
 }
 
 
-def backbone_flops(config: vit.ViTConfig, *, size: int) -> float:
+def backbone_flops(config: ViTConfig, *, size: int) -> float:
   """Of one forward pass of one image of size x size pixels."""
-  rows, columns = vit.patch_grid((size, size), config.patch_size)
+  rows, columns = patch_grid((size, size), config.patch_size)
   patches = rows * columns
   tokens = 1 + config.num_registers + patches
   gated = 1.5 if config.ffn == "swiglu" else 1.0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders.transformer import Linear, dot, gelu
+from visual_memory.encoders.layers import Linear, dot, gelu
 from visual_memory.types import Array
 
 _NORM_EPS = 1e-12

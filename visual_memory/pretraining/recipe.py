@@ -10,7 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.encoders import pooling, vit
+from visual_memory.encoders import vit
+from visual_memory.encoders.layers import PRECISIONS
+from visual_memory.encoders.patch_grid import patch_grid
+from visual_memory.encoders.settings import ViTConfig
 from visual_memory.pretraining.optimizer import OptimizerSettings
 from visual_memory.pretraining.views import ViewSettings
 
@@ -61,7 +64,7 @@ class Recipe:
     objective: "dino", or "contrastive": the supervised contrastive loss with
       the labels of the images (program ids) as classes.
     backbone: the vision transformer.
-    pooling: what the head sees of its tokens; a key of `pooling.POOLINGS`.
+    pooling: what the head sees of its tokens; a key of `vit.POOLINGS`.
     drop_path: probability of dropping a residual branch of the last block of
       the student; it rises linearly from zero at the first.
     head: the projection head.
@@ -79,7 +82,7 @@ class Recipe:
   """
 
   objective: str
-  backbone: vit.ViTConfig
+  backbone: ViTConfig
   pooling: str
   drop_path: float
   head: HeadSettings
@@ -106,8 +109,8 @@ def checked(recipe: Recipe) -> Recipe:
   """
   choices = {
     "objective": (recipe.objective, ("dino", "contrastive")),
-    "pooling": (recipe.pooling, tuple(pooling.POOLINGS)),
-    "precision": (recipe.precision, vit.PRECISIONS),
+    "pooling": (recipe.pooling, tuple(vit.POOLINGS)),
+    "precision": (recipe.precision, PRECISIONS),
   }
   for name, (value, known) in choices.items():
     if value not in known:
@@ -122,7 +125,7 @@ def checked(recipe: Recipe) -> Recipe:
   views = recipe.views
   sides = (views.global_size,) + (views.local_size,) * bool(views.num_local)
   for side in sides:
-    vit.patch_grid((side, side), recipe.backbone.patch_size)
+    patch_grid((side, side), recipe.backbone.patch_size)
   if not 0 <= recipe.drop_path < 1:
     raise ValueError(f"drop_path = {recipe.drop_path}: choose it from [0, 1).")
   return recipe

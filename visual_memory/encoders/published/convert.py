@@ -2,9 +2,10 @@
 
 Every tensor of the file must be used (or known not to be needed), every leaf
 must be filled, and every shape must be the one expected; otherwise one error
-lists all that is wrong.
+says what is wrong.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -15,18 +16,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from visual_memory.encoders.published import naming as naming_lib
+from visual_memory.encoders.published.naming import Naming, Source
 
-_MOST_LISTED = 400
+_ALL_LISTED = 8
+"""Up to so many problems are listed; of more, the first few."""
+_SOME_LISTED = 3
+
+
+class DoesNotFitError(ValueError):
+  """The tensors are not those of the model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+  """One tower.
+
+  Attributes:
+    params: nested dicts of float32 arrays.
+    origin: whose layout the file has; see `Naming`.
+  """
+
+  params: dict[str, Any]
+  origin: str
 
 
 def convert(
   tensors: Mapping[str, np.ndarray],
   *,
   template: Any,
-  namings: tuple[naming_lib.Naming, ...],
-  others: tuple[naming_lib.Naming, ...] = (),
-) -> dict[str, Any]:
-  """The params of one tower, as nested dicts of float32 arrays.
+  namings: tuple[Naming, ...],
+  others: tuple[Naming, ...] = (),
+  unused: tuple[str, ...] = (),
+) -> Converted:
+  """The params of one tower.
 
   Args:
     tensors: what the file holds, by name; any floating-point dtype.
@@ -34,24 +56,33 @@ def convert(
     namings: the namings that the file may follow; the best match is taken.
     others: namings of another tower in the same file, whose tensors may be
       there and are not used.
+    unused: patterns of further tensors that may be there.
 
   Raises:
-    ValueError: missing, unexpected or misshapen tensors, all listed; or
-      tensors that are not floating-point or not finite.
+    DoesNotFitError: missing, unexpected or misshapen tensors; or tensors that
+      are not floating-point or not finite.
   """
-  tensors = {_without_prefix(name): value for name, value in tensors.items()}
+  tensors = {without_prefix(name): value for name, value in tensors.items()}
   leaves = _leaves(template)
   naming = max(namings, key=lambda known: _num_found(tensors, leaves, known))
   sources = {leaf: _source(leaf, naming) for leaf in leaves}
-  _check(tensors, leaves, sources, others)
+  _check(tensors, leaves, sources, others, unused)
   converted = {
     leaf: _build(sources[leaf], tensors, shape)
     for leaf, shape in leaves.items()
   }
   paths, structure = jax.tree_util.tree_flatten_with_path(template)
-  return jax.tree.unflatten(
+  params = jax.tree.unflatten(
     structure, [converted[_dotted(path)] for path, _ in paths]
   )
+  return Converted(params, naming.origin)
+
+
+def without_prefix(name: str) -> str:
+  """A tensor's name without the wrappers that it was saved from."""
+  for prefix in naming_lib.PREFIXES:
+    name = name.removeprefix(prefix)
+  return name
 
 
 def _dotted(path: tuple) -> str:
@@ -64,28 +95,22 @@ def _leaves(template: Any) -> dict[str, tuple[int, ...]]:
   return {_dotted(path): tuple(leaf.shape) for path, leaf in paths}
 
 
-def _without_prefix(name: str) -> str:
-  for prefix in naming_lib.PREFIXES:
-    name = name.removeprefix(prefix)
-  return name
-
-
-def _source(leaf: str, naming: naming_lib.Naming) -> naming_lib.Source | None:
+def _source(leaf: str, naming: Naming) -> Source | None:
   """Where a leaf comes from, with the number of its block filled in."""
   index = re.match(r"blocks\.(\d+)\.", leaf)
   if index is None:
-    return naming.get(leaf)
-  source = naming.get(re.sub(r"\.\d+\.", ".{i}.", leaf, count=1))
+    return naming.sources.get(leaf)
+  source = naming.sources.get(re.sub(r"\.\d+\.", ".{i}.", leaf, count=1))
   if source is None:
     return None
   filled = tuple(name.replace("{i}", index[1]) for name in source.tensors)
-  return naming_lib.Source(filled, source.how)
+  return dataclasses.replace(source, tensors=filled)
 
 
 def _num_found(
   tensors: Mapping[str, np.ndarray],
   leaves: Mapping[str, tuple[int, ...]],
-  naming: naming_lib.Naming,
+  naming: Naming,
 ) -> int:
   sources = (_source(leaf, naming) for leaf in leaves)
   return sum(
@@ -96,34 +121,37 @@ def _num_found(
 def _check(
   tensors: Mapping[str, np.ndarray],
   leaves: Mapping[str, tuple[int, ...]],
-  sources: Mapping[str, naming_lib.Source | None],
-  others: tuple[naming_lib.Naming, ...],
+  sources: Mapping[str, Source | None],
+  others: tuple[Naming, ...],
+  unused: tuple[str, ...],
 ) -> None:
-  """Raises one ValueError that lists everything that does not fit."""
+  """Raises one error that says what does not fit."""
   problems, used = {}, set()
   table = leaves.get("patch_position", (0, 0))
-  rows = 1 + table[0] * table[1]
   for leaf, source in sources.items():
     if source is None:
       problems[leaf] = f"missing: nothing in this layout gives {leaf}"
       continue
-    expected = _expected(source, leaves[leaf], rows)
-    for name in source.tensors:
+    found = [tensors[name] for name in source.tensors if name in tensors]
+    shapes = _expected(source, leaves[leaf], table, found)
+    for name, expected in zip(source.tensors, shapes, strict=True):
       used.add(name)
       if name not in tensors:
         problems[name] = f"missing: {name} {list(expected)}"
       elif problem := _problem(tensors[name], expected):
         problems[name] = f"{name} {problem}"
   for name in tensors.keys() - used:
-    if not naming_lib.is_unused(name) and not naming_lib.belongs(name, others):
-      problems[name] = f"unexpected: {name} {list(tensors[name].shape)}"
-  if problems:
-    lines = sorted(problems.values())
-    rest = len(lines) - _MOST_LISTED
-    lines = lines[:_MOST_LISTED] + ([f"and {rest} more"] if rest > 0 else [])
-    raise ValueError(
-      f"{len(problems)} tensors do not fit this model:\n  " + "\n  ".join(lines)
-    )
+    if naming_lib.is_unused(name, unused) or naming_lib.belongs(name, others):
+      continue
+    problems[name] = f"unexpected: {name} {list(tensors[name].shape)}"
+  if not problems:
+    return
+  lines = sorted(problems.values())
+  text = "tensor does" if len(lines) == 1 else "tensors do"
+  text = f"{len(lines)} {text} not fit this model"
+  if len(lines) <= _ALL_LISTED:
+    raise DoesNotFitError(f"{text}:\n  " + "\n  ".join(lines))
+  raise DoesNotFitError(f"{text}: {'; '.join(lines[:_SOME_LISTED])}; ...")
 
 
 def _problem(tensor: np.ndarray, expected: tuple[int, ...]) -> str | None:
@@ -146,28 +174,37 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _expected(
-  source: naming_lib.Source, shape: tuple[int, ...], rows: int
-) -> tuple[int, ...]:
-  """The shape of each of the source's tensors, from the leaf's shape."""
+  source: Source,
+  shape: tuple[int, ...],
+  table: tuple[int, ...],
+  found: list[np.ndarray],
+) -> list[tuple[int, ...]]:
+  """The shape of each of the source's tensors, from the leaf's shape.
+
+  Pieces put side by side are alike, unless those of the file add up otherwise
+  (a query beside a key and value in one).
+  """
   parts = len(source.tensors)
   match source.how:
-    case "linear":
-      return shape[1] // parts, shape[0]
-    case "side":
-      return (shape[0] // parts,)
+    case "linear" | "side":
+      rest = shape[:1] if source.how == "linear" else ()
+      rows = [len(piece) for piece in found if piece.ndim]
+      if len(rows) != parts or sum(rows) != shape[-1]:
+        rows = [shape[-1] // parts] * parts
+      return [(count, *rest) for count in rows]
+    case "gapped":
+      return [(shape[0] // 3,)] * parts
     case "conv":
       side = math.isqrt(shape[0] // 3)
-      return shape[1], 3, side, side
+      return [(shape[1], 3, side, side)]
     case "first_row" | "grid":
-      return rows, shape[-1]
+      return [(source.skip + table[0] * table[1], shape[-1])]
     case _:
-      return shape
+      return [shape] * parts
 
 
 def _build(
-  source: naming_lib.Source,
-  tensors: Mapping[str, np.ndarray],
-  shape: tuple[int, ...],
+  source: Source, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> np.ndarray:
   """One leaf from its tensors, whose shapes have been checked."""
   values = [np.asarray(tensors[name], np.float32) for name in source.tensors]
@@ -176,12 +213,19 @@ def _build(
       leaf = np.concatenate(values).T
     case "side":
       leaf = np.concatenate(values)
+    case "gapped":
+      first, last = values
+      leaf = np.concatenate([first, np.zeros_like(first), last])
+    case "masked":
+      leaf = values[0] * values[1]
     case "conv":
       leaf = values[0].transpose(2, 3, 1, 0)
     case "first_row":
       leaf = values[0].reshape(-1, shape[-1])[0]
     case "grid":
-      leaf = values[0].reshape(-1, shape[-1])[1:]
+      leaf = values[0].reshape(-1, shape[-1])[source.skip :]
+    case "zeros":
+      leaf = np.zeros(shape, np.float32)
     case _:
       leaf = values[0]
   # Not ascontiguousarray, which makes a vector of a scalar.

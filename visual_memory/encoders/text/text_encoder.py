@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from visual_memory.encoders.encoder import unit_rows
-from visual_memory.encoders.published import naming
+from visual_memory.encoders.families import catalog
 from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.settings import TextConfig
 from visual_memory.encoders.text import text_tower
-from visual_memory.encoders.text.text_tower import TextConfig
 from visual_memory.encoders.text.tokenizer import ClipTokenizer, load_tokenizer
 
 _VERSION = 1
@@ -100,9 +100,9 @@ def load_text_encoder(
   """The text encoder of a published CLIP model.
 
   Args:
-    name: a key of `text_tower.TEXT_CONFIGS`, such as "clip_vitb16".
+    name: one of `catalog.MODELS` that has a text tower: "clip_vitb16".
     weights: the checkpoint, the same file as for the image tower; downloaded
-      and kept if None. Formats as in `pretrained.load`.
+      and kept if None. Formats as in `params.load_tower`.
     vocabulary: the tokenizer's file; see `tokenizer.load_tokenizer`.
     precision: 'float32' or 'bfloat16'.
 
@@ -112,17 +112,19 @@ def load_text_encoder(
     FileNotFoundError: there is no such file or directory.
     ImportError: an extra is not installed; says which.
   """
-  if name not in text_tower.TEXT_CONFIGS:
-    known = ", ".join(text_tower.TEXT_CONFIGS)
-    raise ValueError(f"{name!r} has no text encoder; these have: {known}.")
+  with_text = [n for n, model in catalog.MODELS.items() if model.text]
+  if name not in with_text:
+    raise ValueError(
+      f"{name!r} has no text encoder; these have: {', '.join(with_text)}."
+    )
   tokenizer = load_tokenizer(vocabulary)
-  config = text_tower.TEXT_CONFIGS[name]
+  family, config = catalog.FAMILY_OF[name], catalog.MODELS[name].text
   params = params_lib.load_tower(
-    params_lib.fetch(name) if weights is None else weights,
+    catalog.fetch(name) if weights is None else weights,
     template=text_tower.shapes(config),
-    namings=naming.CLIP_TEXT,
-    others=naming.CLIP_IMAGE,
-  )
+    namings=family.text,
+    others=family.image,
+  ).params
   return make_text_encoder(
     name,
     params=params,

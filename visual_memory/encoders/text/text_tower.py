@@ -1,7 +1,7 @@
 """CLIP's text tower: rows of token ids to embeddings.
 
-  config = TEXT_CONFIGS["clip_vitb16"]
-  params = init(config, seed=0)                      # or pretrained
+  config = catalog.MODELS["clip_vitb16"].text
+  params = init(config, seed=0)                      # or published
   embeddings = forward(params, tokens, config=config)    # float32 [B, dim]
 
 Attention is causal and a text is read off at its end mark, so whatever follows
@@ -11,7 +11,6 @@ Reference: Radford et al., "Learning Transferable Visual Models From Natural
 Language Supervision" (ICML 2021), section 2.4; OpenAI CLIP, clip/model.py.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -21,50 +20,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
 
-from visual_memory.encoders.text.tokenizer import CONTEXT_LENGTH
-from visual_memory.encoders.transformer import (
-  PRECISIONS,
-  Block,
-  LayerNorm,
-  Linear,
-)
+from visual_memory.encoders.layers import PRECISIONS, LayerNorm, Linear
+from visual_memory.encoders.settings import TextConfig
+from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
 
 _EPS = 1e-5
 _INITIAL_TEMPERATURE = 0.07
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextConfig:
-  """The shape of a text tower.
-
-  Attributes:
-    width: width of a token.
-    depth: number of blocks.
-    num_heads: attention heads; width is a multiple of it.
-    dim: dimension of the embedding, that of the image tower's.
-    vocabulary_size: number of token ids; the largest id is the end mark.
-    context_length: the most tokens in a row.
-  """
-
-  width: int
-  depth: int
-  num_heads: int
-  dim: int
-  vocabulary_size: int = 49408
-  context_length: int = CONTEXT_LENGTH
-
-
-_BASE = TextConfig(width=512, depth=12, num_heads=8, dim=512)
-_LARGE = TextConfig(width=768, depth=12, num_heads=12, dim=768)
-
-TEXT_CONFIGS: dict[str, TextConfig] = {
-  "clip_vitb32": _BASE,
-  "clip_vitb16": _BASE,
-  "clip_vitl14": _LARGE,
-  "clip_vitl14_336": _LARGE,
-}
-"""The text tower that belongs to each published CLIP image tower."""
 
 
 class TextTower(nnx.Module):
@@ -85,7 +47,7 @@ class TextTower(nnx.Module):
         config.width,
         num_heads=config.num_heads,
         mlp_dim=4 * config.width,
-        act="quick_gelu",
+        act=config.act,
         eps=_EPS,
         rngs=rngs,
       )
@@ -125,7 +87,7 @@ def forward(
     tokens: ids below config.vocabulary_size, at most config.context_length in
       a row, with an end mark (the largest id) in every row.
     config: the settings that the params belong to.
-    precision: 'float32' or 'bfloat16'; see `transformer`.
+    precision: 'float32' or 'bfloat16'; see `layers`.
 
   Returns:
     float32 [B, dim], not normalized.

@@ -184,7 +184,7 @@ def _find_vocabulary() -> pathlib.Path:
       if path.is_file():
         return path
   try:
-    return fetch("clip_vocabulary", published=VOCABULARY)
+    return fetch(VOCABULARY, name="clip_vocabulary")
   except OSError as error:
     raise OSError(f"CLIP's vocabulary is not here. {_REMEDY}") from error
 

@@ -1,0 +1,1 @@
+"""Published encoders, one table a family; `catalog` finds a model by name."""
