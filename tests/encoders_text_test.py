@@ -147,7 +147,7 @@ def test_one_program_for_many_texts_and_no_text_twice(encoder, monkeypatch):
     shapes.append(tokens.shape)
     return compiled(params, tokens, *static)
 
-  monkeypatch.setattr(text, "_unit_embeddings", counted)
+  monkeypatch.setattr(text_encoder, "_unit_embeddings", counted)
   texts = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghijklmnopqrst"]
   encoder.encode_texts(texts * 3)
   assert shapes == [(128, 8)] * 2

@@ -157,9 +157,10 @@ def _hub_file(repository: str, name: str) -> pathlib.Path | None:
   _check_reachable(repository, extra("huggingface_hub.constants").ENDPOINT)
   try:
     return pathlib.Path(hub.hf_hub_download(repository, name))
-  except hub.errors.EntryNotFoundError:
-    return None
   except (OSError, hub.errors.HfHubHTTPError) as error:
+    offline = isinstance(error, hub.errors.LocalEntryNotFoundError)
+    if isinstance(error, hub.errors.EntryNotFoundError) and not offline:
+      return None
     raise FileNotFoundError(
       f"There is no file or directory {repository!r}, and the repository of"
       f" that name could not be fetched from the Hugging Face hub: {error}"
