@@ -54,7 +54,7 @@ def test_classifiers_are_cached_under_texts_and_encoder(text_encoder, tmp_path):
 
 
 def test_zero_shot_test_with_text(text_encoder):
-  """No shots: weights of one, text in both memories."""
+  """No shots: weights of one, and no static memory."""
   mesh, rng = distributed.make_mesh(1), np.random.default_rng(0)
   texts = class_texts.class_texts(NAMES, ("a {}.",))
   classifier = class_texts.cached_classifier(
@@ -75,8 +75,11 @@ def test_zero_shot_test_with_text(text_encoder):
   assert found.num_tuning == 0 and found.used_slots == 15
   assert found.chosen["all"]["dynamic"] == FIXED.dynamic
   assert found.accuracy == found.fixed
-  # Text rows alone are a static memory that repeats the text classifier.
-  assert found.alone["static"] == found.accuracy["base"] > 0.5
+  # Text rows alone as a static memory would count the text twice.
+  assert set(found.alone) == {"dynamic"}
+  assert found.accuracy["static"] == found.accuracy["base"] > 0.5
+  assert found.accuracy["all"] == found.accuracy["dynamic"]
+  assert all(chosen["static"] == 0 for chosen in found.chosen.values())
 
 
 def test_published_sets():

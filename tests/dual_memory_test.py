@@ -61,7 +61,7 @@ VARIANTS = {
 }
 
 
-def ours(case, shots, trained, *, mesh, **settings):
+def ours(case, shots, trained, *, mesh, fraction=0.5, **settings):
   """Answers of the library; every query is read with the whole stream."""
   projection = (
     projections.BiasProjection(**case.biases)
@@ -71,11 +71,13 @@ def ours(case, shots, trained, *, mesh, **settings):
   settings = Settings(num_slots=L, **settings)
   guess = guesses.text_pseudo_labels(
     case.views, case.text, projection=projection,
-    inverse_temperature=settings.inverse_temperature, fraction=0.5, mesh=mesh,
+    inverse_temperature=settings.inverse_temperature, fraction=fraction,
+    mesh=mesh,
   )  # fmt: skip
   fixed = class_rows(
-    text=case.text, shots=case.shots if shots else None, num_classes=C, dim=D
-  )
+    text=case.text, shots=case.shots if shots else None,
+    num_classes=len(case.text), dim=case.text.shape[1],
+  )  # fmt: skip
   answers = dual_memory.answer(
     case.views[:, 0], guess, fixed=fixed, settings=settings, mesh=mesh,
     projection=projection, ids=[str(i) for i in range(len(case.views))],
@@ -100,8 +102,7 @@ def test_equals_float64_numpy(case, answered, variant):
     case.text, case.shots if shots else None, slots=L, share=0.5,
     biases=case.biases if trained else None,
   )  # fmt: skip
-  expected = [np.stack(p) for p in zip(*map(network.step, case.views),
-                                       strict=True)]  # fmt: skip
+  expected = _stacked(map(network.step, case.views))
   _, answers = answered[variant]
   # The stream is worth testing: full classes, replacements, empty classes.
   assert (network.counts == L).sum() >= 8 and (network.counts == 0).any()
@@ -109,11 +110,76 @@ def test_equals_float64_numpy(case, answered, variant):
   # tau = 100 makes 1e-7 of a cosine 1e-5 of a logit, at most 2.5e-6 here.
   np.testing.assert_allclose(branches.base, expected[0], atol=1e-5)
   np.testing.assert_allclose(branches.dynamic, expected[1], atol=1e-5)
-  np.testing.assert_allclose(branches.static, expected[2], atol=1e-5)
+  if not shots:
+    assert branches.static is None and expected[2] is None
+  else:
+    np.testing.assert_allclose(branches.static, expected[2], atol=1e-5)
   np.testing.assert_allclose(
     answers.memory.embeddings, network.slots, atol=1e-7
   )
   np.testing.assert_array_equal(answers.memory.book.counts, network.counts)
+
+
+def _stacked(steps):
+  """Probabilities of each part for all images; None for an absent part."""
+  return [
+    None if part[0] is None else np.stack(part)
+    for part in zip(*steps, strict=True)
+  ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_released_network_at_its_own_settings(variant):
+  """32 views of which 3 are kept, then the search on test labels."""
+  rng = np.random.default_rng(7)
+  shots, trained = VARIANTS[variant]
+  text = unit(rng.normal(size=(6, 64)))
+  labels = rng.integers(0, 6, 160)
+  noise = rng.normal(size=(160, 1, 64)) + 0.5 * rng.normal(size=(160, 32, 64))
+  views = unit(0.25 * text[labels][:, None] + noise / 8)
+  case = Case(
+    text=text,
+    shots=unit(0.3 * text[:, None] + rng.normal(size=(6, 4, 64)) / 8),
+    views=views,
+    biases={
+      name: (0.02 * rng.normal(size=(6, 64))).astype(np.float32)
+      for name in BIASES
+    },
+  )
+  network = oracle.Network(
+    text, case.shots if shots else None, slots=L,
+    biases=case.biases if trained else None,
+  )  # fmt: skip
+  expected = _stacked(map(network.step, views))
+  guess, answers = ours(
+    case, shots, trained, mesh=distributed.make_mesh(), fraction=0.1
+  )
+  found = answers.branches
+  for name, part in zip(("base", "dynamic", "static"), expected, strict=True):
+    if part is None:
+      assert getattr(found, name) is None
+    else:
+      np.testing.assert_allclose(getattr(found, name), part, atol=5e-5)
+  assert (network.counts == L).sum() >= 3
+  of_dynamic, of_static, right, tried = oracle.published_weights(
+    *expected, labels
+  )
+  assert tried == (169 if shots else 13)
+  alpha, accuracy = fusion.choose_alpha(found, labels, as_published=True)
+  assert alpha.dynamic == pytest.approx(of_dynamic)
+  assert alpha.static == pytest.approx(of_static)
+  assert accuracy == right / 160
+  scores = expected[0] + of_dynamic * expected[1]
+  if shots:
+    scores += of_static * expected[2]
+  fused = fusion.fuse(found, alpha)
+  np.testing.assert_allclose(
+    fused / fused.sum(axis=1, keepdims=True),
+    scores / scores.sum(axis=1, keepdims=True),
+    atol=5e-5,
+  )
+  np.testing.assert_array_equal(fused.argmax(axis=1), scores.argmax(axis=1))
+  assert (network.guess(views[0])[0], 160) == (guess.labels[0], len(views))
 
 
 @pytest.mark.parametrize("order", streams.ORDERS)

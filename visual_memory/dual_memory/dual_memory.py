@@ -4,7 +4,8 @@
   answers = answer(queries, guess, fixed=fixed, settings=Settings(), mesh=mesh)
   scores = fuse(answers.branches, alpha)
 
-Variants: zero-shot (no shots), training-free (shots), few-shot (shots and a
+Variants: zero-shot (no shots, and so no static memory: text rows alone would
+only count the text twice), training-free (shots), few-shot (shots and a
 trained projection), out of distribution (zero-shot with the text of another
 data set). Without a text tower the base is a visual memory's vote, and both
 memories hold images alone.
@@ -137,11 +138,11 @@ def cosines(
   """What both memories answer with, before any temperature; see `answer`.
 
   Returns:
-    Cosines of the static and of the dynamic memory, [N, C] (None without), and
-    the dynamic memory afterwards.
+    Cosines of the static memory (None without shots) and of the dynamic one
+    (None without), [N, C], and the dynamic memory afterwards.
   """
   static = dynamic = None
-  if fixed.rows.shape[1]:
+  if fixed.num_shots:
     static = static_read(
       queries, fixed, projection=projection, settings=settings, mesh=mesh
     )

@@ -55,6 +55,14 @@ FIXED = Alpha(dynamic=1.0, static=1.0)
 """Where nothing is there to choose by."""
 
 
+def present(alpha: Alpha, branches: Branches) -> Alpha:
+  """The weights, with 0 for a memory that is absent."""
+  return Alpha(
+    dynamic=0.0 if branches.dynamic is None else alpha.dynamic,
+    static=0.0 if branches.static is None else alpha.static,
+  )
+
+
 def fuse(branches: Branches, alpha: Alpha) -> Float32[np.ndarray, "N C"]:
   """base + alpha.dynamic * dynamic + alpha.static * static."""
   scores = np.array(branches.base)

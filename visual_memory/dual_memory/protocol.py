@@ -112,7 +112,9 @@ def shot_test(
     chosen[part] = {
       "sharpness": candidate[0],
       "inverse_temperature": candidate[1],
-      **dataclasses.asdict(alpha),
+      **dataclasses.asdict(
+        fusion.present(alpha, _only(found[candidate], part))
+      ),
     }
   first = found[candidates[0]]
   alone = {"static": first.static, "dynamic": first.dynamic}

@@ -40,10 +40,12 @@ class ClassRows:
   Attributes:
     rows: unit rows, [C, R, D]; R may be zero.
     mask: which are real, [C, R].
+    num_shots: how many of the R are shots, the last ones.
   """
 
   rows: Float32[Array, "C R D"]
   mask: Bool[Array, "C R"]
+  num_shots: int = dataclasses.field(metadata=dict(static=True))
 
 
 def class_rows(
@@ -60,7 +62,11 @@ def class_rows(
   if shots is not None:
     parts.append(np.asarray(shots))
   rows = np.concatenate(parts, axis=1)
-  return ClassRows(rows=rows, mask=np.ones(rows.shape[:2], bool))
+  return ClassRows(
+    rows=rows,
+    mask=np.ones(rows.shape[:2], bool),
+    num_shots=0 if shots is None else np.shape(shots)[1],
+  )
 
 
 def stream(
