@@ -37,6 +37,9 @@ PRETRAINED = [
 TRAIN = ["optax>=0.2.4", "tensorboardX>=2.6"]
 PLOTS = ["matplotlib>=3.9"]
 CLI = ["pyarrow>=16"]  # Parquet, for export and import
+# Asking a model on a server: a limit on the whole time of an exchange, and no
+# redirect, which the standard library's client does not offer.
+VLM = ["httpx>=0.27"]
 PERCEPTION = [
   "opencv-python-headless>=4.10",  # SIFT
   "pycocotools>=2.0.8",  # COCO's run-length masks
@@ -108,13 +111,20 @@ setup(
     "signing": ["cryptography>=43"],
     "train": TRAIN,
     "gl": ["moderngl>=5.12"],
-    # Nothing yet: the clients speak HTTP through the standard library.
-    "vlm": [],
+    "vlm": VLM,
     "perception": PERCEPTION,
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "docs": DOCS,
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
-    "test": TEST + TRAIN + PERCEPTION + DATA + PRETRAINED + PLOTS + CLI + DOCS,
+    "test": TEST
+    + TRAIN
+    + PERCEPTION
+    + DATA
+    + PRETRAINED
+    + PLOTS
+    + CLI
+    + DOCS
+    + VLM,
   },
 )

@@ -4,7 +4,8 @@ import itertools
 
 from visual_memory.rerank import by_patches, clients
 from visual_memory.rerank import rerank as rerank_lib
-from visual_memory.rerank.by_model import Limits, Recordings, RemoteReranker
+from visual_memory.rerank.by_model import Limits, RemoteReranker
+from visual_memory.rerank.recordings import Recordings
 
 
 def questions(section, study, near, queries, asked, votes, source):
@@ -65,7 +66,7 @@ def _remote(section, workdir, study):
     client = clients.make_client(
       section.by, url=section.url, model=section.model,
       key_variable=section.key_variable, timeout_s=section.timeout_s,
-      image_side=section.image_side,
+      total_s=section.total_s, image_side=section.image_side,
     )  # fmt: skip
   return RemoteReranker(
     client=client,

@@ -57,6 +57,7 @@ HOMES = {
   "tensorstore": ("store/",),
   "tensorflow_datasets": ("data/",),
   "grain": ("data/", "pretraining/"),
+  "httpx": ("rerank/http_post.py",),
   "scann": ("retrieval/scann.py",),
   "moderngl": ("procedural/glsl.py",),
   "matplotlib": ("reports/",),
@@ -221,6 +222,7 @@ def test_the_base_install_imports_no_optional_package():
     "sklearn",
     "transformers",
     "tensorboardX",
+    "httpx",
     "pyarrow",
   }
   for path in PRODUCT:

@@ -9,8 +9,14 @@ import pytest
 import vlm_server
 
 from visual_memory.data import array_source
-from visual_memory.rerank import by_model, by_patches, clients, prompts, rerank
-from visual_memory.rerank.by_model import Limits, Recordings, RemoteReranker
+from visual_memory.rerank import (
+  by_patches,
+  clients,
+  prompts,
+  recordings,
+  rerank,
+)
+from visual_memory.rerank.by_model import Limits, RemoteReranker
 
 NAMES = ("tabby_cat", "cat", "red fox", "owl")
 KEY = "sk-very-secret-0123456789"
@@ -47,12 +53,12 @@ def reranker(server, api, path, *, offline=False, monkeypatch=None, **limits):
   if not offline:
     client = clients.make_client(
       api, url=f"{server.url}/v1", model="seer-1", key_variable="TEST_VLM_KEY",
-      timeout_s=1.0, image_side=64,
+      timeout_s=1.0, total_s=2.0, image_side=64,
     )  # fmt: skip
   return RemoteReranker(
     client=client, api=api, model="seer-1", class_names=NAMES,
     template=prompts.TEMPLATE, parameters=PARAMETERS,
-    recordings=Recordings(path),
+    recordings=recordings.Recordings(path),
     limits=dataclasses.replace(LIMITS, **limits),
   )  # fmt: skip
 
@@ -91,7 +97,7 @@ def test_end_to_end_then_replayed_with_the_server_off(
   caplog.set_level(logging.DEBUG)
   questions = [question(n) for n in SCRIPTS]
   server.play({
-    by_model.image_hash(questions[n].image): script
+    recordings.image_hash(questions[n].image): script
     for n, script in SCRIPTS.items()
   })  # fmt: skip
   online = reranker(server, api, tmp_path, monkeypatch=monkeypatch)
@@ -140,8 +146,8 @@ def test_resume_asks_only_what_is_missing(server, tmp_path, monkeypatch):
 def test_money_and_agreement(server, tmp_path, monkeypatch):
   questions = [question(n) for n in range(8)]
   server.play({
-    by_model.image_hash(questions[0].image): ["cat", "red fox"],
-    by_model.image_hash(questions[1].image): ["cat", "cat"],
+    recordings.image_hash(questions[0].image): ["cat", "red fox"],
+    recordings.image_hash(questions[1].image): ["cat", "cat"],
   })  # fmt: skip
   make = lambda path, **limits: reranker(
     server, "gemini", path, monkeypatch=monkeypatch, concurrency=1, **limits
@@ -171,8 +177,8 @@ def test_a_removed_image_takes_its_recordings_along(
   assert given.recordings.drop_rows(source, ["gone", "other"]) == 1
   assert given.recordings.drop_images([gone]) == 0
   left = "".join(p.read_text() for p in tmp_path.rglob("*.json"))
-  assert by_model.image_hash(gone) not in left
-  assert by_model.image_hash(questions[0].image) in left
+  assert recordings.image_hash(gone) not in left
+  assert recordings.image_hash(questions[0].image) in left
   offline = reranker(server, "openai", tmp_path, offline=True)
   offline([questions[0], questions[2]], repeats=1)
   with pytest.raises(ValueError, match="'query/1'.*never asked about together"):
@@ -192,7 +198,7 @@ def test_recordings_for_other_parameters(server, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="differ in model"):
     other([question(0)], repeats=1)
   nothing = dataclasses.replace(
-    offline, recordings=Recordings(tmp_path / "none")
+    offline, recordings=recordings.Recordings(tmp_path / "none")
   )
   with pytest.raises(ValueError, match="no recording at all"):
     nothing([question(0)], repeats=1)
@@ -204,7 +210,7 @@ def test_recordings_for_other_parameters(server, tmp_path, monkeypatch):
 
 def test_missing_key_is_one_sentence(monkeypatch):
   monkeypatch.delenv("TEST_VLM_KEY", raising=False)
-  given = dict(url="", timeout_s=1.0, image_side=64)
+  given = dict(url="", timeout_s=1.0, total_s=2.0, image_side=64)
   make = clients.make_client
   with pytest.raises(ValueError) as error:
     make("gemini", model="m", key_variable="TEST_VLM_KEY", **given)

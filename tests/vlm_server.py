@@ -11,7 +11,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from visual_memory.rerank.by_model import image_hash
+from visual_memory.rerank.recordings import image_hash
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -66,18 +67,51 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
   write_text(path, json.dumps(plain(value), indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-  """The value of a JSON file.
+def read_json(
+  path: str | os.PathLike,
+  *,
+  most_bytes: int = 1 << 30,
+  remedy: str = "move it away and run again",
+) -> Any:
+  """The value of a JSON file, whoever wrote it.
+
+  Args:
+    path: the file.
+    most_bytes: a longer one is refused before it is read.
+    remedy: ends the sentence of the error.
 
   Raises:
-    ValueError: the file is not JSON; names it.
+    ValueError: the file is not JSON, is nested deeper than anything sensible,
+      or is too long; names it.
+    OSError: it cannot be read.
   """
   try:
-    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-  except ValueError as error:
+    with open(path, "rb") as file:
+      data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+      raise ValueError(f"longer than {most_bytes:,} bytes")
+    return json.loads(data.decode("utf-8"))
+  except (ValueError, RecursionError) as error:
     raise ValueError(
-      f"{path} is not valid JSON ({error}): move it away and run again."
+      f"{path} is not valid JSON ({str(error)[:200]}): {remedy}."
     ) from error
+
+
+def erase(path: str | os.PathLike) -> None:
+  """Overwrites a file's bytes and deletes it.
+
+  Of a link, symbolic or hard, only the name goes: the bytes are someone's.
+  """
+  if stat.S_ISREG(os.lstat(path).st_mode):
+    file = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+      status = os.fstat(file)
+      if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        os.pwrite(file, b"\0" * status.st_size, 0)
+        os.fsync(file)
+    finally:
+      os.close(file)
+  os.unlink(path)
 
 
 def plain(value: Any, *, where: str = "") -> Any:

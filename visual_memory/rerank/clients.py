@@ -3,31 +3,35 @@
   client = make_client("openai", url="http://localhost:8000/v1", model="m", ...)
   reply = client.send(parts, parameters={"temperature": 0.0})
 
-Each needs one POST of JSON and one answer of JSON, which the standard library
-does. The vendors' own packages would add retries of their own, which a budget
-cannot see, and several versions to follow. OpenAI's is also spoken by servers
-of open models (vLLM, SGLang, llama.cpp, Ollama).
+Each needs one POST of JSON and one answer of JSON, by httpx. The vendors' own
+packages would add retries of their own, which a budget cannot see, and several
+versions to follow. OpenAI's is also spoken by servers of open models (vLLM,
+SGLang, llama.cpp, Ollama).
 
-A key is read from an environment variable, sent in a header, and nowhere else:
-not in an address, a message, a recording or a report.
+A key is read from an environment variable, sent in a header to the one address
+that was named, and nowhere else: no redirect is followed, and it is struck out
+of whatever a server says before that is shown, cut or kept.
+
+Whatever a server does ends in a Reply or in RequestFailed.
 """
 
 import base64
 import dataclasses
-import http.client
 import io
 import json
 import os
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-_MOST_BYTES = 16 << 20
-"""A longer body is not read to its end."""
+from visual_memory.rerank import http_post
+from visual_memory.rerank.http_post import RequestFailed
+
+_MOST_TOKENS = 10**9
+"""More than any model reads or writes at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,21 +43,6 @@ class Reply:
   output_tokens: int
 
 
-class RequestFailed(Exception):
-  """No usable answer came.
-
-  Attributes:
-    reason: one line, without any key.
-    again: whether the same request may succeed later.
-    wait_s: what the server asks to wait, or None.
-  """
-
-  def __init__(self, reason: str, *, again: bool, wait_s: float | None = None):
-    """Keeps the parts."""
-    super().__init__(reason)
-    self.reason, self.again, self.wait_s = reason, again, wait_s
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Client:
   """One server and model; make one with `make_client`.
@@ -62,7 +51,8 @@ class Client:
     api: "gemini" or "openai".
     url: of the server, with the API's version in it.
     model: the server's name for it.
-    timeout_s: of a request.
+    timeout_s: without any byte.
+    total_s: of a whole request, however steadily bytes drip.
     image_side: larger images are shrunk to this side before they are sent.
   """
 
@@ -70,62 +60,43 @@ class Client:
   url: str
   model: str
   timeout_s: float
+  total_s: float
   image_side: int
   _key: str = dataclasses.field(repr=False, default="")
 
   def send(
     self, parts: Sequence[str | np.ndarray], parameters: Mapping[str, Any]
   ) -> Reply:
-    """The answer to texts and images.
+    """The answer to texts and images, from a thread without an event loop.
 
     Raises:
       RequestFailed: says why, and whether to try again.
     """
     address, headers, body = _REQUESTS[self.api](self, parts, parameters)
-    data = self._post(address, headers, body)
+    data = http_post.post(
+      address,
+      json.dumps(body).encode(),
+      headers=headers,
+      timeout_s=self.timeout_s,
+      total_s=self.total_s,
+      secret=self._key,
+    )
     try:
-      return _REPLIES[self.api](json.loads(data))
+      reply = _REPLIES[self.api](json.loads(data, parse_constant=_refused))
     except (
       ValueError,
-      KeyError,
-      IndexError,
+      LookupError,
       TypeError,
       AttributeError,
+      ArithmeticError,
+      RecursionError,
     ) as error:
       raise RequestFailed(
         f"not what the {self.api} API answers: {type(error).__name__}",
         again=True,
       ) from None
-
-  def _post(self, address, headers, body) -> bytes:
-    request = urllib.request.Request(
-      address,
-      data=json.dumps(body).encode(),
-      headers={"Content-Type": "application/json", **headers},
-    )
-    try:
-      with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-        data = response.read(_MOST_BYTES + 1)
-        # A body cut short is read without complaint when read up to a limit.
-        if response.length:
-          raise RequestFailed("the answer was cut off", again=True)
-    except urllib.error.HTTPError as error:
-      raise RequestFailed(
-        self._without_key(f"status {error.code}: {_start(error)}"),
-        again=error.code == 429 or error.code >= 500,
-        wait_s=_seconds(error.headers.get("Retry-After")),
-      ) from None
-    except (OSError, http.client.HTTPException) as error:
-      reason = getattr(error, "reason", error)
-      raise RequestFailed(
-        self._without_key(f"{type(error).__name__}: {reason}"), again=True
-      ) from None
-    if len(data) > _MOST_BYTES:
-      raise RequestFailed("the answer is larger than 16 MiB", again=False)
-    return data
-
-  def _without_key(self, text: str) -> str:
-    return text.replace(self._key, "***") if self._key else text
+    text = http_post.struck_out(reply.text, self._key)
+    return dataclasses.replace(reply, text=text)
 
 
 def make_client(
@@ -135,6 +106,7 @@ def make_client(
   model: str,
   key_variable: str,
   timeout_s: float,
+  total_s: float,
   image_side: int,
 ) -> Client:
   """A client, with its key from the environment.
@@ -145,27 +117,50 @@ def make_client(
     model: the server's name for it.
     key_variable: the environment variable that holds the key; empty for a
       server that needs none.
-    timeout_s: of a request.
+    timeout_s: without any byte, after which a request has failed.
+    total_s: of a whole request.
     image_side: larger images are shrunk to this side before they are sent.
 
   Raises:
-    ValueError: an unknown API, no model, or no key; one sentence.
+    ValueError: an unknown API, no model, no usable address or key; one
+      sentence.
+    ImportError: httpx is not installed.
   """
   if api not in URLS:
     raise ValueError(f"There is no API {api!r}; there are: {', '.join(URLS)}.")
   if not model:
     raise ValueError("Name the model to ask, as the server calls it.")
-  key = os.environ.get(key_variable, "") if key_variable else ""
+  url = (url or URLS[api]).rstrip("/")
+  address = urllib.parse.urlsplit(url)
+  if (
+    address.scheme not in ("http", "https")
+    or not address.hostname
+    or "@" in address.netloc
+    or address.query
+    or address.fragment
+  ):
+    raise ValueError(
+      "The server's address must be http(s)://HOST/PATH, without a user, a"
+      " password or a query; a key belongs into an environment variable."
+    )
+  key = os.environ.get(key_variable, "").strip() if key_variable else ""
   if key_variable and not key:
     raise ValueError(
       f"There is no API key: set the environment variable {key_variable}, or"
       " replay recorded answers (offline=True), which needs none."
     )
+  if not (key.isascii() and key.isprintable()):
+    raise ValueError(
+      f"The API key in {key_variable} has characters that no key has: copy it"
+      " again."
+    )
+  http_post.require_httpx()
   return Client(
     api=api,
-    url=(url or URLS[api]).rstrip("/"),
+    url=url,
     model=model,
     timeout_s=timeout_s,
+    total_s=total_s,
     image_side=image_side,
     _key=key,
   )
@@ -203,8 +198,8 @@ def _gemini_reply(values) -> Reply:
   usage = values.get("usageMetadata", {})
   return Reply(
     text="".join(part.get("text", "") for part in parts),
-    input_tokens=int(usage.get("promptTokenCount", 0)),
-    output_tokens=int(usage.get("candidatesTokenCount", 0)),
+    input_tokens=_count(usage.get("promptTokenCount", 0)),
+    output_tokens=_count(usage.get("candidatesTokenCount", 0)),
   )
 
 
@@ -234,8 +229,8 @@ def _openai_reply(values) -> Reply:
     raise TypeError("content")
   return Reply(
     text=text or "",
-    input_tokens=int(usage.get("prompt_tokens", 0)),
-    output_tokens=int(usage.get("completion_tokens", 0)),
+    input_tokens=_count(usage.get("prompt_tokens", 0)),
+    output_tokens=_count(usage.get("completion_tokens", 0)),
   )
 
 
@@ -243,20 +238,23 @@ def _base64(image, client) -> str:
   return base64.b64encode(png(image, side=client.image_side)).decode()
 
 
-def _start(error) -> str:
-  """The first line of an error's body."""
-  try:
-    text = error.read(2000).decode("utf-8", "replace")
-  except (OSError, http.client.HTTPException):
-    return ""
-  return " ".join(text.split())[:200]
+def _count(value: Any) -> int:
+  """A number of tokens; anything else would make a cost wrong.
+
+  Raises:
+    ValueError: no whole number from 0 to 10^9.
+  """
+  if isinstance(value, bool) or not isinstance(value, int | float | None):
+    raise ValueError("a count of tokens")
+  value = value or 0
+  if not 0 <= value <= _MOST_TOKENS or value != int(value):
+    raise ValueError("a count of tokens")
+  return int(value)
 
 
-def _seconds(value: str | None) -> float | None:
-  try:
-    return max(0.0, float(value))
-  except (TypeError, ValueError):  # Absent, or a date.
-    return None
+def _refused(constant: str) -> Any:
+  """Raises ValueError: NaN and Infinity are no JSON."""
+  raise ValueError(constant)
 
 
 URLS = {

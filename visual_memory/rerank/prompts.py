@@ -115,8 +115,8 @@ def _label_of_json(text: str) -> str | None:
   start = text.find("{")
   while start >= 0:
     try:
-      value, _ = json.JSONDecoder().raw_decode(text[start:])
-    except (json.JSONDecodeError, RecursionError):
+      value, _ = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
       value = None
     if isinstance(value, dict) and isinstance(value.get("label"), str):
       return value["label"].strip()

@@ -27,14 +27,8 @@ from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import vote, weighting
 
 STATUSES = (
-  "ok",
-  "repaired",
-  "outside",
-  "empty",
-  "too_long",
-  "failed",
-  "unasked",
-)
+  "ok", "repaired", "outside", "empty", "too_long", "failed", "unasked"
+)  # fmt: skip
 """What became of an answer: usable as it is; usable after repair; a label that
 was not offered; no text; longer than allowed; no answer after all attempts; not
 asked, since the budget was spent."""
@@ -97,15 +91,13 @@ class QuestionList(Sequence):
     """One question, or a list of them for a slice."""
     if isinstance(place, slice):
       return [self[i] for i in range(*place.indices(len(self)))]
-    query = int(self.asked[place])
+    query, near, k = int(self.asked[place]), self.near, self.k
     return Question(
       id=self.ids[query],
       image=self.query_image(query),
-      neighbor_images=tuple(
-        map(self.memory_image, self.near.ids[query, : self.k])
-      ),
-      neighbor_labels=np.asarray(self.near.labels)[query, : self.k],
-      similarities=np.asarray(self.near.similarities)[query, : self.k],
+      neighbor_images=tuple(map(self.memory_image, near.ids[query, :k])),
+      neighbor_labels=np.asarray(near.labels)[query, :k],
+      similarities=np.asarray(near.similarities)[query, :k],
       choices=self._choices(query),
       vote=int(self.votes[query]),
     )
@@ -149,24 +141,30 @@ class Summary:
 
   Attributes:
     without: of the vote.
-    with_reranking: the first repeat's answers in the place of votes.
+    with_reranking: the first repeat's answers in the place of votes: those
+      that can be used, so that no answer at all leaves the votes' accuracy.
+    alone: of the asked queries, the answers that are right, unusable ones
+      counted as wrong; None where nothing was asked about a labelled query.
+    votes_there: of the same queries, the votes that are right.
+    usable: the first repeat's answers that can be used.
     bound: the vote where nobody was asked, else whether the right class was
       among the choices: what perfect answers would reach.
     hit_rate: the right class is among the neighbors' labels, of all queries.
     asked: queries that were asked about.
-    fixed: asked queries that re-ranking put right; likewise broken.
-    broken: see fixed.
+    fixed: asked queries that re-ranking put right; `broken`: put wrong.
     statuses: how many answers of all repeats were of each status.
     agreement: of queries answered usably in every repeat, the fraction that
       all repeats answer alike; None for one repeat.
-    attempts: requests sent, over all repeats; likewise the tokens.
-    input_tokens: see attempts.
-    output_tokens: see attempts.
+    attempts: requests sent, over all repeats; likewise `input_tokens` and
+      `output_tokens`, as servers counted them.
     cost: of the tokens, in the currency of the prices.
   """
 
   without: float
   with_reranking: float
+  alone: float | None
+  votes_there: float | None
+  usable: int
   bound: float
   hit_rate: float
   asked: int
@@ -298,21 +296,26 @@ def summarize(
   known = labels != UNLABELED
   if not known.any():
     raise ValueError("No query has a label: there is no accuracy to report.")
-  after = reranked(votes, asked, answers[0]) if answers else votes
   possible = votes == labels
   for place, offered in zip(asked, choices, strict=True):
     possible[place] = labels[place] in offered
   every = [answer for repeat in answers for answer in repeat]
   total = lambda name: sum(getattr(answer, name) for answer in every)
   inputs, outputs = total("input_tokens"), total("output_tokens")
+  first = answers[0] if answers else ()
+  after = reranked(votes, asked[: len(first)], first)
+  said = reranked(np.full_like(votes, UNLABELED), asked[: len(first)], first)
+  there = asked[known[asked]]
+  hits = (neighbor_labels == labels[:, None]).any(axis=1)
   counts = collections.Counter(answer.status for answer in every)
   return Summary(
     without=float(np.mean((votes == labels)[known])),
     with_reranking=float(np.mean((after == labels)[known])),
+    alone=mean_right(said[there], labels[there]),
+    votes_there=mean_right(votes[there], labels[there]),
+    usable=sum(answer.status in USABLE for answer in first),
     bound=float(np.mean(possible[known])),
-    hit_rate=float(
-      np.mean((neighbor_labels == labels[:, None]).any(axis=1)[known])
-    ),
+    hit_rate=float(np.mean(hits[known])),
     asked=len(choices),
     fixed=int(((votes != labels) & (after == labels) & known).sum()),
     broken=int(((votes == labels) & (after != labels) & known).sum()),
@@ -327,9 +330,9 @@ def summarize(
 
 def mean_right(
   predictions: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"]
-) -> float:
-  """The fraction of predictions that are right; NaN for none."""
-  return float(np.mean(predictions == labels)) if len(labels) else float("nan")
+) -> float | None:
+  """The fraction of predictions that are right; None for none."""
+  return float(np.mean(predictions == labels)) if len(labels) else None
 
 
 def _agreement(answers: Sequence[Sequence[Answer]]) -> float | None:

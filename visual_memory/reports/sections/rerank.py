@@ -25,7 +25,13 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
     k: neighbors shown.
     threshold: the margin below which was asked.
   """
-  agreement = "" if found.agreement is None else percent(found.agreement)
+  percent_of = lambda value: "" if value is None else percent(value)
+  nothing = ()
+  if found.asked and not found.usable:
+    nothing = (
+      "No answer could be used: what stands with re-ranking is the votes'"
+      " accuracy alone.",
+    )
   return Section(
     title="Re-ranking",
     prose=(
@@ -33,6 +39,7 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
       f" vote was won by less than {threshold:.3g} of its weight, a margin that"
       " tuning queries chose. Everywhere else, and where an answer could not be"
       " used, the vote stands.",
+      *nothing,
     ),
     tables=(
       Table(
@@ -40,15 +47,22 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
         rows=(
           ("without re-ranking", percent(found.without)),
           ("with re-ranking", percent(found.with_reranking)),
+          (
+            f"answers alone, of the {found.asked:,} asked",
+            percent_of(found.alone),
+          ),
+          ("votes alone, of the same", percent_of(found.votes_there)),
           ("if every answer were right", percent(found.bound)),
           (f"hit rate at {k}, of all queries", percent(found.hit_rate)),
-          ("agreement of repeats", agreement),
+          ("agreement of repeats", percent_of(found.agreement)),
         ),
         name="reranking",
       ),
       Table(
         header=("", "number"),
         rows=(
+          ("asked", f"{found.asked:,}"),
+          ("usable answers", f"{found.usable:,}"),
           ("put right", f"{found.fixed:,}"),
           ("put wrong", f"{found.broken:,}"),
           *(
