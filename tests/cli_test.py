@@ -142,7 +142,7 @@ def test_removing_leaves_a_receipt_and_nothing_else(user, capsys):
     for name in names
   )
   assert b"ant/3.png" not in held and b"ant/4.png" in held
-  assert run_json(capsys, "remove", "--class", "bee")["rows"] == 5
+  assert run_json(capsys, "remove", "--class", "bee", "--yes")["rows"] == 5
   assert run_json(capsys, "verify")["num_receipts"] == 2
   assert "Say which" in run(capsys, "remove", code=1)[1]
   assert "not both" in run(capsys, "remove", "a", "--class", "b", code=1)[1]

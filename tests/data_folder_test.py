@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from visual_memory import types
+from visual_memory.data import file_trees
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.sources import open_source
@@ -232,10 +233,86 @@ def test_no_readable_image_is_an_error_at_once(tmp_path):
     open_folder(tmp_path)
 
 
-def test_archives_that_cannot_be_read_in_place(with_splits, tmp_path):
+def test_an_archive_of_another_method_is_read_or_named(with_splits, tmp_path):
   path = zipped(with_splits, tmp_path / "x.zip", method=zipfile.ZIP_BZIP2)
-  with pytest.raises(ValueError, match="method 12.*unpack it"):
-    open_folder(path, split="train")
+  folder = open_folder(with_splits, split="train")
+  archive = open_folder(path, split="train")
+  for row in range(len(folder)):
+    np.testing.assert_array_equal(archive[row].image, folder[row].image)
+  path = zipped(with_splits, tmp_path / "y.zip", method=zipfile.ZIP_LZMA)
+  tree = file_trees.open_tree(path)
+  assert not tree.paths and "method 14" in tree.problems[0][1]
+
+
+def zip_of(path, entries, *, system=3, flags=0):
+  """An archive with these raw names (bytes), as other programs write them."""
+  with zipfile.ZipFile(path, "w") as archive:
+    for number, (name, data) in enumerate(entries.items()):
+      entry = zipfile.ZipInfo(chr(65 + number) * len(name))
+      entry.create_system, entry.flag_bits = system, flags
+      archive.writestr(entry, data)
+  whole = path.read_bytes()
+  for number, name in enumerate(entries):
+    whole = whole.replace((chr(65 + number) * len(name)).encode(), name)
+  path.write_bytes(whole)
+  return path
+
+
+@pytest.mark.parametrize(
+  "raw, options, name",
+  [
+    ("Käfer/über.png".encode(), {}, "Käfer/über.png"),  # No flag: Info-ZIP.
+    (b"K\x84fer/long-name-1.png", {}, "Käfer/long-name-1.png"),  # cp437
+    ("猫/long-name-01.png".encode("cp932"), {"zip_encoding": "cp932"},
+     "猫/long-name-01.png"),
+    (b"cat\\long-name-01.png", {}, "cat/long-name-01.png"),  # Windows.
+    (b"./cat/long-name-01.png", {}, "cat/long-name-01.png"),
+  ],
+)  # fmt: skip
+def test_names_in_archives_are_what_was_meant(tmp_path, raw, options, name):
+  tree = file_trees.open_tree(
+    zip_of(tmp_path / "a.zip", {raw: b"x"}), **options
+  )
+  assert tree.paths == [name] and tree.read(name) == b"x"
+
+
+def test_an_archive_is_read_but_for_the_entries_that_cannot_be(tmp_path):
+  path = tmp_path / "a.zip"
+  zip_of(path, {b"cat/long-name-1.png": b"x", b"readme-encrypted.txt": b"y"})
+  data = bytearray(path.read_bytes())
+  data[data.rindex(b"PK\x01\x02") + 8] |= 1  # The last entry's flags.
+  path.write_bytes(data)
+  tree = file_trees.open_tree(path)
+  assert tree.paths == ["cat/long-name-1.png"]
+  assert tree.problems[0][0] == "readme-encrypted.txt"
+  assert "encrypted" in tree.problems[0][1]
+
+
+def test_a_part_that_cannot_be_read_costs_the_others_nothing(tmp_path):
+  write(tmp_path, "cat/0.png", "dog/0.png")
+  (tmp_path / "cat/self").symlink_to(tmp_path / "cat/self")
+  (tmp_path / "cat/gone").symlink_to(tmp_path / "nowhere")
+  (tmp_path / "cat/loop").symlink_to(tmp_path)
+  raw = os.fsencode(tmp_path / "dog") + b"/caf\xe9.png"
+  with open(raw, "wb") as file:
+    file.write((tmp_path / "dog/0.png").read_bytes())
+  tree = file_trees.open_tree(tmp_path)
+  assert tree.paths == ["cat/0.png", "dog/0.png", "dog/caf\\xe9.png"]
+  assert tree.read("dog/caf\\xe9.png") == tree.read("dog/0.png")
+  assert [path for path, _ in tree.problems] == ["cat/gone", "cat/self"]
+  assert list(open_folder(tmp_path).ids) == tree.paths
+
+
+@pytest.mark.parametrize(
+  "names", ["Training Validation", "Train TEST", "training_set test-set",
+            "train2017 val2017", "trainset valid"]
+)  # fmt: skip
+def test_splits_are_found_as_people_spell_them(tmp_path, names):
+  first, second = names.split()
+  write(tmp_path, f"{first}/cat/0.png", f"{second}/cat/0.png")
+  with pytest.raises(ValueError, match="choose one"):
+    open_folder(tmp_path)
+  assert open_folder(tmp_path, split=first).class_names == ("cat",)
 
 
 def test_cifar10_in_place(data_file):

@@ -1,14 +1,15 @@
 """Asking a memory: classify, explain."""
 
 import argparse
-import json
+import itertools
 import os
 import tempfile
 import webbrowser
+from collections.abc import Iterator
 from typing import Any
 
-from visual_memory.cli import images, output
-from visual_memory.collection import answering, provenance
+from visual_memory.cli import output
+from visual_memory.collection import answering, inputs, origins, provenance
 from visual_memory.reports import explanation
 from visual_memory.voting import weighting
 
@@ -35,7 +36,10 @@ def add_commands(commands: Any) -> None:
     examples=_CLASSIFY,
   )
   parser.add_argument(
-    "images", metavar="IMAGE", nargs="+", help="image files, or folders of them"
+    "images",
+    metavar="IMAGE",
+    nargs="+",
+    help="image files, folders, .zip files, patterns, or - (standard input)",
   )
   _add_vote(parser)
 
@@ -75,30 +79,44 @@ def _add_vote(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-  paths = images.image_files(arguments.images)
-  pictures, failed = answering.read_pictures(paths)
-  answers = _answers(arguments, pictures) if pictures else []
-  width = max((len(answer["image"]) for answer in answers), default=0)
-  for answer in answers if not arguments.json else ():
-    near = answer["neighbors"][0]
-    print(
-      f"{answer['image']:<{width}}  {answer['prediction'] or '(no class)'}"
-      f"  {100 * answer['share']:.0f} %"
-      f"  nearest {near['id']} {near['similarity']:.3f}"
-    )
-  if arguments.json:
-    print(json.dumps(answers + failed, indent=2, ensure_ascii=False))
-  for problem in failed:
-    output.say(f"visual-memory: {problem['error']}")
-  return 1 if failed else 0
+  store = output.open_store(arguments)
+  pictures, problems, left_out = inputs.open_pictures(arguments.images)
+  failed = [
+    {"image": word, "error": f"{word!r} cannot be classified: {why}."}
+    for word, why in problems
+  ]
+  answers = itertools.chain(_answers(arguments, pictures, store), failed)
+  num_failed = 0
+  with output.listing(arguments) as show:
+    for answer in answers:
+      if "error" in answer:
+        num_failed += 1
+        show(answer, None)
+        output.say(f"visual-memory: {output.shown(answer['error'])}")
+        continue
+      near = answer["neighbors"][0]
+      named = answer["prediction"] or "(no class)"
+      show(
+        answer,
+        f"{output.shown(answer['image'])}  {output.shown(named)}"
+        f"  {100 * answer['share']:.0f} %"
+        f"  nearest {output.shown(near['id'])} {near['similarity']:.3f}",
+      )
+  if left_out:
+    count = output.counted(len(left_out), "file")
+    output.say(f"{count} skipped: {'; '.join(origins.summary(left_out))}.")
+  return 1 if num_failed else 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-  pictures, failed = answering.read_pictures([arguments.image])
-  if failed:
-    raise ValueError(failed[0]["error"])
   store = output.open_store(arguments)
-  answer = _answers(arguments, pictures, store)[0]
+  pictures, problems, _ = inputs.open_pictures([arguments.image])
+  if problems or len(pictures) != 1:
+    why = problems[0][1] if problems else "it is more than one image"
+    raise ValueError(f"{arguments.image!r} cannot be explained: {why}.")
+  answer = next(iter(_answers(arguments, pictures, store)))
+  if "error" in answer:
+    raise ValueError(answer["error"])
   found = provenance.provenance(store)
   ids = [near["id"] for near in answer["neighbors"]]
   sources = provenance.Pictures(found.origins)
@@ -108,7 +126,7 @@ def _explain(arguments: argparse.Namespace) -> int:
   ]
   page = explanation.render_explanation(
     answer,
-    picture=pictures[arguments.image],
+    picture=pictures[0].image,
     neighbor_pictures=shown,
     about={
       "memory": arguments.store,
@@ -143,9 +161,8 @@ def _write_page(path: str | None, image: str, page: str) -> str:
   return os.path.abspath(path)
 
 
-def _answers(arguments, pictures, store=None) -> list[dict[str, Any]]:
+def _answers(arguments, pictures, store) -> Iterator[dict[str, Any]]:
   """Prediction, shares and neighbors of every image."""
-  store = output.open_store(arguments) if store is None else store
   return answering.answers(
     store, pictures, k=arguments.k, voter=arguments.voter
   )

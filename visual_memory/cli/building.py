@@ -1,28 +1,31 @@
-"""Making a memory, and making it larger: build, add, rebuild."""
+"""Making a memory, and making it larger: build, add, rebuild, relocate."""
 
 import argparse
-import json
 import os
 from typing import Any
 
 from visual_memory.cli import encoders, images, output
-from visual_memory.collection import ingest, provenance
+from visual_memory.collection import adding, ingest, origins, relocation
 from visual_memory.collection import rebuild as rebuild_lib
+from visual_memory.store.store import Store
 
 _BUILD = """\
   visual-memory build photos/                    photos/CLASS/NAME.jpg
   visual-memory build photos.zip --split train   a .zip is read in place
   visual-memory build photos/ --encoder dinov2_vits14 --weights dinov2.pth
-  visual-memory build photos/ --store pets       a memory of another name"""
+  visual-memory build photos/ --store pets       a memory of another name
+  visual-memory build photos/ --dry-run          what would be in it?"""
 _ADD = """\
   visual-memory add more/                        more/CLASS/NAME.jpg
   visual-memory add photos/                      whatever is new in there
-  visual-memory add rex.jpg --class dog          one image
-  visual-memory add holiday/ --prefix 2026/      ids that are not taken yet
+  visual-memory add rex.jpg max.jpg --class dog  single images
+  visual-memory add photos/ --update             what has changed there, too
   visual-memory add more/ --metadata '{"license": "CC0"}'"""
 _REBUILD = """\
   visual-memory rebuild --encoder dinov2_vits14 --weights dinov2.pth
   visual-memory rebuild --encoder pixels --option size=64"""
+_RELOCATE = """\
+  visual-memory relocate photos/ archive/photos/"""
 
 
 def add_commands(commands: Any) -> None:
@@ -35,23 +38,19 @@ def add_commands(commands: Any) -> None:
     " command goes on where it was.",
     examples=_BUILD,
   )
-  images.add_options(parser)
-  _add_metadata(parser)
+  images.add_options(parser, update=False)
   encoders.add_options(parser, required=False)
 
   parser = output.command(
     commands,
     "add",
     _add,
-    text="Add images to a memory. Those that are there already (by their"
-    " path) are left out, so the same folder may be added again.",
+    text="Add images to a memory. A picture is known by its content and its"
+    " place: the same folder may be added again, and what is new in it, moved"
+    " or changed is said.",
     examples=_ADD,
   )
-  images.add_options(parser)
-  parser.add_argument(
-    "--prefix", default="", metavar="TEXT", help="put before the ids"
-  )
-  _add_metadata(parser)
+  images.add_options(parser, update=True)
 
   parser = output.command(
     commands,
@@ -71,80 +70,95 @@ def add_commands(commands: Any) -> None:
     action="store_true",
     help="leave out images that are no longer where they were",
   )
+  output.add_yes(parser)
 
-
-def _add_metadata(parser: argparse.ArgumentParser) -> None:
+  parser = output.command(
+    commands,
+    "relocate",
+    _relocate,
+    text="Say where a folder or .zip of images went. Its images are looked for"
+    " there first.",
+    examples=_RELOCATE,
+  )
+  parser.add_argument("old", metavar="OLD", help="where it was")
+  parser.add_argument("new", metavar="NEW", help="where it is now")
+  output.add_yes(parser)
   parser.add_argument(
-    "--metadata",
-    type=json.loads,
-    metavar="JSON",
-    help="an object that is kept with every image, such as its license",
+    "--dry-run", action="store_true", help="only say what is there"
   )
 
 
-def _build(arguments: argparse.Namespace) -> None:
-  source, origin = images.open_images(arguments)
+def _build(arguments: argparse.Namespace) -> int:
+  request = images.request(arguments)
+  origins.check_there(arguments.images)
+  ingest.unfinished(arguments.store)  # Refused before anything is loaded.
   encoder, values = encoders.load(arguments)
-  store = ingest.create(arguments.store, encoder, values, source.class_names)
-  done = _ingest(store, encoder, source, origin, arguments)
-  ingest.finish(store)
-  _report(arguments, store, done, "Built")
-
-
-def _add(arguments: argparse.Namespace) -> None:
-  store = output.open_store(arguments)
-  source, origin = images.open_images(arguments, prefix=arguments.prefix)
-  encoder = provenance.load_encoder(store)
-  done = _ingest(store, encoder, source, origin, arguments)
-  _report(arguments, store, done, "Added to")
-
-
-def _ingest(store, encoder, source, origin, arguments) -> ingest.Ingested:
-  return ingest.ingest(
-    store,
-    encoder,
-    source,
-    origin,
-    metadata=arguments.metadata,
-    batch_size=arguments.batch_size,
+  store, report = adding.build(
+    arguments.store, arguments.images, encoder, values, request
   )
+  return _report(arguments, store, report, "Built")
 
 
-def _report(arguments, store, done: ingest.Ingested, verb: str) -> None:
-  """Says what became of the images."""
-  output.skipped(done.skipped)
+def _add(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  report = adding.add(store, arguments.images, images.request(arguments))
+  return _report(arguments, store, report, "Added to")
+
+
+def _report(
+  arguments, store: Store | None, report: adding.Report, verb: str
+) -> int:
+  """Says what became of the images; the exit code."""
+  output.remarks(report.remarks())
+  rows = 0 if store is None else len(store)
   result = {
     "store": os.path.abspath(arguments.store),
-    "added": done.num_added,
-    "already_there": done.num_present,
-    "skipped": [{"id": i, "reason": why} for i, why in done.skipped],
-    "rows": len(store),
-    "classes": len(store.class_names),
+    **report.to_dict(),
+    "rows": rows,
+    "classes": 0 if store is None else output.num_classes(store),
   }
-  there = f", {done.num_present:,} were there" if done.num_present else ""
-  output.show(
-    arguments,
-    result,
-    f"{verb} {arguments.store}: {output.counted(done.num_added, 'new image')}"
-    f"{there}. It holds {output.holding(store)}.",
+  parts = [output.counted(report.num_added, "new image")]
+  parts += [f"{report.num_updated:,} updated"] * bool(report.num_updated)
+  parts += [f"{report.num_relabelled:,} relabelled"] * bool(
+    report.num_relabelled
   )
-  if len(store.class_names) == 1 and arguments.class_name is None:
+  parts += [f"{report.num_present:,} were there"] * bool(report.num_present)
+  verb = f"Dry run of {arguments.store}" if report.dry_run else (
+    f"{verb} {arguments.store}"
+  )  # fmt: skip
+  holds = "nothing yet" if store is None else output.holding(store)
+  output.show(
+    arguments, result, f"{verb}: {', '.join(parts)}. It holds {holds}."
+  )
+  if result["classes"] == 1 and arguments.class_name is None:
     output.say(
-      f"Note: there is only one class, {store.class_names[0]!r}. Classes are"
-      " directories: photos/CLASS/NAME.jpg."
+      "Note: there is only one class. Classes are folders:"
+      " photos/CLASS/NAME.jpg."
+    )
+  return 1 if report.problems else 0
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  encoder, values = encoders.load(arguments)
+
+  def drop(missing: int, rows: int) -> bool:
+    return arguments.drop_missing and output.confirm(
+      arguments,
+      f"Leave out {missing:,} of {rows:,} images, which are not where they"
+      " were (`relocate OLD NEW` says where a folder went)?",
+      gone=missing,
+      of=rows,
     )
 
-
-def _rebuild(arguments: argparse.Namespace) -> None:
-  output.open_store(arguments)
-  encoder, values = encoders.load(arguments)
-  lost = rebuild_lib.rebuild(
-    arguments.store,
-    encoder,
-    values,
-    drop_missing=arguments.drop_missing,
-    batch_size=arguments.batch_size,
-  )
+  with ingest.alone(arguments.store):
+    lost = rebuild_lib.rebuild(
+      arguments.store,
+      encoder,
+      values,
+      drop_missing=drop,
+      batch_size=arguments.batch_size,
+    )
   output.skipped(lost)
   store = output.open_store(arguments)
   result = {
@@ -159,3 +173,26 @@ def _rebuild(arguments: argparse.Namespace) -> None:
     f"Rebuilt {arguments.store}: {output.counted(len(store), 'image')} by"
     f" {arguments.encoder}.",
   )
+  return 0
+
+
+def _relocate(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  look = relocation.relocate(
+    store, arguments.old, arguments.new, force=arguments.yes, dry_run=True
+  )
+  lost = look.num_rows - look.num_found
+  text = (
+    f"{look.num_found:,} of {look.num_rows:,} pictures of {look.old} are in"
+    f" {look.new}."
+  )
+  if not arguments.dry_run:
+    question = f"{text} Record that it moved?"
+    if lost and not output.confirm(
+      arguments, question, gone=lost, of=look.num_rows
+    ):
+      return 1
+    relocation.relocate(store, arguments.old, arguments.new, force=True)
+    text += " Recorded."
+  output.show(arguments, {**vars(look), "dry_run": arguments.dry_run}, text)
+  return 0

@@ -1,12 +1,11 @@
 """Changing what a memory knows: remove, relabel."""
 
 import argparse
-import difflib
 import json
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.store.store import Store
+from visual_memory.collection import naming
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg
@@ -62,13 +61,16 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("ids", metavar="ID", nargs="*", help="images, by id")
+  parser.add_argument(
+    "ids",
+    metavar="ID",
+    nargs="*",
+    help="images: ids, their files, or patterns such as 'dog/*'",
+  )
   parser.add_argument(
     "--class", dest="class_name", metavar="NAME", help="those of this class"
   )
-  parser.add_argument(
-    "--yes", action="store_true", help="do not ask before many are changed"
-  )
+  output.add_yes(parser)
   parser.add_argument(
     "--dry-run", action="store_true", help="only say what would be changed"
   )
@@ -76,13 +78,19 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 
 def _remove(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
-  chosen = _chosen(store, arguments, where=_fields(arguments.where))
+  chosen = naming.find(
+    store,
+    arguments.ids,
+    class_name=arguments.class_name,
+    where=_fields(arguments.where),
+  )
   what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
   if arguments.dry_run:
     return _say_which(arguments, chosen)
-  if not _go_on(arguments, f"Remove {what} for good?"):
+  question = f"Remove {what} for good?"
+  if not _go_on(arguments, question, gone=len(chosen), of=len(store)):
     return 1
-  receipt = store.remove(chosen, key_file=arguments.key)
+  receipt, chosen = naming.forget(store, chosen, key_file=arguments.key)
   if arguments.receipt:
     with open(arguments.receipt, "w", encoding="utf-8") as file:
       file.write(receipt.to_json() + "\n")
@@ -99,7 +107,7 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def _relabel(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
-  chosen = _chosen(store, arguments, where=None)
+  chosen = naming.find(store, arguments.ids, class_name=arguments.class_name)
   what = output.counted(len(chosen), "image")
   if arguments.dry_run:
     return _say_which(arguments, chosen)
@@ -121,47 +129,14 @@ def _say_which(arguments, chosen: list[str]) -> int:
   return 0
 
 
-def _go_on(arguments, question: str) -> bool:
-  """Whether to change what was chosen; asks unless it was named by id."""
-  return bool(arguments.ids) or output.confirm(arguments, question)
-
-
-def _chosen(store: Store, arguments, *, where) -> list[str]:
-  """The ids that the options name.
-
-  Raises:
-    ValueError: none, both ways of choosing, or ids that are not there.
-  """
-  label = arguments.class_name
-  if arguments.ids and (label is not None or where):
-    raise ValueError("Name ids, or choose by --class or --where: not both.")
-  if not arguments.ids and label is None and not where:
-    raise ValueError("Say which images: name their ids, or give --class NAME.")
-  if arguments.ids:
-    ids = list(dict.fromkeys(arguments.ids))
-    _check_there(store, ids)
-    return ids
-  ids = store.select(label=label, where=where or None).tolist()
-  if not ids:
-    raise ValueError("There is no such image in the memory.")
-  return ids
-
-
-def _check_there(store: Store, ids: list[str]) -> None:
-  """Raises ValueError with the ids that were probably meant."""
-  present = store.ids.tolist()
-  known = set(present)
-  absent = [row_id for row_id in ids if row_id not in known]
-  if not absent:
-    return
-  name = absent[0].rsplit("/", 1)[-1]
-  close = [i for i in present if i.endswith("/" + name)][:3]
-  close = close or difflib.get_close_matches(absent[0], present[:20_000], 3)
-  hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
-  raise ValueError(
-    f"{len(absent)} of {len(ids)} are not in the memory: {absent[0]!r}."
-    f"{hint} Nothing was changed."
+def _go_on(arguments, question: str, *, gone: int = 0, of: int = 0) -> bool:
+  """Whether to change what was chosen; asks unless each was named by id."""
+  by_name = arguments.ids and not any(
+    set("*?[").intersection(word) for word in arguments.ids
   )
+  if by_name and gone * 2 <= of:
+    return True
+  return output.confirm(arguments, question, gone=gone, of=of)
 
 
 def _fields(words: list[str]) -> dict[str, Any]:

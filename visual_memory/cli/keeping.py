@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory.cli import output
-from visual_memory.collection import exchange
+from visual_memory.collection import exchange, layout
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
 
@@ -102,7 +102,7 @@ def _list(arguments: argparse.Namespace, store: Store) -> None:
   output.show(
     arguments,
     [{"id": i, "class": name} for i, name in pairs],
-    "\n".join(f"{i}\t{name or ''}" for i, name in pairs),
+    "\n".join(f"{output.shown(i)}\t{name or ''}" for i, name in pairs),
   )
 
 
@@ -113,19 +113,17 @@ def _as_text(found: dict[str, Any]) -> str:
   lines = [
     found["store"],
     f"  {output.counted(found['rows'], 'image')} of"
-    f" {output.counted(len(found['classes']), 'class')}{size}",
+    f" {output.counted(sum(c > 0 for c in found['classes'].values()), 'class')}"
+    f"{size}",
     f"  encoder {encoder}, {found['dimension']} dimensions",
   ]
-  for origin in found["origins"]:
-    options = origin["options"]
-    split = f", {options['split']}" if options.get("split") else ""
-    prefix = f", ids begin with {origin['prefix']}" if origin["prefix"] else ""
-    lines.append(f"  from {options.get('path', origin['name'])}{split}{prefix}")
+  lines += [f"  from {_origin(origin)}" for origin in found["origins"]]
   lines.append(
     f"  {output.counted(found['generation'], 'edit')},"
     f" {output.counted(found['removals'], 'removal')}"
   )
   largest = sorted(found["classes"].items(), key=lambda item: -item[1])
+  largest = [(output.shown(name), count) for name, count in largest if count]
   width = max((len(name) for name, _ in largest[:_MOST_CLASSES]), default=0)
   lines += [f"  {n:<{width}}  {c:>7,}" for n, c in largest[:_MOST_CLASSES]]
   if len(largest) > _MOST_CLASSES:
@@ -133,6 +131,22 @@ def _as_text(found: dict[str, Any]) -> str:
   if found["unlabeled"]:
     lines.append(f"  without a class: {found['unlabeled']:,}")
   return "\n".join(lines)
+
+
+def _origin(origin: dict[str, Any]) -> str:
+  """An origin, and what was decided of its folders."""
+  level = origin["class_level"]
+  told = {
+    layout.FLAT: "folders are no classes",
+    layout.LAST: "class: the folder of each image",
+    layout.PATH: "class: all folders",
+  }.get(level, f"class: folder {level}")
+  parts = [output.shown(origin["path"]), told]
+  parts += [f"split {', '.join(origin['read'])}"] * bool(origin["read"])
+  parts += [f"below {origin['root']}"] * bool(origin["root"])
+  parts += [f"without {', '.join(origin['exclude'])}"] * bool(origin["exclude"])
+  parts += [f"ids begin with {origin['prefix']}"] * bool(origin["prefix"])
+  return "; ".join(parts)
 
 
 def _num_bytes(path: str) -> int | None:

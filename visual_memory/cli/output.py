@@ -1,11 +1,14 @@
 """What the commands print: answers on standard output, the rest on error."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from visual_memory.store.store import Store
 
@@ -50,6 +53,13 @@ def command(
   return parser
 
 
+def add_yes(parser: argparse.ArgumentParser) -> None:
+  """The option that answers questions before they are asked."""
+  parser.add_argument(
+    "-y", "--yes", action="store_true", help="do not ask, even about most"
+  )
+
+
 def open_store(arguments: argparse.Namespace) -> Store:
   """The memory that the command is about.
 
@@ -78,9 +88,38 @@ def show(arguments: argparse.Namespace, result: Any, text: str) -> None:
   print(text, flush=True)
 
 
+@contextlib.contextmanager
+def listing(arguments: argparse.Namespace):
+  """Prints results one by one, as they come: lines, or one JSON array.
+
+  Yields:
+    A function of a result and its line (None prints none).
+  """
+  count = 0
+
+  def show_one(result: Any, line: str | None) -> None:
+    nonlocal count
+    if arguments.json:
+      text = json.dumps(result, indent=2, ensure_ascii=False)
+      print(("[\n" if not count else ",\n") + text, end="", flush=True)
+    elif line is not None:
+      print(line, flush=True)
+    count += 1
+
+  yield show_one
+  if arguments.json:
+    print("\n]" if count else "[]", flush=True)
+
+
 def say(text: str) -> None:
   """Prints a remark."""
   print(text, file=sys.stderr, flush=True)
+
+
+def remarks(lines: Sequence[str]) -> None:
+  """Prints remarks, a line each."""
+  for line in lines:
+    say(f"Note: {shown(line)}")
 
 
 def skipped(images: tuple[tuple[str, str], ...]) -> None:
@@ -89,17 +128,43 @@ def skipped(images: tuple[tuple[str, str], ...]) -> None:
     return
   say(f"{len(images):,} cannot be read and were left out:")
   for row_id, reason in images[:10]:
-    say(f"  {row_id}: {reason}")
+    say(f"  {shown(row_id)}: {reason}")
   if len(images) > 10:
     say(f"  ... and {len(images) - 10:,} more")
 
 
-def confirm(arguments: argparse.Namespace, question: str) -> bool:
-  """Asks whether to go on, where there is somebody to ask."""
-  if arguments.yes or not sys.stdin.isatty():
+def confirm(
+  arguments: argparse.Namespace, question: str, *, gone: int = 0, of: int = 0
+) -> bool:
+  """Asks whether to go on, where there is somebody to ask.
+
+  Args:
+    arguments: with --yes.
+    question: what is about to be done.
+    gone: rows that will be gone.
+    of: all rows.
+
+  Raises:
+    ValueError: more than half would go, and there is nobody to ask.
+  """
+  if arguments.yes:
+    return True
+  if not sys.stdin.isatty():
+    if gone * 2 > of:
+      raise ValueError(
+        f"{question} That is more than half of the memory: say --yes if it is"
+        " meant. Nothing was changed."
+      )
     return True
   print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
   return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def shown(name: str) -> str:
+  """A name as it can be printed: on one line, without control characters."""
+  return "".join(
+    char if char.isprintable() else repr(char)[1:-1] for char in name
+  )
 
 
 def counted(count: int, what: str) -> str:
@@ -110,5 +175,11 @@ def counted(count: int, what: str) -> str:
 
 def holding(store: Store) -> str:
   """How many images of how many classes a memory holds."""
-  classes = counted(len(store.class_names), "class")
+  classes = counted(num_classes(store), "class")
   return f"{counted(len(store), 'image')} of {classes}"
+
+
+def num_classes(store: Store) -> int:
+  """How many classes have images."""
+  labels = store.labels
+  return len(np.unique(labels[labels >= 0]))

@@ -1,76 +1,77 @@
 """Images to answers: the class, the shares of the vote, the deciding rows.
 
-  pictures, failed = read_pictures(["new.jpg"])
-  answers(store, pictures, k=10, voter="softmax")[0]["prediction"]
+  pictures, _, _ = inputs.open_pictures(["inbox/"])
+  for answer in answers(store, pictures, k=10, voter="softmax"):
+    answer["image"], answer["prediction"]
 
 Answers are plain values, as JSON has them: the command line prints them, and a
 server may send them as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from visual_memory.collection import provenance
-from visual_memory.data.decoding import UnreadableImage, decode_image
+from visual_memory.collection import embedding, provenance
+from visual_memory.data.decoding import UnreadableImage
+from visual_memory.data.image_source import ImageSource
+from visual_memory.encoders.encoder import Encoder
 from visual_memory.retrieval import exact
-from visual_memory.store import errors
 from visual_memory.store.store import Store
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import vote, weighting
 
-
-def read_pictures(
-  paths: Sequence[str],
-) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
-  """The images that can be read, by path, and what is wrong with others."""
-  pictures, failed = {}, []
-  for path in paths:
-    try:
-      with open(path, "rb") as file:
-        pictures[path] = decode_image(file.read(), id=path)
-    except OSError as error:
-      failed.append({"image": path, "error": errors.sentence(error)})
-    except UnreadableImage as error:
-      failed.append({"image": path, "error": str(error)})
-  return pictures, failed
+_AT_ONCE = 8
+"""Pictures between two answers: few, so that the first one comes soon."""
 
 
 def answers(
-  store: Store, pictures: Mapping[str, np.ndarray], *, k: int, voter: str
-) -> list[dict[str, Any]]:
-  """Prediction, shares and neighbors of every image, in their order.
+  store: Store,
+  source: ImageSource,
+  *,
+  k: int,
+  voter: str,
+  encoder: Encoder | None = None,
+) -> Iterator[dict[str, Any]]:
+  """Prediction, shares and neighbors of every picture, as they are found.
 
   Args:
     store: the memory.
-    pictures: uint8 [H, W, 3] by name.
+    source: the pictures; a few at a time are held.
     k: how many neighbors vote (all rows, if there are fewer).
     voter: how much say each has; a key of `weighting.VOTERS`.
+    encoder: the store's, if it is loaded already.
 
-  Returns:
-    For each image: image (its name), prediction (a class's name, or None),
-    share (of all votes, in [0, 1]), votes (the share of each class that has
-    one, the prediction first), neighbors (id, class or None, similarity and
-    weight, best first).
+  Yields:
+    For each picture, in order: image (its id), prediction (a class's name, or
+    None), share (of all votes, in [0, 1]), votes (the share of each class that
+    has one, the prediction first), neighbors (id, class or None, similarity
+    and weight, best first). For one that cannot be read: image and error.
 
   Raises:
     StoreError: the store does not know its encoder.
     ValueError: the memory is empty, or k is not positive.
   """
-  encoder = provenance.load_encoder(store)
+  encoder = provenance.load_encoder(store) if encoder is None else encoder
   memory = store.load()
   if not len(memory):
     raise ValueError(f"The memory {store.path} is empty: add images.")
   if k < 1:
     raise ValueError(f"k = {k}: at least one neighbor must vote.")
-  k = min(k, len(memory))
-  near = exact.search(encoder.encode(list(pictures.values())), memory, k=k)
-  decided = decide(near, memory.class_names, weighting.setting(voter))
-  return [
-    {"image": name, **answer}
-    for name, answer in zip(pictures, decided, strict=True)
-  ]
+  setting = weighting.setting(voter)
+  batch_size = max(1, _AT_ONCE // jax.local_device_count())
+  for part in embedding.embed_by_time(
+    encoder, source, batch_size=batch_size, held_s=0.0
+  ):
+    if len(part.rows):
+      near = exact.search(part.embeddings, memory, k=min(k, len(memory)))
+      decided = decide(near, memory.class_names, setting)
+      for row, answer in zip(part.rows, decided, strict=True):
+        yield {"image": source.ids[row], **answer}
+    for image, reason in part.failed:
+      yield {"image": image, "error": str(UnreadableImage(image, reason))}
 
 
 def decide(

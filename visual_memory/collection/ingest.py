@@ -1,55 +1,91 @@
-"""From a source of images to rows of a store, part by part.
+"""From a plan to rows of a store: embedded, and durable every few seconds.
 
-Never more than one part is in memory, every part is durable when it is done,
-and rows that are there already are left out: a stopped job continues when it
-is started again.
+  with alone(path):
+    opened = origins.open_origin("photos", options, recorded=recorded)
+    done = carry_out(store, encoder, make_plan(store, [opened]))
+
+A stopped job goes on where it was when it is started again.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import os
-import threading
-from collections.abc import Mapping
-from typing import Any, SupportsIndex
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from visual_memory import types
-from visual_memory.collection.provenance import ORIGIN, Origin, Provenance
+from visual_memory.collection import embedding
+from visual_memory.collection.identity import PICTURE, Status
+from visual_memory.collection.plan import Plan
+from visual_memory.collection.provenance import Provenance
 from visual_memory.collection.provenance import provenance as provenance_of
-from visual_memory.data import selection
-from visual_memory.data.decoding import UnreadableImage
-from visual_memory.data.image_source import ImageSource
-from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 from visual_memory.store import creation
-from visual_memory.store.errors import StoreError
+from visual_memory.store.errors import StoreError, StoreLocked
 from visual_memory.store.store import Store
 
-PART = 8192
-"""Images in a part, a multiple of what an encoder is given at a time."""
+_LEAST_ROWS, _MOST_ROWS = 256, 8192
+"""Rows in a chunk of a small memory, and of a large one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ingested:
-  """What became of the images of a source.
+  """What became of a plan.
 
   Attributes:
-    num_added: images that are rows now.
-    num_present: images that were rows already.
-    skipped: images that cannot be read: (id, what is wrong).
+    num_added: pictures that are rows now.
+    num_updated: rows that were embedded again, from a changed file.
+    num_relabelled: rows that have another class now.
+    unreadable: pictures that could not be read: (path, what is wrong).
   """
 
   num_added: int
-  num_present: int
-  skipped: tuple[tuple[str, str], ...]
+  num_updated: int
+  num_relabelled: int
+  unreadable: tuple[tuple[str, str], ...]
+
+
+@contextlib.contextmanager
+def alone(path: str | os.PathLike) -> Iterator[None]:
+  """Held while pictures are added to a memory, from before the first look.
+
+  Raises:
+    StoreLocked: another build, add or rebuild is at work there.
+  """
+  path = os.fspath(path)
+  if "://" in path:  # A bucket has the lock of each edit only.
+    yield
+    return
+  try:
+    os.makedirs(path, exist_ok=True)
+    folder = os.open(path, os.O_RDONLY)
+  except OSError as error:
+    raise StoreError(f"{path!r} cannot be a memory: {error}.") from error
+  try:
+    try:
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise StoreLocked(
+        f"Another build, add or rebuild is at work on {path}: let it finish,"
+        " or stop it. Nothing was done."
+      ) from None
+    yield
+  finally:
+    os.close(folder)
+    with contextlib.suppress(OSError):
+      os.rmdir(path)  # If nothing came of it.
 
 
 def create(
   path: str | os.PathLike,
   encoder: Encoder,
   arguments: Mapping[str, Any],
-  class_names: tuple[str, ...],
+  *,
+  num_images: int,
 ) -> Store:
   """A store without rows that knows its encoder; an unfinished one goes on.
 
@@ -57,36 +93,30 @@ def create(
     path: of the store.
     encoder: for its rows.
     arguments: those of `load_encoder` that gave it, plain JSON values.
-    class_names: of the labels.
+    num_images: about how many there will be at first.
 
   Raises:
     StoreError: there is a finished store, or one of another encoder.
   """
-  began = Provenance(
-    encoder=arguments,
-    preprocess=encoder.preprocess.to_dict(),
-    unfinished=True,
-  )
-  try:
-    store = Store.open(path)
-  except StoreError:  # There is none; whatever else is there, create says.
+  store = unfinished(path)
+  if store is None:
+    began = Provenance(
+      encoder=arguments,
+      preprocess=encoder.preprocess.to_dict(),
+      unfinished=True,
+    )
     empty = types.embedded_set(
       np.zeros((0, encoder.dim), np.float32),
       np.zeros(0, np.int32),
       [],
-      class_names=class_names,
+      class_names=(),
       fingerprint=encoder.fingerprint,
     )
     return Store.create(
       path,
       empty,
       attributes=began.to_attributes(),
-      rows_per_chunk=creation.rows_per_chunk(PART, encoder.dim),
-    )
-  if not store.attributes.get("unfinished"):
-    raise StoreError(
-      f"There is a memory at {path} already, of {len(store):,} rows: add to"
-      " it, or build another one somewhere else."
+      rows_per_chunk=rows_per_chunk(num_images, encoder.dim),
     )
   if store.fingerprint != encoder.fingerprint:
     raise StoreError(
@@ -96,118 +126,150 @@ def create(
   return store
 
 
+def unfinished(path: str | os.PathLike) -> Store | None:
+  """The store at a path whose build was stopped; None if there is no store.
+
+  Raises:
+    StoreError: there is a finished store.
+  """
+  try:
+    store = Store.open(path)
+  except StoreError:  # There is none; whatever else is there, create says.
+    return None
+  if not store.attributes.get("unfinished"):
+    raise StoreError(
+      f"There is a memory at {path} already, of {len(store):,} rows: add to"
+      " it, or build another one somewhere else."
+    )
+  return store
+
+
+def rows_per_chunk(count: int, dim: int) -> int:
+  """A power of two for a memory of about so many rows, which may grow."""
+  needed = 1 << max(0, count - 1).bit_length()
+  most = min(_MOST_ROWS, creation.rows_per_chunk(_MOST_ROWS, dim))
+  return min(max(needed, _LEAST_ROWS), most)
+
+
 def finish(store: Store) -> None:
   """Marks a store as whole."""
-  found = provenance_of(store)
-  store.describe(dataclasses.replace(found, unfinished=False).to_attributes())
+  describe(store, unfinished=False)
 
 
-def ingest(
+def describe(store: Store, **fields: Any) -> None:
+  """Changes some of what a store says about where its rows come from."""
+  found = dataclasses.replace(provenance_of(store), **fields)
+  if found != provenance_of(store):
+    about = {**store.attributes, **found.to_attributes()}
+    store.describe(about)
+
+
+def carry_out(
   store: Store,
   encoder: Encoder,
-  source: ImageSource,
-  origin: Origin,
+  plan: Plan,
   *,
   metadata: Mapping[str, Any] | None = None,
   batch_size: int | None = None,
   progress: bool = True,
 ) -> Ingested:
-  """Adds the images of a source that are not in a store yet.
+  """Makes a store what a plan says.
 
   Args:
     store: made by `create`.
     encoder: the store's.
-    source: the images.
-    origin: what opens the source again (its labels may be others).
-    metadata: a JSON object for all the rows.
-    batch_size: see `embed`.
+    plan: of this store as it is.
+    metadata: a JSON object for all the new rows.
+    batch_size: images given to a device at a time.
     progress: print progress to standard error.
 
   Raises:
     ValueError: not one image of the source can be read.
   """
-  recorded, number = provenance_of(store).with_origin(origin)
-  if recorded != provenance_of(store):
-    store.describe(recorded.to_attributes())
-  ids = np.array([origin.prefix + i for i in source.ids], dtype=object)
-  present = set(store.ids.tolist())
-  new = np.array([row_id not in present for row_id in ids], bool)
-  record = {**(metadata or {}), ORIGIN: number}
-  skipped: list[tuple[str, str]] = []
-  with Progress(int(new.sum()), what="images", enabled=progress) as counter:
-    for start in range(0, len(source), PART):
-      rows = start + np.flatnonzero(new[start : start + PART])
-      part = Watched(selection.subset(source, rows), counter)
-      embedded = part.embed(encoder, batch_size=batch_size)
-      skipped += part.failed
-      if embedded is not None:
-        named = [origin.prefix + i for i in embedded.ids]
-        renamed = dataclasses.replace(embedded, ids=types.as_ids(named))
-        store.add(renamed, metadata=record)
-  if new.all() and len(skipped) == len(source):
+  describe(store, origins=plan.origins)
+  _note_places(store, plan)
+  wanted = {Status.NEW} | ({Status.CHANGED} if plan.update else set())
+  chosen = [n for n, e in enumerate(plan.judged) if e.status in wanted]
+  todo = [plan.judged[n] for n in chosen]
+  source = embedding.PlannedSource(todo, [plan.trees[n] for n in chosen])
+  unreadable: list[tuple[str, str]] = []
+  added = updated = 0
+  with Progress(len(todo), what="images", enabled=progress) as counter:
+    for part in embedding.embed_by_time(
+      encoder, source, batch_size=batch_size, counter=counter
+    ):
+      unreadable += part.failed
+      new = [todo[row].status is Status.NEW for row in part.rows]
+      new = np.array(new, bool)
+      added += _add(store, plan, todo, part.take(new), encoder, metadata)
+      updated += _replace(store, plan, todo, part.take(~new), encoder)
+  if plan.relabel:
+    store.relabel([i for i, _ in plan.relabel], [c for _, c in plan.relabel])
+  if todo and len(unreadable) == len(plan.judged):
     raise ValueError(
-      f"None of the {len(source)} images can be read; the first,"
-      f" {skipped[0][0]!r}: {skipped[0][1]}."
+      f"None of the {len(unreadable)} images can be read; the first,"
+      f" {unreadable[0][0]!r}: {unreadable[0][1]}."
     )
   return Ingested(
-    num_added=int(new.sum()) - len(skipped),
-    num_present=int((~new).sum()),
-    skipped=tuple(skipped),
+    num_added=added,
+    num_updated=updated,
+    num_relabelled=len(plan.relabel),
+    unreadable=tuple(unreadable),
   )
 
 
-class Watched:
-  """A source whose images are counted as they are read.
+def _note_places(store: Store, plan: Plan) -> None:
+  """Records where rows that were there already lie now."""
+  present = set(store.ids.tolist())
+  stay = {e.id for e in plan.judged if e.status is Status.CHANGED}
+  moved = [i for i in plan.after if i in present and i not in stay]
+  if not moved:
+    return
+  records = store.metadata(moved)
+  new = [
+    {**record, PICTURE: plan.after[i].to_record()}
+    for i, record in zip(moved, records, strict=True)
+  ]
+  changed = [n for n, record in enumerate(records) if record != new[n]]
+  if changed:
+    store.annotate([moved[n] for n in changed], [new[n] for n in changed])
 
-  Attributes:
-    failed: the images that could not be read: (id, what is wrong).
-  """
 
-  def __init__(self, source: ImageSource, counter: Progress):
-    """The same source, counted."""
-    self.class_names = source.class_names
-    self.labels, self.ids = source.labels, source.ids
-    self.fingerprint = source.fingerprint
-    self.failed: list[tuple[str, str]] = []
-    self._source, self._counter = source, counter
-    self._lock = threading.Lock()
-    self._seen: set[int] = set()
+def _add(store, plan, todo, part, encoder, metadata) -> int:
+  """Adds new rows; how many."""
+  if not len(part.rows):
+    return 0
+  entries = [todo[row] for row in part.rows]
+  records = [
+    {**(metadata or {}), PICTURE: plan.after[e.id].to_record()} for e in entries
+  ]
+  store.add(_embedded(entries, part.embeddings, encoder), metadata=records)
+  return len(entries)
 
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self._source)
 
-  def __getitem__(self, row: SupportsIndex) -> types.Example:
-    """The image at this position."""
-    problem = None
-    try:
-      return self._source[row]
-    except UnreadableImage as error:
-      problem = error
-      raise
-    finally:
-      self._count(int(row), problem)
+def _replace(store, plan, todo, part, encoder) -> int:
+  """Gives rows the embeddings of their changed files; how many."""
+  if not len(part.rows):
+    return 0
+  entries = [todo[row] for row in part.rows]
+  old = store.metadata([e.id for e in entries])
+  records = [
+    {**record, PICTURE: plan.after[e.id].to_record()}
+    for record, e in zip(old, entries, strict=True)
+  ]
+  rows = _embedded(entries, part.embeddings, encoder)
+  store.replace(rows, metadata=records)
+  return len(entries)
 
-  def embed(
-    self, encoder: Encoder, *, batch_size: int | None
-  ) -> types.EmbeddedSet | None:
-    """The embeddings of all that can be read; None if nothing can."""
-    if not len(self):
-      return None
-    try:
-      return embed_lib.embed(
-        encoder, self, batch_size=batch_size, progress=False
-      )
-    except ValueError:
-      if len(self.failed) == len(self):
-        return None
-      raise
 
-  def _count(self, row: int, problem: UnreadableImage | None) -> None:
-    with self._lock:
-      if row in self._seen:
-        return  # Some are looked at first, to see how large they are.
-      self._seen.add(row)
-      self._counter.advance(1)
-      if problem is not None:
-        self.failed.append((str(self.ids[row]), problem.reason))
+def _embedded(entries, embeddings, encoder) -> types.EmbeddedSet:
+  """Rows of these files, with no class that none of them has."""
+  names = sorted({e.class_name for e in entries if e.class_name is not None})
+  position = {None: types.UNLABELED, **{n: i for i, n in enumerate(names)}}
+  return types.embedded_set(
+    embeddings,
+    np.array([position[e.class_name] for e in entries], np.int32),
+    [e.id for e in entries],
+    class_names=names,
+    fingerprint=encoder.fingerprint,
+  )

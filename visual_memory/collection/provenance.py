@@ -7,40 +7,21 @@ again with another encoder.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import os
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from visual_memory.data import sources
-from visual_memory.data.decoding import UnreadableImage
-from visual_memory.data.image_source import ImageSource
+from visual_memory.collection import identity, layout
+from visual_memory.collection.origins import Origin, origin_from
+from visual_memory.data import file_trees
+from visual_memory.data.decoding import UnreadableImage, decode_image
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
-
-ORIGIN = "origin"
-"""The field of a row's metadata that says which origin it comes from."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Origin:
-  """A data source that rows were read from.
-
-  Attributes:
-    name: what `open_source` calls it.
-    options: its options.
-    prefix: put before the source's ids to make the rows'.
-  """
-
-  name: str
-  options: Mapping[str, Any]
-  prefix: str = ""
-
-  def open(self) -> ImageSource:
-    """The source."""
-    return sources.open_source(self.name, **self.options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,8 +35,8 @@ class Provenance:
     unfinished: whether the store is still being built.
   """
 
-  encoder: Mapping[str, Any]
-  preprocess: Mapping[str, Any]
+  encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  preprocess: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   origins: tuple[Origin, ...] = ()
   unfinished: bool = False
 
@@ -64,11 +45,24 @@ class Provenance:
     return dataclasses.asdict(self)
 
   def with_origin(self, origin: Origin) -> tuple["Provenance", int]:
-    """With this origin among the others, and its place."""
-    if origin in self.origins:
-      return self, self.origins.index(origin)
+    """With this origin, in place of what was decided of it before; its number.
+
+    One path may be an origin twice: with classes, and without.
+    """
+    flat = lambda o: o.class_level == layout.FLAT
+    for number, old in enumerate(self.origins):
+      same = (old.path, flat(old), old.prefix) == (
+        origin.path, flat(origin), origin.prefix,
+      )  # fmt: skip
+      if same:
+        origins = list(self.origins)
+        origins[number] = origin
+        return dataclasses.replace(self, origins=tuple(origins)), number
     origins = (*self.origins, origin)
     return dataclasses.replace(self, origins=origins), len(origins) - 1
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Provenance))
 
 
 def provenance(store: Store) -> Provenance:
@@ -79,14 +73,20 @@ def provenance(store: Store) -> Provenance:
   """
   attributes = store.attributes
   try:
-    origins = tuple(Origin(**origin) for origin in attributes["origins"])
-    return Provenance(**{**attributes, "origins": origins})
+    origins = tuple(map(origin_from, attributes["origins"]))
+    known = {name: attributes[name] for name in _FIELDS}
+    return Provenance(**{**known, "origins": origins})
   except (KeyError, TypeError) as error:
     raise StoreError(
       f"{store.path} does not say which encoder made its rows: it was made"
       " by Store.create, not from images. Embed images as it was made, and use"
       " Store.add; or import it with --encoder."
     ) from error
+
+
+def origins_of(store: Store) -> tuple[Origin, ...]:
+  """The origins of a store's rows; none where they were not recorded."""
+  return tuple(map(origin_from, store.attributes.get("origins", ())))
 
 
 def load_encoder(store: Store) -> Encoder:
@@ -108,29 +108,38 @@ def load_encoder(store: Store) -> Encoder:
 
 
 class Pictures:
-  """The images of a store's rows, read from where they came from."""
+  """The images of a store's rows, read from where they were found.
 
-  def __init__(self, origins: tuple[Origin, ...]):
+  A file counts as a row's picture only if its content is the one that was
+  embedded: what lies at the same path today may be another picture.
+  """
+
+  def __init__(self, origins: Sequence[Origin]):
     """Nothing is opened before the first image."""
-    self._origins = origins
+    self._origins = tuple(origins)
 
   def read(self, row_id: str, metadata: Mapping[str, Any]) -> np.ndarray:
     """The image of a row, uint8 [H, W, 3].
 
     Raises:
-      UnreadableImage: it is no longer there, or damaged.
+      UnreadableImage: it is no longer there, or not what it was.
     """
-    number = metadata.get(ORIGIN)
-    if number is None:
-      raise UnreadableImage(row_id, "its origin was not recorded")
-    try:
-      source, rows = self._opened(number)
-      return source[rows[row_id]].image
-    except KeyError:
-      reason = f"it is no longer in {self._origins[number].options}"
-      raise UnreadableImage(row_id, reason) from None
-    except (OSError, ValueError) as error:
-      raise UnreadableImage(row_id, str(error).rstrip(".")) from error
+    picture = identity.picture_of(metadata)
+    if picture is None:
+      raise UnreadableImage(row_id, "its file was not recorded")
+    problem = "it is no longer where it was found"
+    for number, path in picture.places:
+      try:
+        data = self.bytes_at(number, path)
+      except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+        continue
+      if (len(data), zlib.crc32(data)) == picture.content:
+        return decode_image(data, id=row_id)
+      problem = "another picture lies there now"
+    where = [self._origins[n].location(path) for n, path in picture.places[:1]]
+    reason = " ".join([*(f"{at}:" for at in where), problem.rstrip(".")])
+    raise UnreadableImage(row_id, reason)
 
   def find(self, row_id: str, metadata: Mapping[str, Any]) -> np.ndarray | None:
     """The image of a row, or None."""
@@ -139,10 +148,28 @@ class Pictures:
     except UnreadableImage:
       return None
 
-  @functools.cache  # noqa: B019
-  def _opened(self, number: int) -> tuple[ImageSource, dict[str, int]]:
-    """An origin's source, and the row of each id."""
+  def has(self, number: int, path: str, content: identity.Content) -> bool:
+    """Whether a place has this content now."""
     origin = self._origins[number]
-    source = origin.open()
-    rows = {origin.prefix + i: row for row, i in enumerate(source.ids)}
-    return source, rows
+    try:
+      if os.path.isdir(origin.path):
+        at = file_trees.real_path(origin.path, path)
+        if os.path.getsize(at) != content[0]:
+          return False
+        return file_trees.file_content(at) == content
+      return self._tree(number).content(path) == content
+    except (OSError, ValueError):
+      return False
+
+  def bytes_at(self, number: int, path: str) -> bytes:
+    """The file at a place; OSError or ValueError if there is none."""
+    origin = self._origins[number]
+    if not os.path.isdir(origin.path):
+      return self._tree(number).read(path)
+    with open(file_trees.real_path(origin.path, path), "rb") as file:
+      return file.read()
+
+  @functools.cache  # noqa: B019
+  def _tree(self, number: int) -> file_trees.FileTree:
+    """An origin's archive."""
+    return self._origins[number].open()

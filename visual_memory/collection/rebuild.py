@@ -9,13 +9,13 @@ import ctypes
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from visual_memory import types
-from visual_memory.collection import ingest
+from visual_memory.collection import embedding, ingest
 from visual_memory.collection.provenance import Pictures, Provenance, provenance
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
@@ -41,27 +41,31 @@ class _Wanted:
   rows: dict[str, tuple[str | None, Mapping[str, Any]]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Recorded:
-  """Rows whose pictures are where they once came from: an ImageSource."""
+  """Rows whose pictures are where they were found: an ImageSource."""
 
-  pictures: Pictures
-  records: list[Mapping[str, Any]]
-  labels: np.ndarray
-  ids: np.ndarray
-  class_names: tuple[str, ...]
-  fingerprint: str = "recorded"
+  def __init__(
+    self,
+    pictures: Pictures,
+    ids: list[str],
+    records: list[Mapping[str, Any]],
+  ):
+    """Nothing is read before it is asked for."""
+    self._pictures, self._records = pictures, records
+    self.ids = types.as_ids(ids)
+    self.labels = np.full(len(ids), types.UNLABELED, np.int32)
+    self.class_names: tuple[str, ...] = ()
+    self.fingerprint = "recorded"
 
   def __len__(self) -> int:
+    """The number of rows."""
     return len(self.ids)
 
   def __getitem__(self, row) -> types.Example:
+    """The picture of this row; UnreadableImage if it is not there."""
     row_id = self.ids[row]
-    return types.Example(
-      image=self.pictures.read(row_id, self.records[row]),
-      label=int(self.labels[row]),
-      id=row_id,
-    )
+    image = self._pictures.read(row_id, self._records[row])
+    return types.Example(image=image, label=types.UNLABELED, id=row_id)
 
 
 def rebuild(
@@ -69,7 +73,7 @@ def rebuild(
   encoder: Encoder,
   arguments: Mapping[str, Any],
   *,
-  drop_missing: bool = False,
+  drop_missing: bool | Callable[[int, int], bool] = False,
   batch_size: int | None = None,
   progress: bool = True,
 ) -> tuple[tuple[str, str], ...]:
@@ -81,7 +85,8 @@ def rebuild(
     path: of the store, a local directory.
     encoder: makes the new rows.
     arguments: those of `load_encoder` that gave it, plain JSON values.
-    drop_missing: leave out rows whose images cannot be read any more.
+    drop_missing: leave out rows whose images cannot be read any more; a
+      function of their number and that of all rows says whether.
     batch_size: see `embed`.
     progress: print progress to standard error.
 
@@ -107,7 +112,10 @@ def rebuild(
       old, new, wanted, encoder, found, batch_size=batch_size, progress=progress
     )
     lost.update(missing)
-    if missing and not drop_missing:
+    drop = drop_missing
+    if missing and callable(drop):
+      drop = drop_missing = drop(len(missing), len(wanted.rows))
+    if missing and not drop:
       row_id, reason = next(iter(missing.items()))
       raise StoreError(
         f"{len(missing)} images cannot be read, the first of them {row_id!r}:"
@@ -146,7 +154,7 @@ def _beside(old: Store, encoder: Encoder) -> Store:
     empty,
     metadata=None,
     attributes={"unfinished": True},
-    chunk_rows=creation.rows_per_chunk(ingest.PART, encoder.dim),
+    chunk_rows=ingest.rows_per_chunk(len(old), encoder.dim),
     successor_of=of,
   )
   return Store.open(path)
@@ -199,33 +207,37 @@ def _catch_up(
     new.relabel(differing, [types.UNLABELED if n is None else n for n in names])
     new.annotate(differing, [wanted.rows[i][1] for i in differing])
   todo = [row_id for row_id in wanted.rows if row_id not in held]
-  pictures, failed = Pictures(found.origins), {}
-  position = {name: i for i, name in enumerate(wanted.class_names)}
+  source = _Recorded(
+    Pictures(found.origins), todo, [wanted.rows[i][1] for i in todo]
+  )
+  failed = {}
   with Progress(len(todo), what="images", enabled=progress) as counter:
-    for start in range(0, len(todo), ingest.PART):
-      ids = todo[start : start + ingest.PART]
-      rows = [wanted.rows[i] for i in ids]
-      part = ingest.Watched(
-        _Recorded(
-          pictures=pictures,
-          records=[record for _, record in rows],
-          labels=np.array([position.get(n, -1) for n, _ in rows], np.int32),
-          ids=types.as_ids(ids),
-          class_names=wanted.class_names,
-        ),
-        counter,
-      )
-      embedded = part.embed(encoder, batch_size=batch_size)
+    for part in embedding.embed_by_time(
+      encoder, source, batch_size=batch_size, counter=counter
+    ):
       failed.update(part.failed)
-      if embedded is not None:
-        _add(old, new, embedded, wanted)
+      if len(part.rows):
+        _add(old, new, source.ids[part.rows], part.embeddings, wanted)
   return failed
 
 
 def _add(
-  old: Store, new: Store, embedded: types.EmbeddedSet, wanted: _Wanted
+  old: Store,
+  new: Store,
+  ids: np.ndarray,
+  embeddings: np.ndarray,
+  wanted: _Wanted,
 ) -> None:
   """Adds rows that have not been removed meanwhile, nor can be meanwhile."""
+  position = {name: i for i, name in enumerate(wanted.class_names)}
+  labels = [position.get(wanted.rows[i][0], types.UNLABELED) for i in ids]
+  embedded = types.embedded_set(
+    embeddings,
+    np.array(labels, np.int32),
+    ids,
+    class_names=wanted.class_names,
+    fingerprint=new.fingerprint,
+  )
   with old.handle.files.writer_lock(_LOCK_TIMEOUT_S):
     left = set(old.ids.tolist())
     embedded = embedded.take(np.array([i in left for i in embedded.ids], bool))

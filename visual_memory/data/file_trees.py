@@ -1,12 +1,27 @@
-"""Files under a root, the same for a directory and for a .zip read in place."""
+"""Files under a root, the same for a directory and for a .zip read in place.
+
+  tree = open_tree("photos.zip")
+  tree.paths                  # ["cat/1.jpg", ...]: always valid Unicode
+  tree.problems               # [("private", "Permission denied"), ...]
+  tree.content("cat/1.jpg")   # (size in bytes, CRC-32 of them)
+
+One part that cannot be read costs the others nothing: it is named in
+`problems`. A name that is not UTF-8 is shown with its bytes escaped (caf\\xe9)
+and read under its own.
+"""
 
 import os
-import zipfile
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-LOCAL_HEADER_BYTES = 30  # before the file name (PKWARE APPNOTE 4.3.7)
+from visual_memory.data import zip_tree
+
+_PIECE = 1 << 20
+"""Bytes read at once to compute a checksum."""
+
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 @runtime_checkable
@@ -15,163 +30,153 @@ class FileTree(Protocol):
 
   Attributes:
     paths: sorted posix paths relative to the root.
+    problems: (path, reason) of what is there but cannot be read at all.
   """
 
   paths: list[str]
+  problems: list[tuple[str, str]]
 
   def read(self, path: str) -> bytes:
-    """The content of one file; OSError if it cannot be had."""
+    """The bytes of one file; OSError if it cannot be had."""
     ...
 
   def stamp(self, path: str) -> tuple[int, int]:
-    """Two numbers that change when the file's content does."""
+    """Two numbers that change when the file's content does, at no cost."""
+    ...
+
+  def content(self, path: str) -> tuple[int, int]:
+    """Size and CRC-32 of the content; OSError if it cannot be had."""
     ...
 
 
-def open_tree(path: str | os.PathLike) -> FileTree:
+def open_tree(
+  path: str | os.PathLike, *, zip_encoding: str | None = None
+) -> FileTree:
   """The files of a directory or of a .zip.
+
+  Args:
+    path: the directory or archive.
+    zip_encoding: of an archive's names that say no encoding and are not
+      UTF-8, such as "cp932"; the standard's cp437 by default.
 
   Raises:
     FileNotFoundError: there is nothing at path.
-    ValueError: path is a file, but not a usable .zip.
+    ValueError: path is a file, but not a usable .zip, or the directory itself
+      cannot be read.
   """
   path = os.fspath(path)
   if not os.path.exists(path):
     raise FileNotFoundError(f"There is no folder or .zip file at {path!r}.")
-  return DirectoryTree(path) if os.path.isdir(path) else ZipTree(path)
+  if os.path.isdir(path):
+    return DirectoryTree(path)
+  return zip_tree.ZipTree(path, encoding=zip_encoding)
+
+
+def file_content(path: str | os.PathLike) -> tuple[int, int]:
+  """Size and CRC-32 of a file, read in pieces."""
+  size = checksum = 0
+  with open(path, "rb", buffering=0) as file:
+    while piece := file.read(_PIECE):
+      size, checksum = size + len(piece), zlib.crc32(piece, checksum)
+  return size, checksum
+
+
+def real_path(root: str, path: str) -> str:
+  """Where a file of a directory is, by the name that its tree shows."""
+  at = os.path.join(root, path)
+  if os.path.exists(at) or "\\x" not in path:
+    return at
+  raw = _ESCAPED.sub(lambda m: bytes([int(m[1], 16)]), path.encode())
+  return os.path.join(root, os.fsdecode(raw))
 
 
 class DirectoryTree:
   """The files of a directory; hidden files and folders are left out."""
 
-  def __init__(self, root: str):
-    """Lists the directory, following links."""
+  def __init__(self, root: str, *, only: Sequence[str] | None = None):
+    """Lists the directory, following links.
+
+    Args:
+      root: the directory.
+      only: names of files in it; nothing else is looked at.
+
+    Raises:
+      ValueError: the directory itself cannot be read.
+    """
     self.root = root
-    self._stats = {
-      os.path.relpath(entry.path, root).replace(os.sep, "/"): entry.stat()
-      for entry in _walk(root, above=frozenset())
-    }
-    self.paths = sorted(self._stats)
+    self.problems: list[tuple[str, str]] = []
+    self._files: dict[str, tuple[str, os.stat_result]] = {}
+    for name in only or ():
+      stat = os.stat(os.path.join(root, name))
+      self._files[unicode_name(name, self._files)] = name, stat
+    if only is not None:
+      self.paths = sorted(self._files)
+      return
+    for entry, stat in self._walk(root, above=frozenset()):
+      name = os.path.relpath(entry.path, root)
+      self._files[unicode_name(name, self._files)] = name, stat
+    self.paths = sorted(self._files)
+    self.problems.sort()
 
   def read(self, path: str) -> bytes:
-    """The content of one file."""
-    with open(os.path.join(self.root, path), "rb") as file:
+    """The bytes of one file."""
+    with open(self._at(path), "rb") as file:
       return file.read()
 
   def stamp(self, path: str) -> tuple[int, int]:
     """Size in bytes and time of the last change in ns."""
-    return self._stats[path].st_size, self._stats[path].st_mtime_ns
+    stat = self._files[path][1]
+    return stat.st_size, stat.st_mtime_ns
 
+  def content(self, path: str) -> tuple[int, int]:
+    """Size and CRC-32, by reading the file."""
+    return file_content(self._at(path))
 
-def _walk(
-  directory: str, *, above: frozenset[tuple[int, int]]
-) -> Iterator[os.DirEntry]:
-  """The files below a directory; a link back to one above it is not entered."""
-  try:
-    stat = os.stat(directory)
-    entries = list(os.scandir(directory))
-  except OSError as error:
-    raise ValueError(
-      f"The folder {directory!r} cannot be read: {error.strerror}."
-    ) from error
-  here = (stat.st_dev, stat.st_ino)
-  if here in above:
-    return
-  for entry in entries:
-    if entry.name.startswith("."):
-      continue
-    if entry.is_dir():
-      yield from _walk(entry.path, above=above | {here})
-    elif entry.is_file():
-      yield entry
+  def _at(self, path: str) -> str:
+    """Where a file is; one that came after the listing, under its own name."""
+    return os.path.join(self.root, self._files.get(path, (path, None))[0])
 
-
-class ZipTree:
-  """The files of a .zip, read in place.
-
-  Reads are positioned (`pread`), so that threads share one file without a
-  lock; every read is checked against the entry's CRC-32.
-  """
-
-  def __init__(self, path: str):
-    """Reads the archive's directory.
-
-    Raises:
-      ValueError: not a .zip, or an entry is encrypted or compressed by
-        another method than deflate.
-    """
-    self.path = path
+  def _walk(
+    self, directory: str, *, above: frozenset[tuple[int, int]]
+  ) -> Iterator[tuple[os.DirEntry, os.stat_result]]:
+    """The files below; a link back to a folder above it is not entered."""
     try:
-      with zipfile.ZipFile(path) as archive:
-        entries = [entry for entry in archive.infolist() if _visible(entry)]
-    except (zipfile.BadZipFile, OSError) as error:
-      raise ValueError(
-        f"{path!r} is neither a folder nor a readable .zip file: {error}."
-      ) from error
+      stat = os.stat(directory)
+      entries = list(os.scandir(directory))
+    except OSError as error:
+      if not above:
+        raise ValueError(
+          f"The folder {directory!r} cannot be read: {error.strerror}."
+        ) from error
+      self._note(directory, error)
+      return
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+      return
     for entry in entries:
-      _check_entry(path, entry)
-    self._entries = {
-      entry.filename: (
-        entry.header_offset,
-        entry.compress_size,
-        entry.compress_type,
-        entry.file_size,
-        entry.CRC,
-      )
-      for entry in entries
-    }
-    self.paths = sorted(self._entries)
-    self._file = open(path, "rb", buffering=0)
+      if entry.name.startswith("."):
+        continue
+      try:
+        if entry.is_dir():
+          yield from self._walk(entry.path, above=above | {here})
+        elif entry.is_file():
+          yield entry, entry.stat()
+        elif entry.is_symlink():
+          self._note(entry.path, "a link that leads nowhere")
+      except OSError as error:  # A link to itself, or gone meanwhile.
+        self._note(entry.path, error)
 
-  def __getstate__(self) -> dict:
-    """Everything but the open file."""
-    return {k: v for k, v in self.__dict__.items() if k != "_file"}
-
-  def __setstate__(self, state: dict) -> None:
-    """Opens the file again."""
-    self.__dict__.update(state)
-    self._file = open(self.path, "rb", buffering=0)
-
-  def read(self, path: str) -> bytes:
-    """The content of one file."""
-    offset, size, method, _, crc = self._entries[path]
-    # One read covers the local header, whose name and extra field have
-    # lengths of their own, in all but the oddest archives.
-    guess = LOCAL_HEADER_BYTES + 4 * len(path) + 64
-    block = os.pread(self._file.fileno(), guess + size, offset)
-    start = LOCAL_HEADER_BYTES
-    start += int.from_bytes(block[26:28], "little")
-    start += int.from_bytes(block[28:30], "little")
-    if start > guess:
-      block = os.pread(self._file.fileno(), start + size, offset)
-    data = block[start : start + size]
-    try:
-      data = zlib.decompress(data, -15) if method else data
-    except zlib.error as error:
-      raise OSError(f"its entry in the .zip is damaged ({error})") from error
-    if zlib.crc32(data) != crc:
-      raise OSError("its entry in the .zip fails the checksum")
-    return data
-
-  def stamp(self, path: str) -> tuple[int, int]:
-    """Size in bytes and CRC-32."""
-    return self._entries[path][3], self._entries[path][4]
+  def _note(self, path: str, problem: OSError | str) -> None:
+    """Keeps what is wrong with a part of the directory."""
+    reason = getattr(problem, "strerror", None) or str(problem)
+    name = os.path.relpath(path, self.root)
+    self.problems.append((unicode_name(name), reason))
 
 
-def _visible(entry: zipfile.ZipInfo) -> bool:
-  """Whether an entry is a file that is not hidden."""
-  parts = entry.filename.split("/")
-  hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-  return not (entry.is_dir() or hidden)
-
-
-def _check_entry(path: str, entry: zipfile.ZipInfo) -> None:
-  """Raises ValueError for an entry that `ZipTree.read` cannot read."""
-  if entry.flag_bits & 1:
-    raise ValueError(f"{entry.filename!r} in {path!r} is encrypted.")
-  if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-    raise ValueError(
-      f"{entry.filename!r} in {path!r} is compressed by method"
-      f" {entry.compress_type}; only stored and deflated entries can be read"
-      " in place: unpack it and pass the folder."
-    )
+def unicode_name(name: str, taken=()) -> str:
+  """A file's name as valid Unicode, with bytes that are none escaped."""
+  text = name.replace(os.sep, "/")
+  text = os.fsencode(text).decode("utf-8", "backslashreplace")
+  while text in taken:  # Somebody has a file with just these backslashes.
+    text += "~"
+  return text

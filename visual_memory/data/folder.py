@@ -11,6 +11,7 @@ source[0].image, source.class_names[source.labels[0]], source.ids[0]
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import SupportsIndex
@@ -21,12 +22,19 @@ from visual_memory import types
 from visual_memory.data import decoding, file_trees, image_source
 
 SPLIT_NAMES = frozenset(
-  "train training test testing val valid validation dev eval".split()
+  "train training trn test testing tst val valid validation validate dev eval"
+  " evaluation holdout".split()
 )
-"""Top-level directories of these names, and no others, are splits."""
+"""Top-level directories of these names, and no others, are splits: in any
+case, and with "set", "data", "images", "split" or a year behind."""
+
+_SPLIT_PARTS = re.compile(r"[\s_.-]+|\d+$")
+_SPLIT_ENDS = ("set", "data", "images", "split")
 
 IMAGE_SUFFIXES = frozenset(
-  ".bmp .gif .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp".split()
+  ".apng .avif .bmp .dib .gif .heic .heif .hif .j2c .j2k .jfif .jp2 .jpe .jpeg"
+  " .jpf .jpg .jpx .pbm .pgm .pjpeg .png .pnm .ppm .tga .tif .tiff"
+  " .webp".split()
 )
 """Files with another suffix are left out."""
 
@@ -132,6 +140,13 @@ def folder(
   return source
 
 
+def is_split(name: str) -> bool:
+  """Whether a directory's name says that it is a split: Training, test_set."""
+  plain = _SPLIT_PARTS.sub("", name.lower())
+  ends = (plain.removesuffix(end) for end in _SPLIT_ENDS)
+  return plain in SPLIT_NAMES or any(end in SPLIT_NAMES for end in ends)
+
+
 def _list_images(
   tree: file_trees.FileTree, *, path: str, unlabeled: bool
 ) -> tuple[str, list[str]]:
@@ -148,7 +163,7 @@ def _list_images(
   # A single folder of images is a class, unless there are no classes at all.
   skipped = (
     slash
-    and top[:-1] not in SPLIT_NAMES
+    and not is_split(top[:-1])
     and all(name.startswith(top) for name in paths)
     and (unlabeled or all(name.count("/") > 1 for name in paths))
   )
@@ -163,7 +178,7 @@ def _splits(ids: Sequence[str], split: str | None, *, path: str) -> set[str]:
     ValueError: the split asked for is not there, or one must be chosen.
   """
   tops = {id.partition("/")[0] for id in ids if "/" in id}
-  named = tops & SPLIT_NAMES
+  named = set(filter(is_split, tops))
   present = image_source.known_names(sorted(named))
   if split is None:
     splits = named if named == tops else set()

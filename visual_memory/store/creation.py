@@ -22,7 +22,9 @@ from visual_memory.types import EmbeddedSet
 
 _CHUNK_BYTES = 32 << 20
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
-_TEXT_CHUNK_BYTES = 1 << 20
+_LEAST_TEXT, _MOST_TEXT = 1 << 16, 1 << 20
+_TEXT_ROW_BYTES = 256
+"""Bytes of id and metadata that a row may have before text has more chunks."""
 _LOCK_TIMEOUT_S = 10.0
 
 
@@ -58,7 +60,7 @@ def create(
     class_names=class_names,
     attributes=dict(attributes or {}),
     rows_per_chunk=size,
-    text_per_chunk=_TEXT_CHUNK_BYTES,
+    text_per_chunk=min(max(_LEAST_TEXT, _TEXT_ROW_BYTES * size), _MOST_TEXT),
   )
   if successor_of is not None:
     empty = dataclasses.replace(

@@ -16,6 +16,7 @@ import hashlib
 import html
 import json
 import os
+from collections.abc import Sequence
 
 from visual_memory.checks import Ids, as_ids
 from visual_memory.store.storage.manifest import Manifest, Trail
@@ -53,6 +54,8 @@ class Receipt:
     manifest_before: digest of the manifest before the removal.
     manifest_after: digest of the manifest after it.
     previous: digest of the store's receipt before this one ("" for the first).
+    known_as: salted hashes of further names by which what was removed may be
+      recognized, such as the contents of pictures.
     checks: what was done and checked before the removal returned.
     public_key: the signer's raw Ed25519 key, hexadecimal, or "".
     signature: of everything above, hexadecimal, or "".
@@ -67,6 +70,7 @@ class Receipt:
   manifest_before: str
   manifest_after: str
   previous: str
+  known_as: tuple[str, ...] = ()
   checks: tuple[str, ...] = CHECKS
   public_key: str = ""
   signature: str = ""
@@ -78,7 +82,8 @@ class Receipt:
 
   def to_json(self) -> str:
     """One line of JSON."""
-    return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
+    fields = {k: v for k, v in vars(self).items() if v or k != "known_as"}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
   def names(self, row_id: str) -> bool:
     """Whether this id was among those removed."""
@@ -157,6 +162,7 @@ def issue(
   after: Manifest,
   ids: Ids,
   key_file: str | os.PathLike | None,
+  known_as: Sequence[str] = (),
 ) -> Receipt:
   """The receipt of a removal, signed if there is a key."""
   hashes = sorted(hash_id(before.salt, row_id) for row_id in ids)
@@ -170,6 +176,7 @@ def issue(
     manifest_before=before.digest,
     manifest_after=after.digest,
     previous=before.trail.last,
+    known_as=tuple(sorted(hash_id(before.salt, name) for name in known_as)),
   )
   return receipt if key_file is None else receipt.signed(key_file)
 
@@ -202,6 +209,7 @@ def from_json(line: str) -> Receipt:
   fields = json.loads(line)
   fields["removed"] = tuple(fields["removed"])
   fields["checks"] = tuple(fields["checks"])
+  fields["known_as"] = tuple(fields.get("known_as", ()))
   return Receipt(**fields)
 
 

@@ -105,6 +105,47 @@ def add(
   return slots, embedded.ids
 
 
+def replace(
+  edit: Transaction,
+  slots: np.ndarray,
+  embedded: EmbeddedSet,
+  metadata: Metadata,
+) -> None:
+  """Gives the rows in these slots (any order) all that is new of them.
+
+  The old embeddings, labels and metadata are overwritten.
+
+  Raises:
+    ValueError: names the first row that cannot be there, and why.
+  """
+  records = encode_metadata(metadata, len(embedded))
+  of = edit.state.manifest
+  matching.check_fitting(
+    embedded, fingerprint=of.fingerprint, dim=of.dim, holder=HOLDER
+  )
+  embedded = dataclasses.replace(
+    embedded, embeddings=as_embeddings(embedded.embeddings)
+  )
+  list(_checked_lengths(embedded))
+  class_names, labels = matching.match_classes(
+    edit.manifest.class_names, embedded
+  )
+  first = edit.manifest.next_serial
+  order = np.argsort(slots)
+  slots = slots[order]
+  edit.erase_text(edit.state.columns["spans"][slots])
+  edit.put_rows(
+    slots,
+    embeddings=embedded.embeddings[order],
+    labels=labels[order],
+    serials=first + order,
+    added=np.full(len(slots), int(time.time())),
+  )
+  ids = _encode_ids([embedded.ids[k] for k in order])
+  edit.put_text(slots, ids, [records[k] for k in order])
+  edit.set(class_names=class_names, next_serial=first + len(slots))
+
+
 def remove(edit: Transaction, slots: np.ndarray) -> None:
   """Removes the rows in these slots (ascending)."""
   edit.clear_rows(slots)

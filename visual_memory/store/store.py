@@ -102,6 +102,28 @@ class Store(StoreReader):
       edit.commit()
       edit.state.remember(slots, ids)
 
+  def replace(
+    self, embedded: EmbeddedSet, *, metadata: Metadata = None
+  ) -> None:
+    """Overwrites rows that are there, by their ids, in one edit.
+
+    Embeddings, labels and metadata are the new ones; nothing of the old is in
+    any file when this returns. The rows count as inserted last.
+
+    Args:
+      embedded: the rows as they are to be.
+      metadata: a JSON object for all of them, or one for each.
+
+    Raises:
+      KeyError: ids that the store does not hold.
+      ValueError: as `add`.
+    """
+    with self.handle.editing() as edit:
+      slots = which_rows.find_distinct(edit.state, embedded.ids)
+      if len(slots):
+        row_edits.replace(edit, slots, embedded, metadata)
+        edit.commit()
+
   def remove(
     self,
     ids: Ids | None = None,
@@ -109,6 +131,7 @@ class Store(StoreReader):
     label: int | np.integer | str | None = None,
     where: Where | None = None,
     key_file: str | os.PathLike | None = None,
+    known_as: Sequence[str] = (),
   ) -> Receipt | None:
     """Removes rows for real; nothing of them is in any file when this returns.
 
@@ -118,6 +141,8 @@ class Store(StoreReader):
         `rename_class`), and/or
       where: metadata (see `select`).
       key_file: an Ed25519 private key (PEM) to sign the receipt with.
+      known_as: further names of what is removed, for the receipt to know it
+        by; they are hashed like the ids.
 
     Returns:
       The receipt, which is also kept in the store; None for an empty list of
@@ -146,7 +171,9 @@ class Store(StoreReader):
       made = []
 
       def receipt(new: Manifest) -> tuple[bytes, Trail]:
-        made.append(receipts.issue(state.manifest, new, removed, key_file))
+        made.append(
+          receipts.issue(state.manifest, new, removed, key_file, known_as)
+        )
         return receipts.appended(new.trail, made[0])
 
       edit.commit(receipt=receipt)

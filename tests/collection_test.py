@@ -1,0 +1,359 @@
+"""A memory of one's own pictures never confuses two of them.
+
+Each test here is a folder as it is in real life, in which pictures were once
+lost, doubled, mislabelled or replaced without a word.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from collection_cases import add, build, encoder, held, paint, picture_bytes
+
+from visual_memory.collection import embedding, ingest, naming, provenance
+from visual_memory.collection.identity import Status
+from visual_memory.collection.inputs import open_pictures
+from visual_memory.collection.relocation import relocate
+from visual_memory.data.decoding import UnreadableImage
+from visual_memory.store.errors import StoreError, StoreLocked
+from visual_memory.store.store import Store
+
+
+def vectors(store):
+  """{id: embedding} of a memory."""
+  rows = store.embedded()
+  return dict(zip(rows.ids.tolist(), rows.embeddings, strict=True))
+
+
+def test_different_pictures_of_one_relative_name_are_all_there(tmp_path):
+  names = ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+  for number, folder in enumerate("abc"):
+    seeds = {name: 10 * number + k for k, name in enumerate(names)}
+    paint(tmp_path / folder, seeds)
+  store, _ = build(tmp_path / "m", tmp_path / "a")
+  for folder in "bc":
+    assert add(store, tmp_path / folder).num_added == 3
+  assert len(store) == 9 and set(names) < set(store.ids)
+  assert {"b/cat/1.jpg", "c/cat/1.jpg"} < set(store.ids)
+  assert sorted(held(store).values()) == ["cat"] * 6 + ["dog"] * 3
+  for folder in "abc":  # And each folder is known again.
+    report = add(store, tmp_path / folder)
+    assert (report.num_added, report.num_present) == (0, 3)
+
+
+def test_with_a_class_named_a_bare_file_name_hides_no_other(tmp_path):
+  for trip in (1, 2, 3):
+    paint(tmp_path, {f"trip{trip}/DCIM/IMG_1.jpg": trip})
+  first = tmp_path / "trip1/DCIM/IMG_1.jpg"
+  store, _ = build(tmp_path / "m", first, class_name="us")
+  for trip in (2, 3):
+    image = tmp_path / f"trip{trip}/DCIM/IMG_1.jpg"
+    assert add(store, image, class_name="us").num_added == 1
+  assert list(store.ids) == [
+    "IMG_1.jpg",
+    "DCIM/IMG_1.jpg",
+    "trip3/DCIM/IMG_1.jpg",
+  ]
+  assert naming.find(store, [str(tmp_path / "trip2/DCIM/IMG_1.jpg")]) == [
+    "DCIM/IMG_1.jpg"
+  ]
+
+
+def test_ids_and_classes_stay_when_a_second_top_folder_appears(tmp_path):
+  top = paint(tmp_path / "top", {"pets/cat/0.jpg": 0, "pets/dog/0.jpg": 1})
+  store, _ = build(tmp_path / "m", top)
+  before = held(store)
+  assert before == {"cat/0.jpg": "cat", "dog/0.jpg": "dog"}
+  paint(top, {"wild/fox/0.jpg": 2})
+  report = add(store, top)
+  assert (report.num_added, report.num_present) == (1, 2)
+  assert held(store) == {**before, "wild/fox/0.jpg": "fox"}
+  chosen = naming.find(store, ["pets/cat/0.jpg"])
+  _, removed = naming.forget(store, chosen)
+  assert removed == ["cat/0.jpg"] and "cat/0.jpg" not in store.ids
+
+
+def test_a_class_keeps_its_name_when_another_folder_bears_it(tmp_path):
+  top = paint(tmp_path / "top", {"x/cat/0.jpg": 0, "x/dog/0.jpg": 1})
+  store, _ = build(tmp_path / "m", top)
+  paint(top, {"y/cat/1.jpg": 2})
+  report = add(store, top)
+  assert held(store)["y/cat/1.jpg"] == "cat"
+  assert store.class_names == ("cat", "dog")
+  assert any("--class-level path" in line for line in report.remarks())
+
+
+def test_what_class_folders_mean_is_said_with_the_flag_that_decides(tmp_path):
+  top = paint(tmp_path / "top", {"x/cat/0.jpg": 0, "y/cat/0.jpg": 1})
+  store, report = build(tmp_path / "m", top)
+  assert store.class_names == ("x/cat", "y/cat")
+  assert any("--class-level last" in line for line in report.remarks())
+  one, _ = build(tmp_path / "one", top, class_level="last")
+  assert one.class_names == ("cat",) and len(one) == 2
+  deep = paint(tmp_path / "deep", {"dog/0.jpg": 0, "dog/best/1.jpg": 1})
+  store, report = build(tmp_path / "two", deep)
+  assert set(held(store).values()) == {"dog", "best"}
+  assert any("--class-level 1" in line for line in report.remarks())
+  store, report = build(tmp_path / "three", deep, class_level="1")
+  assert set(held(store).values()) == {"dog"} and not report.plan.notes
+  paint(deep, {"dog/worst/2.jpg": 2})  # Decided once.
+  add(store, deep)
+  assert set(held(store).values()) == {"dog"}
+
+
+@pytest.mark.parametrize(
+  "names",
+  [("Training", "Validation"), ("Train", "Test"), ("training_set", "valid")],
+)
+def test_splits_are_no_classes_whatever_their_spelling(tmp_path, names):
+  files = {f"{s}/{c}/0.jpg": hash((s, c)) % 99 for s in names for c in "ab"}
+  top = paint(tmp_path / "top", files)
+  with pytest.raises(ValueError, match="--split"):
+    build(tmp_path / "m", top)
+  store, _ = build(tmp_path / "m", top, split=names[0].lower())
+  assert held(store) == {f"{names[0]}/{c}/0.jpg": c for c in "ab"}
+  assert add(store, top).num_added == 0  # Which split was decided once.
+  paint(tmp_path / "odd", {"train/a/0.jpg": 0, "bus/1.jpg": 1})
+  _, report = build(tmp_path / "n", tmp_path / "odd")
+  assert any("--split train" in line for line in report.remarks())
+
+
+def test_a_moved_folder_is_said_and_nothing_is_emptied(tmp_path, monkeypatch):
+  from visual_memory.cli import main
+
+  paint(tmp_path / "photos", {f"{c}/{i}.jpg": i + 9 * ord(c) for c in "ab"
+                              for i in range(3)})  # fmt: skip
+  monkeypatch.chdir(tmp_path)
+  store, _ = build("memory", "photos")
+  os.rename("photos", "moved")
+  words = ["rebuild", "-e", "pixels", "--option", "size=3", "--drop-missing"]
+  assert main.main(words) == 1
+  assert len(Store.open("memory")) == 6  # More than half: it needs --yes.
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(ValueError, match="None of the 6"):
+    relocate(store, "photos", "empty")
+  with pytest.raises(ValueError, match="No picture was added from"):
+    relocate(store, "elsewhere", "moved")
+  assert relocate(store, "photos", "moved").num_found == 6
+  assert main.main(words[:-1]) == 0
+  assert Store.open("memory").contents.dim == 27
+  assert add(Store.open("memory"), "moved").num_present == 6
+
+
+def test_another_picture_at_the_same_path_is_not_the_one(tmp_path):
+  top = paint(tmp_path / "top", {"cat/0.jpg": 0, "dog/0.jpg": 1})
+  store, _ = build(tmp_path / "m", top)
+  old = vectors(store)
+  paint(top, {"cat/0.jpg": 7})
+  pictures = provenance.Pictures(provenance.origins_of(store))
+  metadata = store.metadata(["cat/0.jpg"])[0]
+  with pytest.raises(UnreadableImage, match="another picture lies there"):
+    pictures.read("cat/0.jpg", metadata)
+  report = add(store, top)
+  assert len(report.plan.of(Status.CHANGED)) == 1 and report.num_added == 0
+  assert any("--update" in line for line in report.remarks())
+  np.testing.assert_array_equal(vectors(store)["cat/0.jpg"], old["cat/0.jpg"])
+  report = add(store, top, update=True)
+  assert report.num_updated == 1 and len(store) == 2
+  new = encoder().encode([pictures_of(store, "cat/0.jpg")])[0]
+  np.testing.assert_allclose(vectors(store)["cat/0.jpg"], new, atol=1e-6)
+  assert not np.allclose(new, old["cat/0.jpg"])
+  assert held(store) == {"cat/0.jpg": "cat", "dog/0.jpg": "dog"}
+  store.verify()
+
+
+def pictures_of(store, row_id):
+  pictures = provenance.Pictures(provenance.origins_of(store))
+  return pictures.read(row_id, store.metadata([row_id])[0])
+
+
+def test_moved_swapped_and_copied_pictures_are_known_again(tmp_path):
+  top = paint(tmp_path / "top", {f"{c}/{i}.jpg": i + 10 * (c == "b")
+                                 for c in "ab" for i in range(3)})  # fmt: skip
+  store, _ = build(tmp_path / "m", top)
+  before = held(store), vectors(store)
+  os.rename(top / "a/0.jpg", top / "a/x.jpg")  # Swapped, through a third name.
+  os.rename(top / "a/1.jpg", top / "a/0.jpg")
+  os.rename(top / "a/x.jpg", top / "a/1.jpg")
+  os.rename(top / "a/2.jpg", top / "b/9.jpg")  # Into another class's folder.
+  (top / "b/copy.jpg").write_bytes((top / "b/0.jpg").read_bytes())
+  report = add(store, top)
+  assert report.num_added == 0 and report.plan.missing == ()
+  assert len(report.plan.of(Status.MOVED)) == 3
+  assert len(report.plan.of(Status.COPY)) == 1
+  assert [e.id for e in report.plan.conflicts] == ["a/2.jpg"]
+  assert held(store) == before[0]
+  for row_id, vector in vectors(store).items():
+    np.testing.assert_array_equal(vector, before[1][row_id])
+    pictures_of(store, row_id)  # Where it lies now.
+  assert naming.find(store, ["b/9.jpg"]) == ["a/2.jpg"]
+  assert add(store, top, update=True).num_relabelled == 0  # Known there now.
+
+
+def test_the_forgotten_stay_out_wherever_they_are_found(tmp_path):
+  top = paint(tmp_path / "top", {f"a/{i}.jpg": i for i in range(4)})
+  store, _ = build(tmp_path / "m", top)
+  naming.forget(store, ["a/1.jpg"])
+  report = add(store, top)
+  assert len(report.plan.of(Status.FORGOTTEN)) == 1 and len(store) == 3
+  assert any("--forgotten" in line for line in report.remarks())
+  paint(tmp_path / "other", {"z/renamed.jpg": 1})
+  report = add(store, tmp_path / "other")
+  assert (report.num_added, len(report.plan.of(Status.FORGOTTEN))) == (0, 1)
+  report = add(store, tmp_path / "other", forgotten_too=True)
+  assert report.num_added == 1 and "z/renamed.jpg" in store.ids
+  store.verify()
+
+
+def test_one_name_that_is_no_utf8_costs_the_others_nothing(tmp_path):
+  top = paint(tmp_path / "top", {"cat/0.jpg": 0})
+  raw = os.fsencode(top / "cat") + b"/caf\xe9.jpg"
+  with open(raw, "wb") as file:
+    file.write(picture_bytes(1))
+  store, report = build(tmp_path / "m", top)
+  assert list(store.ids) == ["cat/0.jpg", "cat/caf\\xe9.jpg"]
+  assert pictures_of(store, "cat/caf\\xe9.jpg").shape == (6, 6, 3)
+  assert add(store, top).num_present == 2
+
+
+def test_a_stopped_build_goes_on_by_time_and_not_by_number(
+  tmp_path, monkeypatch
+):
+  top = paint(tmp_path / "top", {f"a/{i:02}.jpg": i for i in range(40)})
+  monkeypatch.setattr(embedding, "HELD_S", 0.0)
+  plain, calls = Store.add, []
+
+  def stopped(self, *arguments, **options):
+    plain(self, *arguments, **options)
+    calls.append(len(self))
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Store, "add", stopped)
+    with pytest.raises(KeyboardInterrupt):
+      build(tmp_path / "m", top, batch_size=1)  # Of each of eight devices.
+  assert calls == [8, 16]
+  store, report = build(tmp_path / "m", top, batch_size=1)
+  assert (report.num_added, report.num_present) == (24, 16)
+  whole, _ = build(tmp_path / "whole", top, batch_size=1)
+  assert list(store.ids) == list(whole.ids)
+  np.testing.assert_array_equal(
+    store.embedded().embeddings, whole.embedded().embeddings
+  )
+
+
+def test_answers_come_one_by_one_and_no_picture_is_kept(tmp_path):
+  from visual_memory.collection.answering import answers
+
+  store, _ = build(tmp_path / "m", paint(tmp_path / "t", {"a/0.jpg": 0}))
+  inbox = paint(tmp_path / "in", {f"{i:03}.jpg": i for i in range(300)})
+  pictures, _, _ = open_pictures([str(inbox)])
+  read, plain = [], type(pictures).__getitem__
+
+  class Counted(type(pictures)):
+    def __getitem__(self, row):
+      read.append(row)
+      return plain(self, row)
+
+  found = answers(store, Counted(pictures._files), k=1, voter="rank")
+  first = next(found)
+  assert first["image"].endswith("000.jpg")
+  assert len(set(read)) < 300  # The others are not even read.
+  found.close()
+
+
+def test_a_folder_is_read_but_for_what_cannot_be(tmp_path):
+  top = paint(tmp_path / "top", {"a/0.jpg": 0, "b/0.jpg": 1, "rex.jpg": 2})
+  (top / "a/self").symlink_to(top / "a/self")
+  (top / "a/up").symlink_to(top)
+  store, report = build(tmp_path / "m", top, "", tmp_path / "nowhere")
+  assert list(store.ids) == ["a/0.jpg", "b/0.jpg"]
+  assert [path for path, _ in report.problems] == [
+    "",
+    str(tmp_path / "nowhere"),
+  ]
+  reasons = dict(report.plan.left_out)
+  assert "--class" in reasons["rex.jpg"] and "a/self" in reasons
+  report = add(store, top / "rex.jpg", "", class_name="dog")
+  assert report.num_added == 1 and held(store)["rex.jpg"] == "dog"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+  top = paint(tmp_path / "top", {"a/0.jpg": 0, "b/0.jpg": 1})
+  (top / "b").chmod(0)
+  try:
+    store, report = build(tmp_path / "m", top)
+    assert list(store.ids) == ["a/0.jpg"]
+    assert report.plan.left_out == (("b", "Permission denied"),)
+  finally:
+    (top / "b").chmod(0o755)
+
+
+def test_two_builds_at_once_the_second_stops_before_it_works(tmp_path):
+  top = paint(tmp_path / "top", {"a/0.jpg": 0})
+  program = (
+    "import sys\n"
+    "from visual_memory.collection import ingest\n"
+    "with ingest.alone(sys.argv[1]):\n"
+    "  print('held', flush=True)\n"
+    "  sys.stdin.read()\n"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", program, str(tmp_path / "m")],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    cwd=pathlib.Path(__file__).parents[1],
+    text=True,
+  ) as other:
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(StoreLocked, match="at work"):
+      build(tmp_path / "m", top)
+    other.communicate("")
+  store, _ = build(tmp_path / "m", top)
+  with ingest.alone(tmp_path / "m"):
+    with pytest.raises(StoreLocked, match="at work"):
+      add(store, top)
+  with pytest.raises(StoreError, match="already"):
+    build(tmp_path / "m", top)
+
+
+def test_a_copy_within_one_folder_is_there_once_and_goes_at_once(tmp_path):
+  top = paint(tmp_path / "top", {"a/0.jpg": 0, "a/1.jpg": 1, "b/2.jpg": 0})
+  store, report = build(tmp_path / "m", top)
+  assert held(store) == {"a/0.jpg": "a", "a/1.jpg": "a"}
+  assert [e.found.path for e in report.plan.conflicts] == ["b/2.jpg"]
+  os.unlink(top / "a/0.jpg")
+  assert pictures_of(store, "a/0.jpg").shape == (6, 6, 3)  # From its copy.
+  assert naming.find(store, [str(top / "b/2.jpg")]) == ["a/0.jpg"]
+  naming.forget(store, ["a/0.jpg"])
+  report = add(store, top)
+  assert len(report.plan.of(Status.FORGOTTEN)) == 1 and len(store) == 1
+
+
+def test_a_dry_run_changes_nothing(tmp_path):
+  top = paint(tmp_path / "top", {"a/0.jpg": 0, "a/1.jpg": 1})
+  store, report = build(tmp_path / "m", top, dry_run=True)
+  assert store is None and report.num_added == 2
+  assert not os.path.exists(tmp_path / "m")
+  store, _ = build(tmp_path / "m", top)
+  generation = store.contents.generation
+  paint(top, {"a/2.jpg": 2, "a/1.jpg": 9})
+  report = add(store, top, dry_run=True, update=True)
+  assert (report.num_added, report.num_updated) == (1, 1)
+  assert store.contents.generation == generation
+
+
+def test_a_small_memory_is_small(tmp_path):
+  top = paint(tmp_path / "top", {f"a/{i}.jpg": i for i in range(36)})
+  store, _ = build(tmp_path / "m", top)
+  assert store.contents.rows_per_chunk == 256
+  whole = sum(
+    f.stat().st_size for f in (tmp_path / "m").rglob("*") if f.is_file()
+  )
+  rows = 256 * 4 * store.contents.dim
+  assert whole - rows + 256 * 4 * 384 < 1e6  # With the shipped encoder's D.
