@@ -22,7 +22,7 @@ from visual_memory.types import EmbeddedSet
 
 _CHUNK_BYTES = 32 << 20
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16
-_LEAST_TEXT, _MOST_TEXT = 1 << 16, 1 << 20
+_TEXT_CHUNK_BYTES, _LEAST_TEXT = 1 << 20, 1 << 16
 _TEXT_ROW_BYTES = 256
 """Bytes of id and metadata that a row may have before text has more chunks."""
 _LOCK_TIMEOUT_S = 10.0
@@ -60,7 +60,9 @@ def create(
     class_names=class_names,
     attributes=dict(attributes or {}),
     rows_per_chunk=size,
-    text_per_chunk=min(max(_LEAST_TEXT, _TEXT_ROW_BYTES * size), _MOST_TEXT),
+    text_per_chunk=min(
+      max(_LEAST_TEXT, _TEXT_ROW_BYTES * size), _TEXT_CHUNK_BYTES
+    ),
   )
   if successor_of is not None:
     empty = dataclasses.replace(
