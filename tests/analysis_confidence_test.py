@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 from visual_memory.analysis import abstention, calibration, confidence
 from visual_memory.analysis import probabilities as probabilities_lib
 from visual_memory.voting import queries as queries_lib
+from visual_memory.voting import shares as shares_lib
 from visual_memory.voting import weighting
 from visual_memory.voting.shares import shares
 from visual_memory.voting.weighting import published_settings, setting
@@ -268,3 +269,19 @@ def test_neighbors_in_no_order_of_similarity_do_not_matter_to_plurality():
   share = shares(near, setting("plurality"), k=4)
   assert share.values.tolist() == [[0.25, 0.5, 0, 0.25]]
   assert share.leaders().tolist() == [1]
+
+
+def test_shares_of_one_query_are_those_of_all_queries():
+  rng = np.random.default_rng(5)
+  labels = rng.integers(-1, 4, 12).astype(np.int32)
+  weights = rng.random(12)
+  found = shares_lib.class_shares(labels, weights)
+  total = weights[labels >= 0].sum()
+  assert found == pytest.approx(
+    {c: weights[labels == c].sum() / total for c in set(labels[labels >= 0])}
+  )
+  assert list(found.values()) == sorted(found.values(), reverse=True)
+  # Nobody votes; a negative weight is none.
+  assert shares_lib.class_shares(np.array([-1, -1]), np.ones(2)) == {}
+  signed = shares_lib.class_shares(np.array([1, 0]), np.array([-1.0, 2.0]))
+  assert signed == {0: 1.0, 1: 0.0}

@@ -101,3 +101,9 @@ def test_bad_input_is_named():
       num_classes=3,
     )
     first.merge(other)
+
+
+def test_accuracy_is_of_labelled_queries():
+  labels = np.array([0, 1, -1, 2])
+  assert metrics.accuracy(np.array([0, 0, -1, 2]), labels) == 2 / 3
+  assert metrics.accuracy(np.array([0]), np.array([-1])) is None

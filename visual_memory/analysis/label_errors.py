@@ -19,10 +19,11 @@ of Northcutt et al., "Confident learning", JAIR 2021.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Int32
+from jaxtyping import Bool, Float64, Int, Int32
 
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import checks, weighting
+from visual_memory.voting.shares import shares
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,22 +80,19 @@ def rank_label_errors(
     raise ValueError(
       f"{labels.shape} labels for the neighbors of {len(near)} rows."
     )
-  votes = checks.labels(near.labels, num_classes)[:, :k]
-  similarities = checks.finite(near.similarities, "similarities")[:, :k]
-  weights = weighting.weights(similarities, weighting.setting(voter, **hyper))
-  weights = np.where(votes == UNLABELED, 0.0, weights)
-  support = _support(votes, weights)  # [N, k]: all votes for its class
-  total = np.maximum(weights.sum(axis=1), np.finfo(np.float64).tiny)
-  own = np.where(votes == labels[:, None], weights, 0).sum(axis=1)
+  checks.labels(near.labels, num_classes)
+  share = shares(near, weighting.setting(voter, **hyper), k=k)
+  votes, own = share.labels, share.of(labels).astype(np.float64)
   other = np.where(
-    (votes == labels[:, None]) | (votes == UNLABELED), -1.0, support
+    (votes == labels[:, None]) | (votes == UNLABELED), -1.0, share.values
   )
   best = other.argmax(axis=1)
   strongest = np.take_along_axis(other, best[:, None], axis=1).squeeze(1)
   suggested = np.take_along_axis(votes, best[:, None], axis=1).squeeze(1)
-  margin = (np.maximum(strongest, 0) - own) / total
+  margin = np.maximum(strongest, 0) - own
+  similarities = np.asarray(near.similarities)[:, :k].mean(axis=1)
   known = np.flatnonzero(labels != UNLABELED)
-  order = np.lexsort((-similarities.mean(axis=1)[known], -margin[known]))
+  order = np.lexsort((-similarities[known], -margin[known]))
   rows = known[order]
   return LabelErrors(
     rows=rows,
@@ -103,17 +101,6 @@ def rank_label_errors(
     ),
     margin=margin[rows],
   )
-
-
-def _support(
-  votes: Int[np.ndarray, "N k"], weights: Float[np.ndarray, "N k"]
-) -> Float64[np.ndarray, "N k"]:
-  """The summed weight of each neighbor's class, at the neighbor's place."""
-  support = np.zeros_like(weights)
-  for place in range(votes.shape[1]):  # k passes instead of an [N, k, k].
-    same = votes == votes[:, place, None]
-    support += np.where(same, weights[:, place, None], 0)
-  return support
 
 
 def precision_at(

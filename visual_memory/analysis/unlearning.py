@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from visual_memory.types import Array, Ids, Neighbors
+from visual_memory.voting import metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,8 +107,8 @@ def utility(
   kept = ~forgotten
   if not kept.any():
     raise ValueError("Every query is of a forgotten class: nothing to compare.")
-  share = lambda predictions, who: (
-    float((predictions[who] == labels[who]).mean()) if who.any() else None
+  share = lambda predictions, who: metrics.accuracy(
+    predictions[who], labels[who]
   )
   return Utility(
     retained_before=share(before, kept),

@@ -20,8 +20,8 @@ from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.retrieval import exact
 from visual_memory.store.store import Store
-from visual_memory.types import UNLABELED, Neighbors
-from visual_memory.voting import vote, weighting
+from visual_memory.types import Neighbors
+from visual_memory.voting import shares, vote, weighting
 
 _AT_ONCE = 8
 """Pictures between two answers: few, so that the first one comes soon."""
@@ -105,13 +105,9 @@ def _answer(
   weights: np.ndarray,
 ) -> dict[str, Any]:
   """One image's answer."""
-  labels, total = near.labels[0], float(weights[near.labels[0] >= 0].sum())
-  say = {
-    int(label): float(weights[labels == label].sum()) / total
-    for label in np.unique(labels[labels != UNLABELED])
-    if total > 0
-  }
-  order = sorted(say, key=lambda label: (label != prediction, -say[label]))
+  labels = near.labels[0]
+  say = shares.class_shares(labels, weights)
+  order = sorted(say, key=lambda label: label != prediction)
   return {
     "prediction": names[prediction],
     "share": say.get(int(prediction), 0.0),

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from visual_memory.types import UNLABELED, Array
+from visual_memory.voting import metrics
 
 GRID = (
   0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0
@@ -140,6 +141,4 @@ def _count_right(base, dynamic, static, labels, alpha_d, alpha_s):
 
 def accuracy(scores: Array, labels: Int[np.ndarray, "N"]) -> float:
   """The fraction of labelled queries whose largest score is their class's."""
-  labels = np.asarray(labels)
-  known = labels != UNLABELED
-  return float(np.mean(np.argmax(scores, axis=1)[known] == labels[known]))
+  return metrics.accuracy(np.argmax(scores, axis=1), labels)

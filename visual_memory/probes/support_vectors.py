@@ -1,8 +1,7 @@
 """Bags of SIFT words by the vote and by the published classifier."""
 
-import numpy as np
-
 from visual_memory.types import EmbeddedSet
+from visual_memory.voting import metrics
 
 
 def svm_accuracy(rows: EmbeddedSet, queries: EmbeddedSet) -> float:
@@ -19,4 +18,4 @@ def svm_accuracy(rows: EmbeddedSet, queries: EmbeddedSet) -> float:
   if rows.class_names != queries.class_names:
     raise ValueError("Rows and queries have different class names.")
   found = SVC().fit(rows.embeddings, rows.labels).predict(queries.embeddings)
-  return float(np.mean(found == queries.labels))
+  return metrics.accuracy(found, queries.labels)

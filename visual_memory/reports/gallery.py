@@ -18,9 +18,11 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from visual_memory.types import UNLABELED, Array, Neighbors
+from visual_memory.voting import shares
 
 _THUMBNAIL = 96
 _TINY = 40
+_MOST_VOTES = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,17 +184,10 @@ def _name(label: int | np.integer, class_names: Sequence[str]) -> str | None:
 def _votes(
   labels: np.ndarray, weights: np.ndarray, class_names: Sequence[str]
 ) -> tuple[tuple[str, float], ...]:
-  """The three classes with the largest share of the weights.
-
-  Negative weights (dissimilar neighbors under some voters) have no share.
-  """
-  classes, places = np.unique(labels, return_inverse=True)
-  say = np.bincount(places, weights=np.maximum(weights, 0))
-  if not say.sum() > 0:
-    return ()
-  order = np.argsort(-say, kind="stable")[:3]
+  """The three classes with the largest share of the weights."""
+  said = shares.class_shares(labels, weights)
   return tuple(
-    (_name(classes[i], class_names) or "unlabeled", float(say[i] / say.sum()))
-    for i in order
-    if say[i] > 0
+    (class_names[label], share)
+    for label, share in list(said.items())[:_MOST_VOTES]
+    if share > 0
   )

@@ -136,12 +136,8 @@ def summarize(
       f"The chosen setting, {voter!r} at k={k}, is not among the voters"
       f" {sorted(predictions)} at ks {list(ks)}."
     )
-  known = labels != UNLABELED
   accuracy = {
-    name: {
-      k: float(np.mean(value[row, known] == labels[known]))
-      for row, k in enumerate(ks)
-    }
+    name: {k: metrics.accuracy(value[row], labels) for row, k in enumerate(ks)}
     for name, value in predictions.items()
   }
   return Results(

@@ -127,6 +127,14 @@ def count_correct(
   return np.asarray(np.sum(np.asarray(predictions) == labels, axis=-1))
 
 
+def accuracy(
+  predictions: Int[Array, "Q"], labels: Int[Array, "Q"]
+) -> float | None:
+  """The fraction of labelled queries that are right; None without any."""
+  total = int(np.sum(np.asarray(labels) != UNLABELED))
+  return int(count_correct(predictions, labels)) / total if total else None
+
+
 def count_per_class(
   predictions: Int[Array, "Q"], labels: Int[Array, "Q"], *, num_classes: int
 ) -> tuple[Int64[np.ndarray, "C"], Int64[np.ndarray, "C"]]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, Float32, Int, Int32
+from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import checks, counting, weighting
@@ -50,6 +50,26 @@ class Shares:
     place = self.values.argmax(axis=1)[:, None]
     leader = np.take_along_axis(self.labels, place, axis=1)[:, 0]
     return np.where(self.values.any(axis=1), leader, UNLABELED)
+
+
+def class_shares(
+  labels: Int[np.ndarray, "k"], weights: Shaped[np.ndarray, "k"]
+) -> dict[int, float]:
+  """One query's shares by class, the largest first, then as they are met.
+
+  Neighbors without a label have no vote; nor have negative weights, which
+  dissimilar neighbors may have. Empty if nobody votes.
+  """
+  weights = np.where(labels == UNLABELED, 0, np.maximum(weights, 0))
+  classes, first, at = np.unique(labels, return_index=True, return_inverse=True)
+  say = np.bincount(at, weights=weights)
+  order = np.lexsort((first, -say))
+  total = say.sum()
+  return {
+    int(classes[i]): float(say[i] / total)
+    for i in order
+    if total > 0 and classes[i] != UNLABELED
+  }
 
 
 def share_of(

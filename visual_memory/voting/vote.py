@@ -155,12 +155,6 @@ def _predict_tile(labels, similarities, factors, *, ks, hypers, voters):
   return _chosen(labels, weights, ks)
 
 
-@jax.jit
-def _chosen_tile(labels, weights, *, ks):
-  """Predictions [1, K, T] of one tile, from its weights."""
-  return _chosen(labels, weights[None], ks)
-
-
 def _chosen(labels, weights, ks):
   """The leaders [V, K, T] after ks neighbors; weights are [V, T, k]."""
   labels = labels.T
