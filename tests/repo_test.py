@@ -234,3 +234,14 @@ def test_the_base_install_imports_no_optional_package():
 def test_no_file_is_called_by_what_everything_is():
   vague = {"utils", "util", "common", "helpers", "base", "misc"}
   assert not [name_of(p) for p in FILES if p.stem in vague]
+
+
+def test_no_two_modules_share_a_name():
+  """A section or a study may be called as the analysis that it tells."""
+  free = {"__init__", "__main__"}
+  places = {}
+  for path in (ROOT / "visual_memory").rglob("*.py"):
+    parts = path.relative_to(ROOT / "visual_memory").parts
+    if path.stem not in free and not {"sections", "studies"} & set(parts[:-1]):
+      places.setdefault(path.stem, []).append(name_of(path))
+  assert not [found for found in places.values() if len(found) > 1]

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Int32
 
 from visual_memory.types import UNLABELED, Array, Neighbors
-from visual_memory.voting import checks, weighting
+from visual_memory.voting import vote_input, weighting
 from visual_memory.voting.shares import shares
 
 
@@ -74,13 +74,13 @@ def rank_label_errors(
   Raises:
     ValueError: as `vote`, or labels that are not one for each row.
   """
-  (k,) = checks.ks((k,), near.k)
+  (k,) = vote_input.ks((k,), near.k)
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(
       f"{labels.shape} labels for the neighbors of {len(near)} rows."
     )
-  checks.labels(near.labels, num_classes)
+  vote_input.labels(near.labels, num_classes)
   share = shares(near, weighting.setting(voter, **hyper), k=k)
   votes, own = share.labels, share.of(labels).astype(np.float64)
   other = np.where(

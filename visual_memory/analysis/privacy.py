@@ -22,7 +22,7 @@ from jaxtyping import Int
 
 from visual_memory.analysis.influence import removal_effects
 from visual_memory.types import Array, Neighbors
-from visual_memory.voting import checks
+from visual_memory.voting import vote_input
 from visual_memory.voting.weighting import Setting
 
 
@@ -82,7 +82,7 @@ def privacy_curve(
     raise ValueError("The memory is empty: there is no row to keep private.")
   found = []
   for name, setting in settings.items():
-    for k in checks.ks(ks, near.k):
+    for k in vote_input.ks(ks, near.k):
       effects = removal_effects(
         near, labels, row_ids, setting, k=k, num_classes=num_classes
       )

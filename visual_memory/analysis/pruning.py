@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
 from visual_memory.types import Array, Neighbors
-from visual_memory.voting import checks
+from visual_memory.voting import vote_input
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def wrong_counts(
     ValueError: k out of range, labels that are not one for each query, or
       neighbors of other rows.
   """
-  (k,) = checks.ks((k,), near.k)
+  (k,) = vote_input.ks((k,), near.k)
   labels = np.asarray(labels)
   if labels.shape != (len(near),):
     raise ValueError(f"{labels.shape} labels for {len(near)} queries.")
@@ -105,7 +105,7 @@ def refill(
   Raises:
     ValueError: k out of range, or exclusions of another shape.
   """
-  (k,) = checks.ks((k,), near.k)
+  (k,) = vote_input.ks((k,), near.k)
   excluded = np.asarray(excluded, bool)
   if excluded.shape != near.ids.shape:
     raise ValueError(

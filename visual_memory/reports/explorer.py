@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 
 from visual_memory.reports import gallery, interactive
 from visual_memory.types import Array, Neighbors
-from visual_memory.voting import checks
+from visual_memory.voting import vote_input
 from visual_memory.voting.weighting import Setting
 
 
@@ -114,7 +114,7 @@ def render_explorer(
     raise ValueError("There is no query to explore.")
   if voter not in settings:
     raise ValueError(f"Voter {voter!r} is none of {', '.join(settings)}.")
-  checks.ks((k,), min(retrieved))
+  vote_input.ks((k,), min(retrieved))
   table = _Table(memory_image, reliability)
   queries = [
     query
@@ -181,8 +181,8 @@ class _Table:
 def _queries(found: QuerySet, table: _Table, num_classes: int):
   """The queries of a set, as the page reads them."""
   near = found.near
-  labels = checks.labels(near.labels, num_classes)
-  similarities = checks.finite(near.similarities, "similarities")
+  labels = vote_input.labels(near.labels, num_classes)
+  similarities = vote_input.finite(near.similarities, "similarities")
   for i in range(len(near)):
     rows = [
       table.row(str(row_id), label)

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from visual_memory.types import UNLABELED
-from visual_memory.voting import checks, weighting
+from visual_memory.voting import vote_input, weighting
 
 _MIN_OFFSET = 0.1
 _MIN_TEMPERATURE = 1 / 700
@@ -71,8 +71,8 @@ def predict(
       at which the published code stops (offset below 0.1, softmax distances
       out of range) or overflows (temperature below 1/700).
   """
-  ks = checks.ks(ks, labels.shape[1])
-  labels = checks.labels(labels, num_classes)
+  ks = vote_input.ks(ks, labels.shape[1])
+  labels = vote_input.labels(labels, num_classes)
   if (labels == UNLABELED).any():
     query, place = np.argwhere(labels == UNLABELED)[0]
     raise ValueError(
@@ -84,13 +84,13 @@ def predict(
   voting, ranks = _survivors(labels, excluded)
   entries = ranks if index_bug else np.arange(labels.shape[1])[None]
   weights = _weights(
-    checks.finite(distances, "distances").astype(np.float64),
+    vote_input.finite(distances, "distances").astype(np.float64),
     ranks,
     entries,
     setting=weighting.setting(voter, **hyper),
   )
   if factors is not None:
-    factors = checks.weights(factors, "factors", labels.shape)
+    factors = vote_input.weights(factors, "factors", labels.shape)
     weights = weights * np.take_along_axis(factors, entries, axis=1)
   leaders = _leaders(
     np.where(voting, labels, UNLABELED), weights, first=ties == "first"

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
 from visual_memory.types import UNLABELED, Array, Neighbors
-from visual_memory.voting import checks
+from visual_memory.voting import vote_input
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
 
@@ -108,7 +108,7 @@ def accuracy_table(
   labeled = labels != UNLABELED
   return AccuracyTable(
     names=tuple(settings),
-    ks=checks.ks(ks, near.k),
+    ks=vote_input.ks(ks, near.k),
     correct=count_correct(predictions, labels),
     total=int(labeled.sum()),
     num_unknown=_num_unknown(labels[labeled], num_classes, known),

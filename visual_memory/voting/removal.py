@@ -27,7 +27,7 @@ from jax import lax
 from jaxtyping import Float, Int32
 
 from visual_memory.types import Array, Neighbors
-from visual_memory.voting import checks, counting, weighting
+from visual_memory.voting import counting, vote_input, weighting
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
 
@@ -67,18 +67,20 @@ def predict_without_each(
   Raises:
     ValueError: fewer than k + 1 neighbors, or as for `vote`.
   """
-  checks.ks((k,), near.k)
+  vote_input.ks((k,), near.k)
   if near.k < k + 1:
     raise ValueError(
       f"There are {near.k} neighbors of each query: removing one of k = {k}"
       " lets the next one in, so search for k + 1."
     )
-  labels = checks.labels(near.labels[:, : k + 1], num_classes)
-  similarities = checks.finite(near.similarities[:, : k + 1], "similarities")
+  labels = vote_input.labels(near.labels[:, : k + 1], num_classes)
+  similarities = vote_input.finite(
+    near.similarities[:, : k + 1], "similarities"
+  )
   if factors is None:
     factors = np.ones(labels.shape)
   else:
-    factors = checks.weights(factors, "factors", near.labels.shape)
+    factors = vote_input.weights(factors, "factors", near.labels.shape)
     factors = factors[:, : k + 1]
   tile = functools.partial(
     _tile_without_each,

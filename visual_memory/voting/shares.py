@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Float, Float32, Int, Int32, Shaped
 
 from visual_memory.types import UNLABELED, Array, Neighbors
-from visual_memory.voting import checks, counting, weighting
+from visual_memory.voting import counting, vote_input, weighting
 from visual_memory.voting.weighting import Setting
 
 _TILE = 1024
@@ -90,9 +90,9 @@ def shares(near: Neighbors, setting: Setting, *, k: int) -> Shares:
   Raises:
     ValueError: k out of range, or similarities that are not finite.
   """
-  checks.ks((k,), near.k)
+  vote_input.ks((k,), near.k)
   labels = np.ascontiguousarray(np.asarray(near.labels)[:, :k], np.int32)
-  similarities = checks.finite(near.similarities, "similarities")[:, :k]
+  similarities = vote_input.finite(near.similarities, "similarities")[:, :k]
   weights = weighting.weights(similarities, setting).astype(np.float32)
   values = np.empty(labels.shape, np.float32)
   pending = []

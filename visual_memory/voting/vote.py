@@ -24,7 +24,7 @@ from jax import lax
 from jaxtyping import Float, Float32, Int, Int32
 
 from visual_memory.types import Array, Neighbors, Votes
-from visual_memory.voting import checks, counting, weighting
+from visual_memory.voting import counting, vote_input, weighting
 from visual_memory.voting.weighting import Setting
 
 _CPU_TILE = 256
@@ -88,11 +88,11 @@ def predict(
 
   Arguments and errors are those of `vote`.
   """
-  ks = checks.ks(ks, near.k)
-  labels = checks.labels(near.labels, num_classes)
-  similarities = checks.finite(near.similarities, "similarities")
+  ks = vote_input.ks(ks, near.k)
+  labels = vote_input.labels(near.labels, num_classes)
+  similarities = vote_input.finite(near.similarities, "similarities")
   if factors is not None:
-    factors = checks.weights(factors, "factors", labels.shape)
+    factors = vote_input.weights(factors, "factors", labels.shape)
   tile = functools.partial(
     _predict_tile,
     ks=np.asarray(ks, np.int32),
@@ -125,12 +125,12 @@ def class_scores(
   Raises:
     ValueError: k out of range, or a label or weight that breaks its promise.
   """
-  ks = checks.ks(ks, labels.shape[1])
-  labels = checks.labels(labels, num_classes)
+  ks = vote_input.ks(ks, labels.shape[1])
+  labels = vote_input.labels(labels, num_classes)
   ends, order = np.unique(ks, return_inverse=True)
   spans = np.stack([np.append(0, ends[:-1]), ends], axis=1).astype(np.int32)
   arrays = _first(
-    (labels, checks.weights(weights, "weights", labels.shape)), max(ks)
+    (labels, vote_input.weights(weights, "weights", labels.shape)), max(ks)
   )
   scores = np.empty((len(ks), len(labels), num_classes), np.float32)
   with jax.enable_x64(True):
