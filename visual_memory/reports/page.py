@@ -23,6 +23,7 @@ from visual_memory import files
 from visual_memory.reports import drawing, rendering
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.tables import Table
+from visual_memory.reports.workdir import refuse_other_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,9 +145,7 @@ def write_page(
   )
   if (folder / "report.json").exists():
     old = files.read_json(folder / "report.json")
-    workdir.refuse_other_config(
-      folder / "report.json", old["config"], page.config
-    )
+    refuse_other_config(folder / "report.json", old["config"], page.config)
   folder.mkdir(parents=True, exist_ok=True)
   files.write_json(folder / "report.json", content)
   _write_tables(folder / "tables", page)
