@@ -40,6 +40,7 @@ CLI = ["pyarrow>=16"]  # Parquet, for export and import
 # Asking a model on a server: a limit on the whole time of an exchange, and no
 # redirect, which the standard library's client does not offer.
 VLM = ["httpx>=0.27"]
+HEIF = ["pillow-heif>=0.18"]
 PERCEPTION = [
   "opencv-python-headless>=4.10",  # SIFT
   "pycocotools>=2.0.8",  # COCO's run-length masks
@@ -106,6 +107,8 @@ setup(
     "pretrained": PRETRAINED,
     "plots": PLOTS,
     "cli": CLI,
+    # The photographs of most telephones, through Pillow.
+    "heif": HEIF,
     "scann": ["scann>=1.4"],
     # Receipts signed with a key of the user's.
     "signing": ["cryptography>=43"],
@@ -118,6 +121,7 @@ setup(
     "docs": DOCS,
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
     "test": TEST
+    + HEIF
     + TRAIN
     + PERCEPTION
     + DATA

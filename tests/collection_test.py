@@ -205,6 +205,10 @@ def test_the_forgotten_stay_out_wherever_they_are_found(tmp_path):
   assert (report.num_added, len(report.plan.of(Status.FORGOTTEN))) == (0, 1)
   report = add(store, tmp_path / "other", forgotten_too=True)
   assert report.num_added == 1 and "z/renamed.jpg" in store.ids
+  naming.forget(store, ["a/2.jpg"])
+  paint(top, {"a/3.jpg": 2})  # In the place of another picture.
+  report = add(store, top, update=True)
+  assert report.num_updated == 0 and len(report.plan.of(Status.FORGOTTEN)) == 2
   store.verify()
 
 

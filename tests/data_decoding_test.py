@@ -1,10 +1,14 @@
 """Every kind of image file, against the rule that decoding.py states."""
 
 import io
+import pathlib
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from visual_memory.data.decoding import UnreadableImage, decode_image
 
@@ -120,6 +124,125 @@ def test_one_pixel_and_many_frames():
   np.testing.assert_array_equal(decode(data), repeated(GRAY))
 
 
+def profiled(image, profile):
+  return encoded(image, "png", icc_profile=profile)
+
+
+def test_profiles_become_srgb_and_srgb_stays_itself():
+  srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+  np.testing.assert_array_equal(decode(profiled(RGB, srgb)), RGB)
+  # A gamma of 1 instead of about 2.2: the oracle is the standard's formula.
+  linear = linear_rgb_profile()
+  image = decode(profiled(RGB, linear))
+  values = RGB / 255.0
+  low, high = 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055
+  expected = 255 * np.where(values <= 0.0031308, low, high)
+  np.testing.assert_allclose(image, expected, atol=3)
+  np.testing.assert_array_equal(
+    decode(profiled(RGB, linear), orient=False), RGB
+  )
+  np.testing.assert_array_equal(decode(profiled(RGB, b"no profile")), RGB)
+  clear = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+  np.testing.assert_allclose(decode(profiled(clear, linear)), expected, atol=3)
+
+
+def linear_rgb_profile():
+  """An sRGB profile whose tone curves are straight (gamma 1)."""
+  data = bytearray(
+    ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+  )
+  count = int.from_bytes(data[128:132], "big")
+  for tag in range(count):
+    entry = data[132 + 12 * tag : 144 + 12 * tag]
+    name, start = bytes(entry[:4]), int.from_bytes(entry[4:8], "big")
+    if name in (b"rTRC", b"gTRC", b"bTRC"):
+      size = int.from_bytes(entry[8:12], "big")
+      curve = b"curv" + bytes(4) + (0).to_bytes(4, "big")
+      data[start : start + size] = curve.ljust(size, b"\0")
+    if name == b"desc":
+      size = int.from_bytes(entry[8:12], "big")
+      text = bytes(data[start : start + size])
+      data[start : start + size] = text.replace(b"R\0G", b"x\0y").replace(
+        b"RGB", b"xyz"
+      )
+  return bytes(data)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_the_range_is_the_one_that_the_file_states(bits):
+  most = (1 << bits) - 1
+  values = np.linspace(0, most, 35).reshape(5, 7).astype(np.uint16)
+  expected = values / most * 255
+  tiff = TiffImagePlugin.ImageFileDirectory_v2()
+  tiff[281] = most
+  image = decode(encoded(values, "tiff", tiffinfo=tiff))
+  np.testing.assert_allclose(image, repeated(expected), atol=1)
+  graymap = f"P5 7 5 {most}\n".encode() + values.astype(">u2").tobytes()
+  np.testing.assert_allclose(decode(graymap), repeated(expected), atol=1)
+
+
+def test_twelve_packed_bits():
+  values = np.array([[0, 1024, 2048, 4095]])
+  bits = "".join(f"{value:012b}" for value in values[0])
+  packed = bytes(int(bits[i : i + 8], 2) for i in range(0, 48, 8))
+  tags = [(256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 122),
+          (277, 1), (278, 1), (279, 6)]  # fmt: skip
+  entries = b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in tags)
+  data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+  image = decode(data + packed)
+  np.testing.assert_array_equal(image, repeated(np.array([[0, 64, 128, 255]])))
+
+
+@pytest.mark.parametrize(
+  "format, options, most",
+  [
+    ("heif", {"quality": 95}, 12),
+    ("avif", {"quality": 95}, 12),
+    ("jpeg2000", {}, 0),
+    ("webp", {"lossless": True}, 0),
+    ("tga", {}, 0),
+    ("jpeg", {"quality": 98}, 12),
+    ("ico", {}, 0),
+    ("qoi", {}, 0),
+  ],
+)
+def test_formats_of_telephones_cameras_and_pages(format, options, most):
+  if format == "heif":
+    pytest.importorskip("pillow_heif").register_heif_opener()
+  ramp = np.linspace(20, 230, 32)
+  smooth = np.stack(np.broadcast_arrays(ramp, ramp[:, None], 99.0), -1)
+  smooth = smooth.astype(np.uint8)
+  image = decode(encoded(smooth, format, **options))
+  assert np.abs(image.astype(int) - smooth).max() <= most
+
+
+def test_a_heic_without_its_extra_says_which(monkeypatch):
+  data = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40)
+  monkeypatch.setitem(sys.modules, "pillow_heif", None)
+  with pytest.raises(UnreadableImage, match="visual_memory.heif"):
+    decode(data)
+
+
+@pytest.mark.parametrize(
+  "data, reason",
+  [
+    (b"", "it is empty"),
+    (b"\n<!DOCTYPE html><html>", "it is HTML"),
+    (b"<?xml version='1.0'?><svg/>", "it is SVG"),
+    (b"a few words\n", "it is text"),
+    (b"%PDF-1.7", "it is a PDF"),
+    (b"\0\0\0\x18ftypmp42" + bytes(9), "it is a video"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is PostScript"),
+    (bytes(99), "nothing but zeros"),
+    (bytes(range(1, 99)), "no format"),
+  ],
+)
+def test_what_is_no_picture_is_called_by_its_name(data, reason):
+  with pytest.raises(UnreadableImage, match=reason) as info:
+    decode(data)
+  assert "0x" not in str(info.value)
+
+
 @pytest.mark.parametrize(
   "data",
   [
@@ -140,5 +263,23 @@ def test_damage_is_named(data):
 
 def test_bombs_are_refused(monkeypatch):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-  with pytest.raises(UnreadableImage, match="exceeds limit"):
+  with pytest.raises(UnreadableImage, match="exceeds limit") as info:
     decode(encoded(RGB))
+  assert "attack" not in str(info.value)
+
+
+def test_a_large_picture_is_read_without_a_warning_of_python():
+  program = (
+    "import io; from PIL import Image;"
+    "from visual_memory.data.decoding import decode_image;"
+    "Image.MAX_IMAGE_PIXELS = 30; file = io.BytesIO();"
+    "Image.new('RGB', (7, 5)).save(file, 'png');"
+    "print(decode_image(file.getvalue(), id='x').shape)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == "(5, 7, 3)\n" and not done.stderr

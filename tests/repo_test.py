@@ -61,6 +61,7 @@ HOMES = {
   "scann": ("retrieval/scann.py",),
   "moderngl": ("procedural/glsl.py",),
   "matplotlib": ("reports/",),
+  "pillow_heif": ("data/decoding.py",),
   "pyarrow": (
     "collection/exchange.py",
     "experiments/benchmarks/store_peers.py",

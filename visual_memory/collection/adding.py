@@ -102,37 +102,35 @@ class Report:
     """What a person should know, a sentence each; nothing is left out."""
     of, lines = self.plan.of, list(self.plan.notes)
     lines += [f"{path!r} was not added: {why}" for path, why in self.problems]
-    if self.unreadable:
-      lines.append(_counted(self.unreadable, "cannot be read"))
-    if self.plan.left_out:
-      found = "; ".join(origins.summary(self.plan.left_out))
-      count = len(self.plan.left_out)
-      lines.append(f"{count:,} {_files(count)} skipped: {found}.")
+    if skipped := (*self.unreadable, *self.plan.left_out):
+      found = "; ".join(origins.summary(skipped))
+      verb = "file was" if len(skipped) == 1 else "files were"
+      lines.append(f"{len(skipped):,} {verb} skipped: {found}.")
     if moved := of(Status.MOVED):
-      lines.append(_which(moved, "moved: the new places are recorded", ""))
+      lines.append(f"{_named(moved, 'moved picture')}: the new place is noted.")
     if copies := of(Status.COPY):
-      lines.append(
-        _which(copies, "a copy of another picture, which is there once", "")
-      )
+      lines.append(f"{_named(copies, 'copy')} of what is there once already.")
     if (changed := of(Status.CHANGED)) and not self.plan.update:
-      remedy = "--update embeds the files as they are now"
-      lines.append(_which(changed, "changed since it was added", remedy))
+      lines.append(
+        f"{_named(changed, 'changed file')}: --update embeds it as it is now."
+      )
     if forgotten := of(Status.FORGOTTEN):
-      remedy = "it stays out; --forgotten adds it again"
-      lines.append(_which(forgotten, "removed from this memory before", remedy))
-    if self.plan.conflicts:
-      first = self.plan.conflicts[0]
       lines.append(
-        _which(self.plan.conflicts, "of another class in the memory",
-               f"{first.found.path!r} says {first.found.class_name!r},"
-               f" {first.id!r} is {first.class_name!r} and stays so: relabel"
-               " it, or say --update")
-      )  # fmt: skip
-    if self.plan.missing:
-      count = len(self.plan.missing)
+        f"{_named(forgotten, 'picture')} that was removed from this memory"
+        " before: it stays out; --forgotten adds it again."
+      )
+    if conflicts := self.plan.conflicts:
+      one = conflicts[0]
       lines.append(
-        f"{count:,} {_files(count)} of the memory no longer there"
-        f" ({self.plan.missing[0]!r}): kept, until you remove it."
+        f"{_named(conflicts, 'file')} that says another class:"
+        f" {one.found.class_name!r}, but {one.id!r} is {one.class_name!r} and"
+        " stays so. Relabel it, or say --update."
+      )
+    if missing := self.plan.missing:
+      verb = "picture is" if len(missing) == 1 else "pictures are"
+      lines.append(
+        f"{len(missing):,} {verb} no longer there, such as {missing[0]!r}:"
+        " kept, until you remove it."
       )
     return lines
 
@@ -277,21 +275,11 @@ def _told(entry: Judged) -> dict[str, Any]:
   }
 
 
-def _which(entries: Sequence[Judged], what: str, remedy: str) -> str:
-  """So many pictures are this, the first of them by name."""
+def _named(entries: Sequence[Judged], what: str) -> str:
+  """So many of something, and the first of them by name."""
+  plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
   shown = ", ".join(repr(entry.found.path) for entry in entries[:_SHOWN])
   more = ", ..." if len(entries) > _SHOWN else ""
-  count = len(entries)
-  text = f"{count:,} {_files(count)} {what} ({shown}{more})"
-  return f"{text}: {remedy}." if remedy else f"{text}."
-
-
-def _counted(failed: Sequence[tuple[str, str]], what: str) -> str:
-  """So many pictures are this, with the reasons of the first ones."""
-  shown = "; ".join(f"{path!r}: {why}" for path, why in failed[:_SHOWN])
-  more = "; ..." if len(failed) > _SHOWN else ""
-  return f"{len(failed):,} {what}: {shown}{more}."
-
-
-def _files(count: int) -> str:
-  return "file is" if count == 1 else "files are"
+  return (
+    f"{len(entries):,} {what if len(entries) == 1 else plural} ({shown}{more})"
+  )

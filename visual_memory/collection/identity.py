@@ -156,12 +156,11 @@ class Known:
       removed.update(receipt.removed, receipt.known_as)
     self._removed = removed
 
-  def is_forgotten(self, row_id: str, content: Content) -> bool:
-    """Whether a receipt says that this picture, or this id, was removed."""
-    if not self._removed:
-      return False
-    names = (row_id, content_name(content))
-    return any(hash_id(self.salt, name) in self._removed for name in names)
+  def was_removed(self, *names: str) -> bool:
+    """Whether a receipt knows one of these names: ids, contents."""
+    return bool(self._removed) and any(
+      hash_id(self.salt, name) in self._removed for name in names
+    )
 
 
 def content_name(content: Content) -> str:
@@ -207,9 +206,11 @@ def judge(
       status = Status.MOVED if goes == file.location else Status.COPY
     elif file.content in first:
       status, row = Status.COPY, first[file.content].id
+    elif not forgotten_too and known.was_removed(content_name(file.content)):
+      status, row = Status.FORGOTTEN, file.id
     elif at is not None and not stays(at) and at not in found_again:
       status, row = Status.CHANGED, at
-    elif not forgotten_too and known.is_forgotten(file.id, file.content):
+    elif not forgotten_too and known.was_removed(file.id):
       status, row = Status.FORGOTTEN, file.id
     else:
       status, row = Status.NEW, free_id(file, taken)

@@ -9,6 +9,7 @@ a picture later changes neither its id nor its class.
   opened.origin.class_level, opened.classes, opened.left_out, opened.notes
 """
 
+import collections
 import dataclasses
 import fnmatch
 import os
@@ -265,12 +266,18 @@ def _nothing_in(path: str, left_out: list[tuple[str, str]]) -> str:
 
 
 def summary(left_out: Iterable[tuple[str, str]]) -> list[str]:
-  """What was left out, counted by suffix and reason, most frequent first."""
-  counts: dict[tuple[str, str], int] = {}
-  for path, reason in left_out:
-    suffix = os.path.splitext(path)[1].lower() or path.rsplit("/", 1)[-1]
-    counts[reason, suffix] = counts.get((reason, suffix), 0) + 1
+  """What was left out, counted by reason and suffix, most frequent first."""
   by_reason: dict[str, list[str]] = {}
-  for (reason, suffix), count in sorted(counts.items(), key=lambda x: -x[1]):
-    by_reason.setdefault(reason, []).append(f"{count:,} {suffix}")
-  return [f"{', '.join(found)}: {why}" for why, found in by_reason.items()]
+  for path, reason in left_out:
+    by_reason.setdefault(reason, []).append(path)
+  found = []
+  for reason, paths in sorted(by_reason.items(), key=lambda x: -len(x[1])):
+    counts = collections.Counter(map(_suffix, paths)).most_common()
+    said = ", ".join(f"{count:,} {suffix}" for suffix, count in counts)
+    found.append(f"{said}: {reason} ({paths[0]!r})")
+  return found
+
+
+def _suffix(path: str) -> str:
+  """A file's suffix; its name where it has none."""
+  return os.path.splitext(path)[1].lower() or path.rsplit("/", 1)[-1]

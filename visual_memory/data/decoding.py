@@ -4,22 +4,40 @@
 |---|---|
 | RGB, 8 bits | itself |
 | grayscale, 1 or 8 bits | the gray value in all three channels |
-| 16 bits (gray or color) | the high byte |
+| 10 to 16 bits, gray | scaled by the range that the file states |
+| 16 bits, color | the high byte |
 | palette, CMYK, YCbCr, HSV | RGB, by Pillow's conversion |
 | with transparency (alpha, tRNS) | composed over white, as a page shows it |
 | 32-bit integers outside 0..65535, floats | unreadable: no agreed range |
 | several frames | the first |
 | an EXIF orientation | turned upright; stored order with orient=False |
+| an ICC profile | sRGB; stored values with orient=False |
+| HEIC, HEIF | as Pillow reads them with the `heif` extra |
 
-torchvision and TensorFlow ignore the EXIF orientation: `orient=False` is the
-published protocol for photographs that carry one.
+torchvision and TensorFlow ignore orientation and profile: `orient=False` is the
+published protocol for photographs that carry them. Only formats of pictures are
+opened: none of them runs another program.
 """
 
+import functools
 import io
+import warnings
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from visual_memory.data import signatures
+
+FORMATS = tuple(
+  "AVIF BMP DIB GIF ICO JPEG JPEG2000 PCX PNG PPM QOI SGI TGA TIFF WEBP".split()
+)
+"""What is opened, by Pillow's names; HEIF comes with its extra."""
+
+_BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF's tags.
+# Between once and twice Pillow's limit it warns, beyond that it refuses, which
+# is the limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImage(Exception):
@@ -49,17 +67,40 @@ def decode_image(
   Args:
     data: the content of the file.
     id: named in errors.
-    orient: apply the EXIF orientation.
+    orient: apply the EXIF orientation and the color profile.
 
   Raises:
     UnreadableImage: truncated, corrupt, too large, or of no known format.
   """
   try:
-    with Image.open(io.BytesIO(data)) as image:
-      return _rgb(_upright(image) if orient else image)
+    with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+      profile = image.info.get("icc_profile") if orient else None
+      return _rgb(_upright(image) if orient else image, profile)
+  except UnidentifiedImageError as error:
+    raise UnreadableImage(id, signatures.described(data)) from error
   except Exception as error:  # Pillow's parsers raise whatever they stumble on.
     reason = " ".join(str(error).split()) or type(error).__name__
+    reason = reason.split(", could be decompression bomb")[0]
     raise UnreadableImage(id, reason.rstrip(".")) from error
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+  """The formats to try; HEIF where the bytes say so."""
+  if not signatures.is_heif(data):
+    return _known_formats()
+  try:
+    import pillow_heif
+  except ImportError as error:
+    raise ImportError(signatures.NEEDS_HEIF) from error
+  pillow_heif.register_heif_opener()
+  return ("HEIF",)
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+  """Those of FORMATS that this Pillow was built with."""
+  Image.init()
+  return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -69,13 +110,19 @@ def _upright(image: Image.Image) -> Image.Image:
   return ImageOps.exif_transpose(image)
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def _rgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
   """An open image of any mode as uint8 [H, W, 3]."""
   if image.mode.startswith("I"):
-    return np.repeat(_high_byte(np.asarray(image))[:, :, None], 3, axis=2)
+    values = _eight_bits(np.asarray(image), _stated_range(image))
+    return np.repeat(values[:, :, None], 3, axis=2)
   if image.mode == "F":
     raise ValueError("its pixels are floats, which have no agreed range")
-  if image.has_transparency_data:
+  transparent = image.has_transparency_data
+  if image.mode == "P" or (transparent and image.mode != "RGBA"):
+    image = image.convert("RGBA" if transparent else "RGB")
+  if profile:
+    image = _in_srgb(image, profile)
+  if transparent:
     image = image.convert("RGBA")
     page = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(page, image)
@@ -84,8 +131,41 @@ def _rgb(image: Image.Image) -> np.ndarray:
   return np.asarray(image)
 
 
-def _high_byte(values: np.ndarray) -> np.ndarray:
-  """16-bit gray values [H, W] as uint8, Pillow's own rule for 16-bit RGB."""
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+  """The image's colors in sRGB; as they are if the profile does not fit."""
+  try:
+    theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "srgb" in ImageCms.getProfileDescription(theirs).lower():
+      return image
+    return ImageCms.profileToProfile(
+      image,
+      theirs,
+      ImageCms.createProfile("sRGB"),
+      renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+      outputMode="RGBA" if image.mode == "RGBA" else "RGB",
+      flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+  except (ImageCms.PyCMSError, OSError, ValueError):
+    return image
+
+
+def _stated_range(image: Image.Image) -> int:
+  """The largest value that a file of more than 8 bits says it may have."""
+  tags = getattr(image, "tag_v2", {})
+  bits = max(tags.get(_BITS_PER_SAMPLE, (16,)))
+  stated = tags.get(_MAX_SAMPLE, 0)
+  most = max(stated) if isinstance(stated, tuple) else int(stated)
+  return most if 255 < most < 65535 else (1 << min(max(bits, 9), 16)) - 1
+
+
+def _eight_bits(values: np.ndarray, most: int) -> np.ndarray:
+  """Gray values [H, W] from 0 to most as uint8.
+
+  Of 16 bits the high byte, Pillow's own rule for color of 16 bits.
+  """
   if values.min() < 0 or values.max() > 65535:
     raise ValueError("its pixels are 32-bit integers, beyond 16 bits")
-  return (values >> 8).astype(np.uint8)
+  if most == 65535:
+    return (values >> 8).astype(np.uint8)
+  scaled = np.minimum(values, most) * np.float32(255 / most)
+  return np.rint(scaled).astype(np.uint8)

@@ -76,9 +76,16 @@ def file_content(path: str | os.PathLike) -> tuple[int, int]:
   """Size and CRC-32 of a file, read in pieces."""
   size = checksum = 0
   with open(path, "rb", buffering=0) as file:
+    _check_size(os.fstat(file.fileno()).st_size)
     while piece := file.read(_PIECE):
       size, checksum = size + len(piece), zlib.crc32(piece, checksum)
   return size, checksum
+
+
+def _check_size(size: int) -> None:
+  """Raises OSError if a file is larger than any picture."""
+  if size > zip_tree.MAX_FILE_BYTES:
+    raise OSError(f"of {size:,} bytes, more than any picture")
 
 
 def real_path(root: str, path: str) -> str:
@@ -121,6 +128,7 @@ class DirectoryTree:
   def read(self, path: str) -> bytes:
     """The bytes of one file."""
     with open(self._at(path), "rb") as file:
+      _check_size(os.fstat(file.fileno()).st_size)
       return file.read()
 
   def stamp(self, path: str) -> tuple[int, int]:
