@@ -15,7 +15,7 @@ import pytest
 from collection_cases import add, build, encoder, picture_bytes
 from PIL import Image
 
-from visual_memory.collection import naming, provenance
+from visual_memory.collection import meant_rows, provenance
 from visual_memory.collection.identity import Status, picture_of
 from visual_memory.collection.relocation import relocate
 
@@ -124,7 +124,7 @@ class World:
       return
     row_id = self.rng.choice(ids)
     gone = picture_of(self.store.metadata([row_id])[0]).content
-    _, removed = naming.forget(self.store, [row_id])
+    _, removed = meant_rows.forget(self.store, [row_id])
     self.forgotten.add(gone)
     self.forgotten_ids.update(removed)
     del self.classes[gone]

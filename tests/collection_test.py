@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from collection_cases import add, build, encoder, held, paint, picture_bytes
 
-from visual_memory.collection import embedding, ingest, naming, provenance
+from visual_memory.collection import embedding, ingest, meant_rows, provenance
 from visual_memory.collection.identity import Status
 from visual_memory.collection.inputs import open_pictures
 from visual_memory.collection.relocation import relocate
@@ -57,7 +57,7 @@ def test_with_a_class_named_a_bare_file_name_hides_no_other(tmp_path):
     "DCIM/IMG_1.jpg",
     "trip3/DCIM/IMG_1.jpg",
   ]
-  assert naming.find(store, [str(tmp_path / "trip2/DCIM/IMG_1.jpg")]) == [
+  assert meant_rows.find(store, [str(tmp_path / "trip2/DCIM/IMG_1.jpg")]) == [
     "DCIM/IMG_1.jpg"
   ]
 
@@ -71,8 +71,8 @@ def test_ids_and_classes_stay_when_a_second_top_folder_appears(tmp_path):
   report = add(store, top)
   assert (report.num_added, report.num_present) == (1, 2)
   assert held(store) == {**before, "wild/fox/0.jpg": "fox"}
-  chosen = naming.find(store, ["pets/cat/0.jpg"])
-  _, removed = naming.forget(store, chosen)
+  chosen = meant_rows.find(store, ["pets/cat/0.jpg"])
+  _, removed = meant_rows.forget(store, chosen)
   assert removed == ["cat/0.jpg"] and "cat/0.jpg" not in store.ids
 
 
@@ -189,14 +189,14 @@ def test_moved_swapped_and_copied_pictures_are_known_again(tmp_path):
   for row_id, vector in vectors(store).items():
     np.testing.assert_array_equal(vector, before[1][row_id])
     pictures_of(store, row_id)  # Where it lies now.
-  assert naming.find(store, ["b/9.jpg"]) == ["a/2.jpg"]
+  assert meant_rows.find(store, ["b/9.jpg"]) == ["a/2.jpg"]
   assert add(store, top, update=True).num_relabelled == 0  # Known there now.
 
 
 def test_the_forgotten_stay_out_wherever_they_are_found(tmp_path):
   top = paint(tmp_path / "top", {f"a/{i}.jpg": i for i in range(4)})
   store, _ = build(tmp_path / "m", top)
-  naming.forget(store, ["a/1.jpg"])
+  meant_rows.forget(store, ["a/1.jpg"])
   report = add(store, top)
   assert len(report.plan.of(Status.FORGOTTEN)) == 1 and len(store) == 3
   assert any("--forgotten" in line for line in report.remarks())
@@ -205,7 +205,7 @@ def test_the_forgotten_stay_out_wherever_they_are_found(tmp_path):
   assert (report.num_added, len(report.plan.of(Status.FORGOTTEN))) == (0, 1)
   report = add(store, tmp_path / "other", forgotten_too=True)
   assert report.num_added == 1 and "z/renamed.jpg" in store.ids
-  naming.forget(store, ["a/2.jpg"])
+  meant_rows.forget(store, ["a/2.jpg"])
   paint(top, {"a/3.jpg": 2})  # In the place of another picture.
   report = add(store, top, update=True)
   assert report.num_updated == 0 and len(report.plan.of(Status.FORGOTTEN)) == 2
@@ -333,8 +333,8 @@ def test_a_copy_within_one_folder_is_there_once_and_goes_at_once(tmp_path):
   assert [e.found.path for e in report.plan.conflicts] == ["b/2.jpg"]
   os.unlink(top / "a/0.jpg")
   assert pictures_of(store, "a/0.jpg").shape == (6, 6, 3)  # From its copy.
-  assert naming.find(store, [str(top / "b/2.jpg")]) == ["a/0.jpg"]
-  naming.forget(store, ["a/0.jpg"])
+  assert meant_rows.find(store, [str(top / "b/2.jpg")]) == ["a/0.jpg"]
+  meant_rows.forget(store, ["a/0.jpg"])
   report = add(store, top)
   assert len(report.plan.of(Status.FORGOTTEN)) == 1 and len(store) == 1
 

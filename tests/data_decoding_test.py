@@ -130,20 +130,24 @@ def profiled(image, profile):
 
 def test_profiles_become_srgb_and_srgb_stays_itself():
   srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-  np.testing.assert_array_equal(decode(profiled(RGB, srgb)), RGB)
+  np.testing.assert_array_equal(decode(profiled(RGB, srgb), profile=True), RGB)
   # A gamma of 1 instead of about 2.2: the oracle is the standard's formula.
   linear = linear_rgb_profile()
-  image = decode(profiled(RGB, linear))
+  image = decode(profiled(RGB, linear), profile=True)
   values = RGB / 255.0
   low, high = 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055
   expected = 255 * np.where(values <= 0.0031308, low, high)
   np.testing.assert_allclose(image, expected, atol=3)
   np.testing.assert_array_equal(
-    decode(profiled(RGB, linear), orient=False), RGB
+    decode(profiled(RGB, linear), profile=False), RGB
   )
-  np.testing.assert_array_equal(decode(profiled(RGB, b"no profile")), RGB)
+  np.testing.assert_array_equal(
+    decode(profiled(RGB, b"no profile"), profile=True), RGB
+  )
   clear = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
-  np.testing.assert_allclose(decode(profiled(clear, linear)), expected, atol=3)
+  np.testing.assert_allclose(
+    decode(profiled(clear, linear), profile=True), expected, atol=3
+  )
 
 
 def linear_rgb_profile():

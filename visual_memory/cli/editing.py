@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.collection import naming
+from visual_memory.collection import meant_rows
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg
@@ -78,7 +78,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 
 def _remove(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
-  chosen = naming.find(
+  chosen = meant_rows.find(
     store,
     arguments.ids,
     class_name=arguments.class_name,
@@ -90,7 +90,7 @@ def _remove(arguments: argparse.Namespace) -> int:
   question = f"Remove {what} for good?"
   if not _go_on(arguments, question, gone=len(chosen), of=len(store)):
     return 1
-  receipt, chosen = naming.forget(store, chosen, key_file=arguments.key)
+  receipt, chosen = meant_rows.forget(store, chosen, key_file=arguments.key)
   if arguments.receipt:
     with open(arguments.receipt, "w", encoding="utf-8") as file:
       file.write(receipt.to_json() + "\n")
@@ -107,7 +107,9 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def _relabel(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
-  chosen = naming.find(store, arguments.ids, class_name=arguments.class_name)
+  chosen = meant_rows.find(
+    store, arguments.ids, class_name=arguments.class_name
+  )
   what = output.counted(len(chosen), "image")
   if arguments.dry_run:
     return _say_which(arguments, chosen)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory.cli import output
-from visual_memory.collection import exchange, layout
+from visual_memory.collection import class_folders, exchange
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
 
@@ -137,9 +137,9 @@ def _origin(origin: dict[str, Any]) -> str:
   """An origin, and what was decided of its folders."""
   level = origin["class_level"]
   told = {
-    layout.FLAT: "folders are no classes",
-    layout.LAST: "class: the folder of each image",
-    layout.PATH: "class: all folders",
+    class_folders.FLAT: "folders are no classes",
+    class_folders.LAST: "class: the folder of each image",
+    class_folders.PATH: "class: all folders",
   }.get(level, f"class: folder {level}")
   parts = [output.shown(origin["path"]), told]
   parts += [f"split {', '.join(origin['read'])}"] * bool(origin["read"])

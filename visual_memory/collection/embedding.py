@@ -86,7 +86,7 @@ class PlannedSource:
     if (len(data), zlib.crc32(data)) != file.content:
       raise UnreadableImage(file.path, "it changed while it was being added")
     return types.Example(
-      image=decode_image(data, id=file.path),
+      image=decode_image(data, id=file.path, profile=True),
       label=types.UNLABELED,
       id=file.path,
     )

@@ -62,7 +62,7 @@ class Pictures:
     except OSError as error:
       reason = error.strerror or str(error)
       raise UnreadableImage(name, reason) from error
-    image = decode_image(data, id=name)
+    image = decode_image(data, id=name, profile=True)
     return types.Example(image=image, label=types.UNLABELED, id=name)
 
 

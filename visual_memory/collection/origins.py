@@ -16,8 +16,8 @@ import os
 import zipfile
 from collections.abc import Iterable, Sequence
 
-from visual_memory.collection import layout
-from visual_memory.collection.layout import FLAT
+from visual_memory.collection import class_folders
+from visual_memory.collection.class_folders import FLAT
 from visual_memory.data import file_trees, folder
 from visual_memory.data.file_trees import FileTree
 
@@ -31,7 +31,7 @@ class Origin:
     root: the folder below it where ids and classes begin, "" or "NAME/".
     splits: folders below the root that are splits, not classes.
     read: those splits that were asked for.
-    class_level: which folder is the class; see `layout.class_of`.
+    class_level: which folder is the class; see `class_folders.class_of`.
     exclude: patterns of what is left out.
     zip_encoding: of an archive's names that say none.
     prefix: put before its ids.
@@ -80,7 +80,7 @@ class Options:
   Attributes:
     flat: no folder is a class.
     split: the split to read.
-    class_level: see `layout.class_of`.
+    class_level: see `class_folders.class_of`.
     exclude: patterns of what to leave out.
     zip_encoding: see `file_trees.open_tree`.
     prefix: put before the ids.
@@ -145,12 +145,14 @@ def open_origin(
   origin = before or Origin(
     path=whole, prefix=options.prefix, zip_encoding=options.zip_encoding
   )
-  decided, notes = layout.decide(
+  decided, notes = class_folders.decide(
     images, options, origin, path=path, new=before is None
   )
   origin = dataclasses.replace(decided, exclude=tuple(exclude))
-  chosen = [p for p in images if layout.in_split(origin, p, options.split)]
-  classes = [layout.class_of(origin, p) for p in chosen]
+  chosen = [
+    p for p in images if class_folders.in_split(origin, p, options.split)
+  ]
+  classes = [class_folders.class_of(origin, p) for p in chosen]
   if origin.class_level != FLAT:
     chosen, classes, stray = _in_classes(chosen, classes, path)
     left_out += stray

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.collection import identity, layout
+from visual_memory.collection import class_folders, identity
 from visual_memory.collection.origins import Origin, origin_from
 from visual_memory.data import file_trees
 from visual_memory.data.decoding import UnreadableImage, decode_image
@@ -49,7 +49,7 @@ class Provenance:
 
     One path may be an origin twice: with classes, and without.
     """
-    flat = lambda o: o.class_level == layout.FLAT
+    flat = lambda o: o.class_level == class_folders.FLAT
     for number, old in enumerate(self.origins):
       same = (old.path, flat(old), old.prefix) == (
         origin.path, flat(origin), origin.prefix,
@@ -135,7 +135,7 @@ class Pictures:
         problem = getattr(error, "strerror", None) or str(error)
         continue
       if (len(data), zlib.crc32(data)) == picture.content:
-        return decode_image(data, id=row_id)
+        return decode_image(data, id=row_id, profile=True)
       problem = "another picture lies there now"
     where = [self._origins[n].location(path) for n, path in picture.places[:1]]
     reason = " ".join([*(f"{at}:" for at in where), problem.rstrip(".")])

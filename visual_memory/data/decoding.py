@@ -11,12 +11,12 @@
 | 32-bit integers outside 0..65535, floats | unreadable: no agreed range |
 | several frames | the first |
 | an EXIF orientation | turned upright; stored order with orient=False |
-| an ICC profile | sRGB; stored values with orient=False |
+| an ICC profile | its stored values; sRGB with profile=True |
 | HEIC, HEIF | as Pillow reads them with the `heif` extra |
 
-torchvision and TensorFlow ignore orientation and profile: `orient=False` is the
-published protocol for photographs that carry them. Only formats of pictures are
-opened: none of them runs another program.
+torchvision and TensorFlow ignore the EXIF orientation and the profile:
+`orient=False` is the published protocol for photographs that carry one. Only
+formats of pictures are opened: none of them runs another program.
 """
 
 import functools
@@ -60,22 +60,23 @@ class UnreadableImage(Exception):
 
 
 def decode_image(
-  data: bytes, *, id: str, orient: bool = True
+  data: bytes, *, id: str, orient: bool = True, profile: bool = False
 ) -> UInt8[np.ndarray, "H W 3"]:
   """RGB pixels of an encoded image (anything that Pillow opens).
 
   Args:
     data: the content of the file.
     id: named in errors.
-    orient: apply the EXIF orientation and the color profile.
+    orient: apply the EXIF orientation.
+    profile: bring colors to sRGB by the ICC profile that a file carries.
 
   Raises:
     UnreadableImage: truncated, corrupt, too large, or of no known format.
   """
   try:
     with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
-      profile = image.info.get("icc_profile") if orient else None
-      return _rgb(_upright(image) if orient else image, profile)
+      icc = image.info.get("icc_profile") if profile else None
+      return _rgb(_upright(image) if orient else image, icc)
   except UnidentifiedImageError as error:
     raise UnreadableImage(id, signatures.described(data)) from error
   except Exception as error:  # Pillow's parsers raise whatever they stumble on.

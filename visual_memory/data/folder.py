@@ -101,7 +101,7 @@ def folder(
     split: the top-level directory to read; needed where there are several
       and all have the names of splits.
     unlabeled: ignore directories: every label is UNLABELED.
-    orient: apply EXIF orientations and color profiles (see decoding).
+    orient: apply EXIF orientations (see decoding).
 
   Raises:
     FileNotFoundError: there is nothing at path.
