@@ -1,6 +1,7 @@
 """Packaging: a small TensorFlow-free base, everything heavier in an extra."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -65,12 +66,15 @@ TEST = [
   "zarr>=3.0",  # the reader that the store must satisfy
 ]
 
-README = pathlib.Path(__file__).parent / "README.md"
+HERE = pathlib.Path(__file__).parent
+README = HERE / "README.md"
+_INIT = (HERE / "visual_memory/__init__.py").read_text(encoding="utf-8")
+_VERSION = re.search(r'__version__ = "(.+)"', _INIT)[1]
 _URL = "https://github.com/visual-memory/visual_memory"
 
 setup(
   name="visual_memory",
-  version="0.2.0",
+  version=_VERSION,
   description="Perception with an editable memory, in JAX",
   long_description=README.read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",

@@ -30,6 +30,7 @@ LAYERS = (
     "distributed",
     "checkpoints",
     "progress",
+    "showing",
     "files",
     "direct_files",
   ),

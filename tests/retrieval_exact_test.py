@@ -139,7 +139,7 @@ def test_tiles_change_no_bit(
   memory = cases.memory_of(rows, mesh=mesh)
   expected = exact.search(queries, memory, k=10)
   monkeypatch.setattr(tiling, "_SUPER_TILE_ROWS", super_rows)
-  near = exact.search(
+  near = exact.tiled_search(
     queries, memory, k=10, query_tile=query_tile, row_tile=row_tile
   )
   cases.assert_same(near, expected)
@@ -199,7 +199,7 @@ def test_bad_input_is_named(options, message, mesh):
   memory = cases.memory_of(BASE, mesh=mesh)
   options = {"queries": BASE[:2], "k": 10} | options
   with pytest.raises(ValueError, match=message):
-    exact.search(options.pop("queries"), memory, **options)
+    exact.tiled_search(options.pop("queries"), memory, **options)
 
 
 def test_a_search_that_does_not_fit_says_what_it_needs(mesh, monkeypatch):

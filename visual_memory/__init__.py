@@ -5,14 +5,15 @@
   source = vm.open_source("folder", path="photos.zip", split="train")
   encoder = vm.load_encoder("pixels")
   memory = vm.VisualMemory.from_embedded(vm.embed(encoder, source))
-  near = vm.search(encoder.encode([image]), memory, k=10)
-  votes = vm.vote(near, voter="rank", ks=(10,),
-                  num_classes=len(memory.class_names))
+  near = vm.search("cat.jpg", memory, k=10, encoder=encoder)
+  vm.vote(near).names                  # by rank, of all k neighbors: [1, 1]
 
 Names are loaded when first used, so that importing the package is quick.
 """
 
 import importlib
+
+__version__ = "0.2.0"
 
 _HOMES = {
   "EmbeddedSet": "types",
@@ -23,10 +24,12 @@ _HOMES = {
   "embed": "encoders.embedding.embed",
   "embedded_set": "types",
   "list_encoders": "encoders.encoder",
+  "list_sources": "data.sources",
   "load_encoder": "encoders.encoder",
   "make_mesh": "distributed",
   "open_source": "data.sources",
   "search": "retrieval.exact",
+  "show": "reports.notebook",
   "vote": "voting.vote",
 }
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from visual_memory import showing
 from visual_memory.checks import (
   Array,
   Ids,
@@ -58,7 +59,7 @@ class Batch:
   mask: Bool[Array, "B"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class EmbeddedSet:
   """Labelled embeddings of one encoder, on the host.
 
@@ -82,6 +83,24 @@ class EmbeddedSet:
     """The number of rows."""
     return len(self.labels)
 
+  def __repr__(self) -> str:
+    """How many rows of which encoder; the arrays are not listed."""
+    return showing.line("EmbeddedSet", *self._facts(), repr(self.fingerprint))
+
+  def _repr_html_(self) -> str:
+    """The same as a card, with the rows of each class."""
+    counts = np.bincount(self.labels[self.labels >= 0])
+    bars = dict(zip(self.class_names, counts.tolist(), strict=False))
+    parts = [showing.bars(bars), showing.note(self.fingerprint)]
+    return showing.card("EmbeddedSet", self._facts(), parts)
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    return (
+      f"{len(self):,} x {self.embeddings.shape[1]:,}",
+      showing.counted(self.num_classes, "class", "classes"),
+    )
+
   @property
   def num_classes(self) -> int:
     """The number of class names."""
@@ -98,7 +117,7 @@ class EmbeddedSet:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Neighbors:
   """The k nearest rows of each query, best first; host arrays.
 
@@ -114,6 +133,7 @@ class Neighbors:
     similarities: float32 dot products, [Q, k].
     num_redone: how many queries the fast pass could not certify, and were
       answered again by the exhaustive exact scan (speed, never correctness).
+    class_names: one for each label; None where nobody told.
   """
 
   ids: np.ndarray
@@ -121,6 +141,7 @@ class Neighbors:
   labels: Int[Array, "Q k"]
   similarities: Float[Array, "Q k"]
   num_redone: int = 0
+  class_names: tuple[str, ...] | None = None
 
   @property
   def k(self) -> int:
@@ -130,6 +151,44 @@ class Neighbors:
   def __len__(self) -> int:
     """The number of queries."""
     return self.indices.shape[0]
+
+  @property
+  def names(self) -> np.ndarray:
+    """The neighbors' class names, None for UNLABELED ones, [Q, k] (objects).
+
+    Raises:
+      ValueError: nobody told the class names.
+    """
+    return _named(self.labels, self.class_names)
+
+  def __repr__(self) -> str:
+    """How many of how many; the arrays are not listed."""
+    return showing.line("Neighbors", *self._facts())
+
+  def _repr_html_(self) -> str:
+    """The nearest rows of the first queries, as a card."""
+    few = self.take(range(min(len(self), 3))).first(5)
+    labels = few.names if self.class_names else few.labels
+    rows = [
+      [
+        showing.text(f"query {query}" if not rank else ""),
+        showing.text(few.ids[query, rank]),
+        showing.text(labels[query, rank]),
+        showing.bar(
+          float(few.similarities[query, rank]),
+          f"{few.similarities[query, rank]:.3f}",
+        ),
+      ]
+      for query, rank in np.ndindex(few.ids.shape)
+    ]
+    table = showing.table(("", "row", "class", "similarity"), rows)
+    hint = showing.note("vm.show(near, source) shows the pictures")
+    return showing.card("Neighbors", self._facts(), [table, hint])
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    queries = showing.counted(len(self), "query", "queries")
+    return queries, f"k = {self.k:,}"
 
   def check_rows(self, row_ids: Ids) -> None:
     """Raises ValueError unless the neighbors are rows of these ids, [N].
@@ -170,24 +229,73 @@ class Neighbors:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Votes:
   """What the neighbors of Q queries voted for, at K values of k; host arrays.
 
   Attributes:
     predictions: int32 classes, UNLABELED where no neighbor has a label, [K, Q].
+    ks: how many neighbors voted, [K].
+    class_names: one for each class; None where nobody told.
     compute_scores: makes `class_scores`, which few need and which is large.
   """
 
   predictions: Int[np.ndarray, "K Q"]
-  compute_scores: Callable[[], np.ndarray] = dataclasses.field(
-    repr=False, compare=False
-  )
+  ks: tuple[int, ...]
+  class_names: tuple[str, ...] | None = None
+  compute_scores: Callable[[], np.ndarray] = dataclasses.field(compare=False)
 
   @functools.cached_property
   def class_scores(self) -> Float32[np.ndarray, "K Q C"]:
     """The summed weights of each class, [K, Q, C]; made on first access."""
     return self.compute_scores()
+
+  @property
+  def names(self) -> np.ndarray:
+    """The predicted classes by name, None where there is none, [K, Q].
+
+    Raises:
+      ValueError: nobody told the class names.
+    """
+    return _named(self.predictions, self.class_names)
+
+  def __repr__(self) -> str:
+    """Which k, how many queries, and what the first were found to be."""
+    first = self.predictions[-1, :3].tolist()
+    if self.class_names is not None:
+      first = [str(name) for name in self.names[-1, :3]]
+    more = ", ..." if self.predictions.shape[1] > 3 else ""
+    return showing.line("Votes", *self._facts(), f"{first}{more}")
+
+  def _repr_html_(self) -> str:
+    """The predictions for the first queries, as a card."""
+    shown = self.predictions[:, :10]
+    if self.class_names is not None:
+      shown = self.names[:, :10]
+    rows = [
+      [showing.text(query), *map(showing.text, shown[:, query])]
+      for query in range(shown.shape[1])
+    ]
+    headings = ("query", *(f"k = {k}" for k in self.ks))
+    parts = [showing.table(headings, rows)]
+    return showing.card("Votes", self._facts(), parts)
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    count = self.predictions.shape[1]
+    ks = ", ".join(map(str, self.ks[:5])) + ", ..." * (len(self.ks) > 5)
+    return showing.counted(count, "query", "queries"), f"k = {ks}"
+
+
+def _named(labels: Array, class_names: tuple[str, ...] | None) -> np.ndarray:
+  """Labels as names (an object array), None where UNLABELED."""
+  if class_names is None:
+    raise ValueError(
+      "These neighbors came without class names: use the labels, or search a"
+      " memory."
+    )
+  names = np.array([*class_names, None], object)
+  return names[np.asarray(labels)]  # UNLABELED is -1: the last.
 
 
 def _positions(rows: Sequence[int] | np.ndarray) -> np.ndarray:

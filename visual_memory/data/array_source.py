@@ -17,8 +17,8 @@ from visual_memory import types
 from visual_memory.data import image_source, selection
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ArraySource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class ArraySource(image_source.Described):
   """Images in one array. Build one with `array_source`, which validates.
 
   Attributes:

@@ -80,9 +80,26 @@ def decode_image(
   except UnidentifiedImageError as error:
     raise UnreadableImage(id, signatures.described(data)) from error
   except Exception as error:  # Pillow's parsers raise whatever they stumble on.
-    reason = " ".join(str(error).split()) or type(error).__name__
-    reason = reason.split(", could be decompression bomb")[0]
-    raise UnreadableImage(id, reason.rstrip(".")) from error
+    raise _unreadable(id, error) from error
+
+
+def to_rgb(image: Image.Image, *, id: str) -> UInt8[np.ndarray, "H W 3"]:
+  """RGB pixels of an open image, turned upright, by the rules above.
+
+  Raises:
+    UnreadableImage: its file is broken, or its pixels have no agreed range.
+  """
+  try:
+    return _rgb(_upright(image), None)
+  except Exception as error:  # A Pillow image may not have been read yet.
+    raise _unreadable(id, error) from error
+
+
+def _unreadable(id: str, error: Exception) -> UnreadableImage:
+  """What Pillow's error says about an image."""
+  reason = " ".join(str(error).split()) or type(error).__name__
+  reason = reason.split(", could be decompression bomb")[0]
+  return UnreadableImage(id, reason.rstrip("."))
 
 
 def _formats(data: bytes) -> tuple[str, ...]:

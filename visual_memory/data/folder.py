@@ -39,8 +39,8 @@ IMAGE_SUFFIXES = frozenset(
 """Files with another suffix are left out."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FolderSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class FolderSource(image_source.Described):
   """Images in files. Build one with `folder`.
 
   Attributes:

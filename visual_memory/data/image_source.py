@@ -11,7 +11,7 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 
-from visual_memory import types
+from visual_memory import showing, types
 
 
 @runtime_checkable
@@ -46,6 +46,46 @@ class ImageSource(Protocol):
       IndexError: row is not in [-N, N).
     """
     ...
+
+
+class Described:
+  """What every source says of itself in a notebook, by its own members."""
+
+  def __repr__(self) -> str:
+    """The kind, how many images, and the first classes."""
+    return showing.line(type(self).__name__, *_facts(self))
+
+  def _repr_html_(self) -> str:
+    """The same as a card, with a picture of each of the first classes."""
+    facts = _facts(self)
+    return showing.card(type(self).__name__, facts, [_thumbnails(self)])
+
+
+def _facts(source: ImageSource) -> tuple[str, ...]:
+  """What is worth knowing of a source."""
+  names = source.class_names
+  known = f": {showing.names(names)}" if names else ""
+  return (
+    showing.counted(len(source), "image"),
+    showing.counted(len(names), "class", "classes") + known,
+  )
+
+
+def _thumbnails(source: ImageSource, *, limit: int = 12) -> str:
+  """The first image of each class, then further ones, as HTML."""
+  labels = np.asarray(source.labels)
+  _, firsts = np.unique(labels, return_index=True)
+  rows = dict.fromkeys([*firsts.tolist(), *range(min(limit, len(labels)))])
+  items = []
+  for row in list(rows)[:limit]:
+    try:
+      example = source[row]
+    except Exception:  # A damaged image is not worth a page without the rest.
+      continue
+    known = example.label != types.UNLABELED and source.class_names
+    name = source.class_names[example.label] if known else "(no class)"
+    items.append((example.image, name, example.id))
+  return showing.pictures(items)
 
 
 def digest(*parts: Any) -> str:

@@ -40,8 +40,8 @@ VOC_CLASSES = (
 _ADE_CODES = 26 * 256
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskedImages:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class MaskedImages(image_source.Described):
   """Images with a class for every pixel; see `data.masks`.
 
   Attributes:

@@ -16,8 +16,8 @@ from visual_memory.procedural import programs
 from visual_memory.procedural import source as pictures
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProceduralSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class ProceduralSource(image_source.Described):
   """Pictures rendered when asked for. Build one with `procedural`.
 
   Attributes:

@@ -27,8 +27,8 @@ from visual_memory.types import Example, Ids
 _VALIDATION_NUMBER = re.compile(r"(?:^|[/_])val_(\d{8})(?:\.\w+)?$")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Relabeled:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Relabeled(image_source.Described):
   """The images of a source under other labels.
 
   Attributes:

@@ -17,8 +17,8 @@ from visual_memory.data import image_source
 from visual_memory.data.image_source import ImageSource
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Subset:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Subset(image_source.Described):
   """Rows of another source, whose class indices it keeps.
 
   Build one with `subset`.

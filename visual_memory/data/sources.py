@@ -19,18 +19,49 @@ from visual_memory.data import (
 from visual_memory.data.image_source import ImageSource
 
 
+def list_sources() -> tuple[str, ...]:
+  """The names that `open_source` knows."""
+  return tuple(SOURCES)
+
+
 def open_source(name: str, **options: Any) -> ImageSource:
-  """The source of this name (a key of SOURCES).
+  """The source of this name, with this source's own options.
+
+  One's own pictures, and files of arrays:
+    "folder": path (a directory or .zip with a directory for each class),
+      split="train" (a top directory), unlabeled=False, orient=True.
+    "split_file": path, list_file (JSON of a published few-shot split), split,
+      orient=True.
+    "npz": path, split=None (the prefix of its arrays; MedMNIST's layout).
+    "tfds": dataset (its name), split, data_dir=None, label_feature="",
+      id_feature="".
+
+  Nothing to download:
+    "digits": split=None ("train", "test" or all): 1,797 digits of 8 x 8.
+    "synthetic": num_images, num_classes, size, seed: colored noise.
+    "procedural": num_programs, num_views, size, seed, family="shaders".
+
+  Published data sets as their authors unpack them (path holds them):
+    "aircraft": path, split ("train", "val", "trainval", "test"), orient=True.
+    "flowers102": path, split ("train", "val", "test").
+    "cub200": path, split ("train", "test").
+    "food101": path, split ("train", "test").
+
+  With a class for every pixel:
+    "shapes": num_images=12, size=32, seed=0, split="train"; made up.
+    "camvid": path, split ("train", "val", "test").
+    "voc": path, split ("train", "val", "trainval").
+    "ade20k": path, split ("training", "validation").
+    "ade20k_full": path, split ("training", "validation").
+    "coco": path, split ("train", "val").
 
   Args:
-    name: "folder", "split_file", "aircraft", "tfds", "npz", "digits",
-      "synthetic" or "procedural".
-    **options: the keyword arguments of that function; for "tfds" the
-      dataset's name is `dataset`.
+    name: one of `list_sources()`.
+    **options: as above; those without a value here must be given.
 
   Raises:
     ValueError: no such source; it names those there are.
-    TypeError: an option that the source does not have.
+    TypeError: an option that the source does not have, or one that it needs.
   """
   if name not in SOURCES:
     raise ValueError(

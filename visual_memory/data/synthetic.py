@@ -80,8 +80,8 @@ def _unit(rows: np.ndarray) -> Float32[np.ndarray, "N D"]:
   return (rows / lengths).astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class SyntheticSource(image_source.Described):
   """Striped pictures, drawn when asked for. Build one with `synthetic`.
 
   Attributes:
@@ -151,8 +151,8 @@ SHAPES = ("background", "disc", "box")
 _SHAPE_COLORS = ((70, 110, 70), (200, 60, 50), (60, 80, 200))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Shapes:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Shapes(image_source.Described):
   """A disc and a box in each picture. Build one with `shapes`."""
 
   ids: np.ndarray

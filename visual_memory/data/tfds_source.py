@@ -23,8 +23,8 @@ SCAN_ROWS = 256
 """Records read at once when labels and ids are collected."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TfdsSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class TfdsSource(image_source.Described):
   """Examples of a prepared dataset. Build one with `tfds`.
 
   The first use of `labels` or `ids` reads every record once (ArrayRecord keeps

@@ -14,7 +14,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
 
+from visual_memory import showing
+from visual_memory.data.given_images import GivenImages
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import builders
 from visual_memory.encoders.layers import PRECISIONS
@@ -35,7 +37,7 @@ _MAX_ENCODE_BATCH = 32
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Encoder:
   """A frozen image encoder; `load_encoder` gives one.
 
@@ -74,42 +76,55 @@ class Encoder:
     """
     return unit_rows(self.apply(self.params, pixels))
 
-  def encode(
-    self, images: Sequence[np.ndarray] | np.ndarray
-  ) -> Float32[np.ndarray, "B D"]:
+  def encode(self, images: Any) -> Float32[np.ndarray, "B D"]:
     """Unit embeddings of a few images, on the default device.
 
     Batches are padded to powers of two, so that any number of images compiles
     at most six programs. For a whole data source use `embed`.
 
     Args:
-      images: uint8 RGB arrays [H, W, 3]; sizes may differ.
+      images: one image or a list of them (sizes may differ), each a uint8
+        array [H, W, 3] or [H, W], a Pillow image, or the path of a file; or a
+        uint8 array [B, H, W, 3].
+
+    Returns:
+      One row for each image, [1, D] for a single one.
 
     Raises:
-      ValueError: an image of another type or shape, named by its position.
+      ValueError: something that is no image, named by its position.
+      FileNotFoundError: there is no such file.
+      UnreadableImage: a file that is no image.
     """
-    for position, image in enumerate(images):
-      _check_image(image, position)
+    images = GivenImages(images)
     rows = [np.zeros((0, self.dim), np.float32)]
     for start in range(0, len(images), _MAX_ENCODE_BATCH):
-      batch = images[start : start + _MAX_ENCODE_BATCH]
-      pixels = np.stack([self.preprocess(image) for image in batch])
-      padded = 1 << (len(batch) - 1).bit_length()
-      pixels = np.pad(pixels, [(0, padded - len(batch))] + [(0, 0)] * 3)
+      count = min(_MAX_ENCODE_BATCH, len(images) - start)
+      pixels = np.stack(
+        [self.preprocess(images[start + i]) for i in range(count)]
+      )
+      padded = 1 << (count - 1).bit_length()
+      pixels = np.pad(pixels, [(0, padded - count)] + [(0, 0)] * 3)
       output = unit_embeddings(self.apply, self.params, pixels)
-      rows.append(np.asarray(output)[: len(batch)])
+      rows.append(np.asarray(output)[:count])
     return np.concatenate(rows)
 
+  def __repr__(self) -> str:
+    """Name, dimension and side of the pixels; the params are not listed."""
+    return showing.line("Encoder", self.name, *self._facts())
 
-def _check_image(image: np.ndarray, position: int) -> None:
-  """Raises ValueError unless image is uint8 [H, W, 3] and not empty."""
-  if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-    raise ValueError(
-      f"Image {position} is {image.dtype} {image.shape}: images must be uint8"
-      " [H, W, 3], RGB in 0..255. Files: decode_image in data.decoding."
+  def _repr_html_(self) -> str:
+    """The same as a card."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    weights = f"{size / 1e6:,.1f} M weights" if size else "no weights"
+    facts = [*self._facts(), weights]
+    return showing.card(
+      f"Encoder {self.name}", facts, [showing.note(self.fingerprint)]
     )
-  if not image.size:
-    raise ValueError(f"Image {position} has no pixels: {image.shape}.")
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    side = self.preprocess.size
+    return f"D = {self.dim:,}", f"{side} x {side} pixels"
 
 
 def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:

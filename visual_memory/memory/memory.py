@@ -15,11 +15,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed
-from visual_memory.memory import edits, layout, matching, room
+from visual_memory import distributed, showing
+from visual_memory.memory import edits, layout, matching, room, transport
 from visual_memory.memory import rows as rows_lib
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
@@ -29,7 +30,7 @@ _HOLDER = "memory"
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class VisualMemory:
   """Labelled unit embeddings on a mesh; build one with `from_embedded`.
 
@@ -113,6 +114,43 @@ class VisualMemory:
     return self.table.ids[
       _in_serial_order(distributed.gather(self.rows.serials))
     ]
+
+  def __repr__(self) -> str:
+    """How many rows of which encoder, and where."""
+    return showing.line("VisualMemory", *self._facts(), repr(self.fingerprint))
+
+  def _repr_html_(self) -> str:
+    """The same as a card, with the rows of each class."""
+    parts = [showing.note(self.fingerprint)]
+    if self.rows.labels.is_fully_addressable and len(self.class_names):
+      labels = np.asarray(self.rows.labels)
+      counts = np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+      pairs = zip(self.class_names, counts.tolist(), strict=True)
+      parts = [showing.bars(dict(pairs)), *parts]
+    return showing.card("VisualMemory", self._facts(), parts)
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    return (
+      f"{len(self):,} x {self.dim:,}",
+      showing.counted(len(self.class_names), "class", "classes"),
+      showing.counted(self.mesh.size, "device"),
+      f"{self.rows.precision} first pass",
+    )
+
+  def __reduce__(self):
+    """Pickles all rows, to be laid out on the devices of whoever reads it."""
+    return transport.unpacked, (transport.packed(self),)
+
+  def __copy__(self) -> "VisualMemory":
+    """The same arrays: a memory never changes."""
+    return dataclasses.replace(self)
+
+  def __deepcopy__(self, memo) -> "VisualMemory":
+    """Arrays of its own on the same devices."""
+    self.check_usable()
+    rows = jax.tree.map(jnp.copy, self.rows)
+    return dataclasses.replace(self, rows=rows, table=self.table.copy())
 
   def check_usable(self) -> None:
     """Raises ValueError if an edit with donate=True has used this memory up."""

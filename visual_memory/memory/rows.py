@@ -114,9 +114,19 @@ def _coarse_copy(
   return coarse_lib.Coarse(values=values, scale=scale, residuals=residuals)
 
 
-def rows_from_host(embedded: EmbeddedSet, capacity: int, mesh: Mesh) -> Rows:
-  """Device rows of an EmbeddedSet; each device's part is built on its own."""
+def rows_from_host(
+  embedded: EmbeddedSet,
+  capacity: int,
+  mesh: Mesh,
+  *,
+  serials: np.ndarray | None = None,
+) -> Rows:
+  """Device rows of an EmbeddedSet; each device's part is built on its own.
+
+  Serials ascend; they count from zero by default.
+  """
   count = len(embedded)
+  serials = np.arange(count) if serials is None else serials
 
   def shard(values: np.ndarray, default: int, dtype) -> jax.Array:
     def local(index):
@@ -134,5 +144,5 @@ def rows_from_host(embedded: EmbeddedSet, capacity: int, mesh: Mesh) -> Rows:
   return Rows(
     embeddings=shard(embedded.embeddings, 0, np.float32),
     labels=shard(embedded.labels, UNLABELED, np.int32),
-    serials=shard(np.arange(count), EMPTY, np.int32),
+    serials=shard(serials, EMPTY, np.int32),
   )

@@ -1,6 +1,7 @@
 """Exact nearest neighbors: the public search.
 
   near = search(queries, memory, k=100)        # Neighbors, best first
+  near = search("cat.jpg", memory, k=10, encoder=encoder)
   near = search(rows, memory, k=100, exclude_self=ids)   # leave-one-out
 
 The answer is the true top k under the canonical similarity (the dot product in
@@ -9,17 +10,55 @@ of insertion. It is the same for every device count, batch size, tile size,
 process count and first-pass precision.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from visual_memory import distributed
+from visual_memory.data.given_images import are_images
+from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import attempts
-from visual_memory.types import Array, Ids, Neighbors, as_ids
+from visual_memory.types import Array, EmbeddedSet, Ids, Neighbors, as_ids
 
 
 def search(
+  queries: Any,
+  memory: VisualMemory,
+  *,
+  k: int,
+  exclude_self: Ids | None = None,
+  encoder: Encoder | None = None,
+) -> Neighbors:
+  """The k nearest rows of each query.
+
+  Args:
+    queries: embeddings [Q, D] or one of them [D], float32, finite, of any
+      length (the ranking ignores it, the similarities scale with it), the same
+      in every process; an EmbeddedSet; or, with an encoder, images in any form
+      that `Encoder.encode` takes.
+    memory: what to search. Its precision decides the first pass only.
+    k: neighbors per query, 1 to len(memory) (one less for queries that are
+      left out of their own neighbors).
+    exclude_self: the id of each query, [Q]: the row with that id is not
+      returned for it. Ids that the memory lacks are fine.
+    encoder: embeds the images; it must be the one of the memory's rows.
+
+  Returns:
+    Neighbors, on the host, the same in every process.
+
+  Raises:
+    ValueError: k out of range, queries of another encoder or dimension or not
+      finite (naming the query), images without an encoder, or a memory that a
+      donated edit has used up.
+  """
+  embeddings = _embeddings(queries, memory, encoder)
+  return tiled_search(embeddings, memory, k=k, exclude_self=exclude_self)
+
+
+def tiled_search(
   queries: Float[Array, "Q D"],
   memory: VisualMemory,
   *,
@@ -28,29 +67,22 @@ def search(
   query_tile: int | None = None,
   row_tile: int | None = None,
 ) -> Neighbors:
-  """The k nearest rows of each query.
+  """`search` of embeddings, in tiles of chosen sizes.
 
   Queries go through the devices in tiles of a fixed size, so any number of
   them uses one compiled program, and neither scores nor candidates of all
-  queries exist at once.
+  queries exist at once. The sizes change speed and memory, never answers.
 
   Args:
-    queries: float32, finite, [Q, D]; any length (the ranking ignores it, the
-      similarities scale with it). The same in every process.
-    memory: what to search. Its precision decides the first pass only.
-    k: neighbors per query, 1 to len(memory) (one less for queries that are
-      left out of their own neighbors).
-    exclude_self: the id of each query, [Q]: the row with that id is not
-      returned for it. Ids that the memory lacks are fine.
-    query_tile: queries per call; changes speed and memory, not answers.
-    row_tile: rows per matrix product, a power of two; likewise.
-
-  Returns:
-    Neighbors, on the host, the same in every process.
+    queries: as in `search`, [Q, D].
+    memory: as in `search`; likewise k and exclude_self.
+    k: see there.
+    exclude_self: see there.
+    query_tile: queries per call.
+    row_tile: rows per matrix product, a power of two.
 
   Raises:
-    ValueError: k or a tile out of range, queries of another dimension or not
-      finite (naming the query), or a memory that a donated edit has used up.
+    ValueError: as for `search`, or a tile out of range.
   """
   if query_tile is not None and query_tile < 1:
     raise ValueError(f"query_tile = {query_tile}: choose 1 or more (or None).")
@@ -78,7 +110,35 @@ def search(
     labels=found.labels,
     similarities=found.similarities,
     num_redone=num_redone,
+    class_names=memory.class_names,
   )
+
+
+def _embeddings(queries, memory, encoder) -> Array:
+  """The embeddings of whatever was given as queries, [Q, D]."""
+  if isinstance(queries, EmbeddedSet):
+    _check_same(queries.fingerprint, memory)
+    return queries.embeddings
+  if are_images(queries):
+    if encoder is None:
+      raise ValueError(
+        "The queries are images, and a memory holds none: pass encoder=, the"
+        " one that embedded the memory's rows."
+      )
+    _check_same(encoder.fingerprint, memory)
+    return encoder.encode(queries)
+  if not isinstance(queries, jax.Array):
+    queries = np.asarray(queries)
+  return queries[None] if queries.ndim == 1 else queries
+
+
+def _check_same(fingerprint: str, memory: VisualMemory) -> None:
+  """Raises ValueError unless the queries are of the memory's encoder."""
+  if fingerprint != memory.fingerprint:
+    raise ValueError(
+      f"The queries are of the encoder {fingerprint!r}, the memory's rows of"
+      f" {memory.fingerprint!r}: embeddings of two encoders cannot be compared."
+    )
 
 
 def check_queries(queries: Array, dim: int) -> Float[np.ndarray, "Q D"]:

@@ -1,8 +1,10 @@
 """From neighbors to predictions, for every k at once.
 
-  votes = vote(near, voter="rank", ks=(1, 10, 100), num_classes=10)
-  votes.predictions                                          # int32 [3, Q]
-  votes.class_scores                   # float32 [3, Q, 10], on first access
+  votes = vote(near)                                 # by rank, all neighbors
+  votes = vote(near, voter="softmax", ks=(1, 10, 100), temperature=0.1)
+  votes.names, votes.predictions                             # [3, Q]
+  votes.class_scores                   # float32 [3, Q, C], on first access
+  votes = vote(near, voter=lambda near: near.similarities**2)      # one's own
 
   predict(                                  # a sweep in one pass: [V, K, Q]
     near, [setting("rank", offset=a) for a in offsets], ks=ks, num_classes=10
@@ -15,7 +17,7 @@ hyper-parameters, uses one compiled program.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +39,9 @@ _DEVICE_TILE = 8192
 def vote(
   near: Neighbors,
   *,
-  voter: str = "rank",
-  ks: Sequence[int],
-  num_classes: int,
+  voter: str | Callable[[Neighbors], Array] = "rank",
+  ks: Sequence[int] | int | None = None,
+  num_classes: int | None = None,
   factors: Float[Array, "Q k"] | None = None,
   **hyper: float | int,
 ) -> Votes:
@@ -51,29 +53,89 @@ def vote(
 
   Args:
     near: at least max(ks) neighbors of each query.
-    voter: "plurality", "distance", "softmax" or "rank".
-    ks: how many neighbors vote; each from 1 to near.k, in any order.
-    num_classes: C; every label must be below it.
+    voter: "plurality", "distance", "softmax" or "rank"; or a function from
+      Neighbors to a weight for each of them, [Q, k], finite and not negative.
+      It is called once, with all neighbors, and may look at anything: weights
+      must not depend on how many neighbors will vote, since those of the first
+      k are summed for every k. Weights of zero have no vote.
+    ks: how many neighbors vote, each from 1 to near.k, in any order; or one
+      number; all of them by default.
+    num_classes: C; every label must be below it. By default that of the
+      memory that was searched.
     factors: multiply the weights of the neighbors, finite and not negative:
       the reliability of each row, for soft pruning.
     **hyper: the voter's hyper-parameters; see `weighting.setting`.
 
   Raises:
     ValueError: unknown voter or hyper-parameter, k out of range, or a label,
-      similarity or factor that breaks its promise (naming the query).
+      similarity, weight or factor that breaks its promise (naming the query).
+    TypeError: a voter that is neither a name nor a function, or a function
+      together with hyper-parameters.
   """
-  setting = weighting.setting(voter, **hyper)
-  predictions = predict(
-    near, [setting], ks=ks, num_classes=num_classes, factors=factors
-  )[0]
+  if ks is None or isinstance(ks, (int, np.integer)):
+    ks = (near.k if ks is None else ks,)
+  ks = checks.ks(ks, near.k)
+  num_classes = _num_classes(near) if num_classes is None else num_classes
+  if isinstance(voter, str):
+    setting = weighting.setting(voter, **hyper)
+    predictions = predict(
+      near, [setting], ks=ks, num_classes=num_classes, factors=factors
+    )[0]
+    weights = functools.partial(weighting.weights, near.similarities, setting)
+  else:
+    given = _own_weights(voter, near, hyper)
+    predictions = _predict_weighted(
+      near.labels, given, factors, ks=ks, num_classes=num_classes
+    )
+    weights = functools.partial(np.asarray, given)
+  return Votes(
+    predictions=predictions,
+    ks=ks,
+    class_names=near.class_names,
+    compute_scores=functools.partial(
+      _compute_scores, near.labels, weights, factors, ks, num_classes
+    ),
+  )
 
-  def compute_scores():
-    weights = weighting.weights(near.similarities, setting)
-    if factors is not None:
-      weights = weights * np.asarray(factors, np.float64)
-    return class_scores(near.labels, weights, ks=ks, num_classes=num_classes)
 
-  return Votes(predictions=predictions, compute_scores=compute_scores)
+def _num_classes(near: Neighbors) -> int:
+  """How many classes there are: those of the memory, or those that occur."""
+  if near.class_names is not None:
+    return len(near.class_names)
+  return max(1, int(np.max(near.labels, initial=0)) + 1)
+
+
+def _own_weights(voter, near: Neighbors, hyper) -> np.ndarray:
+  """What a function of the caller's gives, checked."""
+  if not callable(voter):
+    raise TypeError(
+      f"voter is {voter!r}: name one of {', '.join(weighting.VOTERS)}, or give"
+      " a function from Neighbors to weights [Q, k]."
+    )
+  if hyper:
+    raise TypeError(
+      f"{', '.join(hyper)} belong to the named voters: bind a function's own"
+      " with functools.partial."
+    )
+  return checks.weights(voter(near), "voter's weights", near.ids.shape)
+
+
+def _predict_weighted(labels, weights, factors, *, ks, num_classes):
+  """The predictions [K, Q] for weights of the caller's own."""
+  labels = checks.labels(labels, num_classes)
+  if factors is not None:
+    weights = weights * checks.weights(factors, "factors", labels.shape)
+  tile = functools.partial(_chosen_tile, ks=np.asarray(ks, np.int32))
+  arrays = _first((labels, weights), max(ks))
+  return _over_tiles(tile, arrays, (1, len(ks)))[0]
+
+
+def _compute_scores(labels, weights, factors, ks, num_classes):
+  """The class scores of a vote; a function of plain values, to be pickled."""
+  weights = weights()
+  if factors is not None:
+    weights = weights * np.asarray(factors, np.float64)
+  return class_scores(labels, weights, ks=ks, num_classes=num_classes)
 
 
 def predict(

@@ -8,10 +8,12 @@ patches = embed(encoder, source, tokens="patches", per_image=64)
 
 import functools
 import os
+import warnings
 
 import numpy as np
 from jax.sharding import Mesh
 
+from visual_memory import distributed
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding import embed_patches, resumable
 from visual_memory.encoders.embedding.blocks import Block
@@ -38,8 +40,12 @@ def embed(
   num_workers: int | None = None,
   progress: bool = True,
 ) -> EmbeddedSet:
-  """The embeddings of a source: `embed_with_report` without its report."""
-  embedded, _ = embed_with_report(
+  """The embeddings of a source: `embed_with_report` without its report.
+
+  A warning says how many images could not be read, and why the first could not;
+  `embed_with_report` lists them.
+  """
+  embedded, report = embed_with_report(
     encoder,
     source,
     tokens=tokens,
@@ -51,6 +57,8 @@ def embed(
     num_workers=num_workers,
     progress=progress,
   )
+  if report.skipped and distributed.is_lead():
+    warnings.warn(report.what_was_skipped, stacklevel=2)
   return embedded
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float32, Int32
 
-from visual_memory import distributed
+from visual_memory import distributed, showing
 from visual_memory.data.batching import Skipped, batches
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding.blocks import Block, BlockCache
@@ -30,7 +30,7 @@ from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class EmbedReport:
   """What an embedding job did, over all processes.
 
@@ -47,6 +47,37 @@ class EmbedReport:
   skipped: tuple[Skipped, ...]
   elapsed_s: float
   images_per_s: float
+
+  @property
+  def what_was_skipped(self) -> str:
+    """A sentence about the images that could not be read; "" if all could."""
+    if not self.skipped:
+      return ""
+    first = self.skipped[0]
+    of = showing.counted(self.num_images, "image")
+    return (
+      f"{len(self.skipped):,} of {of} could not be read and are left out, the"
+      f" first of them {first.id!r}: {first.reason}."
+    )
+
+  def __repr__(self) -> str:
+    """How many images, how many of them skipped, and how long it took."""
+    return showing.line("EmbedReport", *self._facts())
+
+  def _repr_html_(self) -> str:
+    """The same as a card, with the images that were skipped."""
+    rows = [[showing.text(x.id), showing.text(x.reason)] for x in self.skipped]
+    parts = [showing.table(("skipped", "why"), rows[:20])] if rows else []
+    return showing.card("EmbedReport", self._facts(), parts)
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    return (
+      showing.counted(self.num_images, "image"),
+      f"{len(self.skipped):,} skipped",
+      f"{self.num_reused:,} from the cache",
+      f"{self.elapsed_s:,.1f} s",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

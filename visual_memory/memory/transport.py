@@ -1,0 +1,78 @@
+"""A memory in bytes and back: to a worker process, or a copy on its devices.
+
+worker.submit(search, memory)      # pickled; laid out on the worker's devices
+copy.deepcopy(memory)              # arrays of its own on the same devices
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from visual_memory import distributed
+from visual_memory.memory import layout, room
+from visual_memory.memory import rows as rows_lib
+from visual_memory.types import EmbeddedSet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Packed:
+  """All that a memory is, on the host.
+
+  Attributes:
+    kind: the class of the memory.
+    embedded: its rows, in order of insertion.
+    serials: theirs, [N].
+    next_serial: of the next row.
+    capacity: slots.
+    precision: of the first pass of a search.
+  """
+
+  kind: type
+  embedded: EmbeddedSet
+  serials: np.ndarray
+  next_serial: int
+  capacity: int
+  precision: str
+
+
+def packed(memory: Any) -> Packed:
+  """A VisualMemory as host arrays; with several processes, all must ask for it.
+
+  Raises:
+    ValueError: a donated edit has used the memory up.
+  """
+  memory.check_usable()
+  serials = distributed.gather(memory.rows.serials)
+  return Packed(
+    kind=type(memory),
+    embedded=memory.embedded(),
+    serials=np.sort(serials[serials >= 0]),
+    next_serial=memory.table.next_serial,
+    capacity=memory.capacity,
+    precision=memory.rows.precision,
+  )
+
+
+def unpacked(parts: Packed) -> Any:
+  """The memory on all devices of this process, with the answers of the first.
+
+  Raises:
+    MemoryError: its slots do not fit on them.
+  """
+  mesh = distributed.make_mesh()
+  rows, count = parts.embedded, len(parts.embedded)
+  capacity = layout.capacity_for(max(parts.capacity, count), mesh.size)
+  room.check_rows(capacity, rows.embeddings.shape[1], parts.precision, mesh)
+  ids = np.full(capacity, None, dtype=object)
+  ids[layout.slots_of(np.arange(count), capacity)] = rows.ids
+  placed = rows_lib.rows_from_host(rows, capacity, mesh, serials=parts.serials)
+  return parts.kind(
+    rows=rows_lib.with_precision(placed, parts.precision),
+    table=layout.RowTable(
+      ids, next_turn=count, next_serial=parts.next_serial, num_rows=count
+    ),
+    class_names=rows.class_names,
+    fingerprint=rows.fingerprint,
+    mesh=mesh,
+  )
