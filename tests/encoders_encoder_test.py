@@ -198,7 +198,7 @@ def test_wrong_request_is_one_clear_error(name, options, message):
 @pytest.mark.parametrize(
   "image",
   [
-    np.zeros((8, 8), np.uint8),
+    np.zeros((8,), np.uint8),
     np.zeros((8, 8, 4), np.uint8),
     np.zeros((8, 8, 3), np.float32),
     np.zeros((0, 8, 3), np.uint8),
