@@ -42,6 +42,10 @@ CLI = ["pyarrow>=16"]  # Parquet, for export and import
 # redirect, which the standard library's client does not offer.
 VLM = ["httpx>=0.27"]
 HEIF = ["pillow-heif>=0.18"]
+SERVE = [
+  "starlette>=0.40",  # routes and requests; small, and kept
+  "uvicorn>=0.30",  # the server below it
+]
 PERCEPTION = [
   "opencv-python-headless>=4.10",  # SIFT
   "pycocotools>=2.0.8",  # COCO's run-length masks
@@ -101,6 +105,7 @@ setup(
     "visual_memory": ["py.typed"],
     "visual_memory.encoders": ["shipped/*"],
     "visual_memory.reports": ["templates/*"],
+    "visual_memory.server": ["static/*"],
   },
   entry_points={
     "console_scripts": ["visual-memory = visual_memory.cli.main:main"]
@@ -123,6 +128,7 @@ setup(
     # Peers that the benchmarks run against.
     "bench": ["faiss-cpu>=1.11", "threadpoolctl>=3.5", "usearch>=2.17"],
     "docs": DOCS,
+    "serve": SERVE + CLI,
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
     "test": TEST
     + HEIF
@@ -133,6 +139,7 @@ setup(
     + PLOTS
     + CLI
     + DOCS
-    + VLM,
+    + VLM
+    + SERVE,
   },
 )

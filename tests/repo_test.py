@@ -16,6 +16,7 @@ PRODUCT = [path for path in FILES if path.relative_to(ROOT).parts[0] != "tests"]
 # Every layer may import itself and the layers below it.
 LAYERS = (
   ("experiments", "cli"),
+  ("server",),  # The command that starts it is the cli's.
   ("studies",),
   ("reports",),
   ("analysis", "collection", "dual_memory", "rerank", "probes", "pretraining"),
@@ -70,6 +71,8 @@ HOMES = {
   "transformers": ("experiments/benchmarks/encoder_peers.py",),
   "ml_collections": ("configs/", "experiments/"),
   "absl": ("experiments/",),
+  "starlette": ("server/",),
+  "uvicorn": ("server/",),
 }
 FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
 PEERS = (

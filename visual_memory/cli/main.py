@@ -9,7 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from visual_memory.cli import asking, building, editing, keeping, output
+from visual_memory.cli import (
+  asking,
+  building,
+  editing,
+  keeping,
+  output,
+  serving,
+)
 from visual_memory.store import errors
 from visual_memory.store.errors import StoreError
 
@@ -25,6 +32,7 @@ knows, add, remove or relabel images.
   visual-memory add more/                  more images, or new classes
   visual-memory remove dog/3.jpg           gone for good, with a receipt
   visual-memory relabel cat/7.jpg --to dog
+  visual-memory serve                      all of this in your browser
 
 The memory is the directory ./memory unless --store (or the environment
 variable VISUAL_MEMORY_STORE) says otherwise. `visual-memory COMMAND --help`
@@ -63,6 +71,6 @@ def _parser() -> argparse.ArgumentParser:
   commands = parser.add_subparsers(
     title="commands", metavar="COMMAND", required=True
   )
-  for group in (building, asking, editing, keeping):
+  for group in (building, asking, editing, keeping, serving):
     group.add_commands(commands)
   return parser

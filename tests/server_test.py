@@ -1,0 +1,401 @@
+"""The served page: who may ask, what it answers, a browser that drives it."""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import headless
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="needs visual_memory[serve]")
+
+from starlette.testclient import TestClient
+
+import visual_memory as vm
+from visual_memory.cli.main import main
+from visual_memory.server.app import make_app
+from visual_memory.server.pending import Pending
+from visual_memory.server.session import Session
+from visual_memory.server.snapshot import Filter, Snapshot, select
+from visual_memory.server.thumbnails import Thumbnails
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+HOSTILE = "<img src=x onerror=alert(1)>"
+PORT, TOKEN = 8000, "token-of-the-test"
+
+
+def picture(color, seed):
+  rng = np.random.default_rng(seed)
+  noise = rng.integers(0, 40, (24, 24, 3))
+  return Image.fromarray((np.array(color) + noise).astype(np.uint8))
+
+
+@pytest.fixture
+def store(tmp_path):
+  """A memory of twelve pictures of three colors, one class with a bad name."""
+  for label, color in {
+    "red": (200, 0, 0),
+    "green": (0, 200, 0),
+    HOSTILE.replace("/", ""): (0, 0, 200),
+  }.items():
+    folder = tmp_path / "photos" / label
+    folder.mkdir(parents=True)
+    for number in range(4):
+      picture(color, number).save(folder / f"{number}.png")
+  path = tmp_path / "memory"
+  photos = str(tmp_path / "photos")
+  assert main(["build", photos, "-s", str(path), "--encoder", "pixels"]) == 0
+  return path
+
+
+@pytest.fixture
+def client(store):
+  app = make_app(Session(str(store)), token=TOKEN, port=PORT)
+  base = f"http://127.0.0.1:{PORT}"
+  with TestClient(app, base_url=base, follow_redirects=False) as client:
+    response = client.get(f"/?token={TOKEN}")
+    assert response.status_code == 303
+    client.headers["x-visual-memory"] = "1"
+    yield client
+
+
+def test_only_the_page_itself_is_answered(client):
+  assert client.get("/api/state").status_code == 200
+  foreign = {"origin": "http://evil.example"}
+  assert client.get("/api/state", headers=foreign).status_code == 403
+  assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+  assert (
+    client.get("/", headers={"host": f"127.0.0.1:{PORT + 1}"}).status_code
+    == 403
+  )
+  cross = {"sec-fetch-site": "cross-site"}
+  assert client.get("/api/state", headers=cross).status_code == 403
+  assert client.get("/?token=wrong").status_code == 200  # The cookie counts.
+  client.headers.pop("x-visual-memory")
+  refused = client.post("/api/pending", json={"kind": "remove", "ids": ["a"]})
+  assert refused.status_code == 403
+  client.cookies.clear()
+  for address in ("/", "/api/state", "/static/main.js", "/?token=wrong"):
+    assert client.get(address).status_code == 403, address
+
+
+def test_answers_allow_nothing_from_elsewhere(client):
+  for address in ("/", "/static/main.js", "/api/state"):
+    headers = client.get(address).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+  page = client.get("/").text
+  assert "http://" not in page.replace("http://www.w3.org", "")
+  assert "https://" not in page
+  assert client.get("/static/..%2fapp.py").status_code == 404
+
+
+def test_rows_are_filtered_and_cut(client):
+  def rows(**given):
+    response = client.post("/api/rows", json=given)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+  assert rows()["total"] == 12
+  red = rows(classes=["red"], count=2)
+  assert red["total"] == 4
+  assert [row["class"] for row in red["rows"]] == ["red", "red"]
+  assert rows(text="RED/3")["rows"][0]["id"] == "red/3.png"
+  first = rows(count=1)["rows"][0]["id"]
+  assert rows(newest_first=True, start=11)["rows"][0]["id"] == first
+  among = rows(among=["green/1.png", "no", "red/0.png"])
+  assert [row["id"] for row in among["rows"]] == ["green/1.png", "red/0.png"]
+
+
+def test_a_picture_is_answered_by_its_rows(client, tmp_path):
+  body = (tmp_path / "photos" / "red" / "2.png").read_bytes()
+  found = client.post("/api/ask?name=new.png&k=3", content=body).json()
+  assert found["prediction"] == "red"
+  assert found["neighbors"][0]["id"] == "red/2.png"
+  again = client.post(
+    "/api/ask-again",
+    json={"question": found["question"], "k": 3, "without": ["red/2.png"]},
+  ).json()
+  assert "red/2.png" not in [near["id"] for near in again["neighbors"]]
+  assert len(again["neighbors"]) == 3
+  for bad in ({"k": 0}, {"voter": "none"}, {"question": "gone"}):
+    given = {"question": found["question"], **bad}
+    refused = client.post("/api/ask-again", json=given)
+    if bad == {"k": 0}:
+      continue  # Zero is "not said": the default.
+    assert refused.status_code == 400
+    assert refused.json()["error"]
+  refused = client.post("/api/ask", content=b"no picture")
+  assert refused.status_code == 400
+  assert "picture" in refused.json()["error"]
+
+
+def test_the_voted_answer_is_that_of_the_library(client, store, tmp_path):
+  body = (tmp_path / "photos" / "green" / "1.png").read_bytes()
+  found = client.post("/api/ask?k=5&voter=rank&hyper=2", content=body).json()
+  memory = vm.Store.open(store).load()
+  encoder = vm.load_encoder("pixels")
+  image = np.asarray(Image.open(tmp_path / "photos" / "green" / "1.png"))
+  near = vm.search(encoder.encode([image]), memory, k=5)
+  assert [n["id"] for n in found["neighbors"]] == near.ids[0].tolist()
+  weights = [n["weight"] for n in found["neighbors"]]
+  np.testing.assert_allclose(weights, 1 / (np.arange(5) + 2), rtol=1e-12)
+
+
+def test_edits_wait_are_undone_and_applied(client, store):
+  put = lambda edit: client.post("/api/pending", json=edit).json()["pending"]
+  put({"kind": "relabel", "ids": ["red/0.png"], "to": "crimson"})
+  listed = put({"kind": "remove", "ids": ["red/1.png", "red/2.png"]})
+  listed = put({"kind": "remove", "ids": ["green/0.png"]})
+  assert len(listed) == 3
+  assert len(vm.Store.open(store)) == 12  # Nothing has happened yet.
+  number = {"number": listed[2]["number"]}
+  assert len(client.post("/api/undo", json=number).json()["pending"]) == 2
+  assert client.post("/api/undo", json=number).status_code == 400
+  found = client.post("/api/apply", json={"measure": True}).json()
+  assert found["problem"] is None
+  assert found["before"]["num_rows"] == 12
+  assert found["after"]["num_rows"] == 10
+  assert found["num_rows"] == 10
+  assert found["classes"]["crimson"] == 1
+  opened = vm.Store.open(store)
+  assert not {"red/1.png", "red/2.png"} & set(opened.ids.tolist())
+  assert opened.verify()
+  receipt = found["outcomes"][1]["receipt"]
+  assert receipt == json.loads(opened.receipts()[-1].to_json())
+
+
+def test_an_edit_that_fails_keeps_those_behind_it(client, store):
+  put = lambda edit: client.post("/api/pending", json=edit)
+  put({"kind": "remove", "ids": ["red/0.png"]})
+  vm.Store.open(store).remove(["red/0.png"])  # Somebody else was faster.
+  put({"kind": "remove", "ids": ["green/0.png"]})
+  found = client.post("/api/apply", json={}).json()
+  assert "red/0.png" in found["problem"]
+  assert len(found["pending"]) == 2
+  assert "green/0.png" in vm.Store.open(store).ids.tolist()
+  for bad in (
+    {"kind": "explode"},
+    {"kind": "remove", "ids": []},
+    {"kind": "remove", "ids": "red/1.png"},
+    {"kind": "relabel", "ids": ["a"], "to": " "},
+  ):
+    assert put(bad).status_code == 400, bad
+
+
+def test_other_writers_are_seen_and_thumbnails_forgotten(client, store):
+  state = client.get("/api/state").json()
+  address = "/api/picture?id=red/0.png"
+  assert client.get(address).status_code == 200
+  assert client.get(address + "&large").headers["content-type"] == "image/png"
+  vm.Store.open(store).remove(["red/0.png"])
+  after = client.get("/api/state").json()
+  assert after["generation"] > state["generation"]
+  assert after["num_rows"] == 11
+  assert client.get(address).status_code == 404
+  stale = {"generation": state["generation"], "positions": [0]}
+  assert client.post("/api/at", json=stale).status_code == 400
+
+
+def test_thumbnails_stay_below_their_bound():
+  kept = Thumbnails(most_bytes=4000)
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 255, (300, 300, 3), dtype=np.uint8)
+  for number in range(20):
+    assert kept.get(f"row{number}", lambda: image)
+  assert sum(len(v[0]) for v in kept._kept.values()) <= 4000 + 40_000
+  assert kept.get("none", lambda: None) is None
+
+
+def test_a_filter_of_fields():
+  rows = Snapshot(
+    generation=1,
+    ids=np.array(["a", "b", "c"], object),
+    labels=np.array([0, 0, -1], np.int32),
+    metadata=[{"by": "Ada"}, {"by": 3}, {}],
+    class_names=("x",),
+  )
+  chosen = lambda **given: select(rows, Filter(**given)).tolist()
+  assert chosen(fields=(("by", "Ada"),)) == [0]
+  assert chosen(fields=(("by", "3"),)) == [1]
+  assert chosen(classes=(None,)) == [2]
+  assert chosen(classes=("no such class",)) == []
+
+
+def test_pending_edits_are_numbered_for_good():
+  pending = Pending()
+  first = pending.put({"kind": "remove", "ids": ["a", "a"]})
+  pending.undo(first)
+  assert pending.put({"kind": "remove", "ids": ["b"]}) == first + 1
+  with pytest.raises(KeyError, match="not waiting"):
+    pending.undo(first)
+
+
+@contextlib.contextmanager
+def serving(store):
+  """`visual-memory serve` in a process of its own; its address."""
+  command = [sys.executable, "-m", "visual_memory.cli", "serve", "--json"]
+  process = subprocess.Popen(
+    [*command, "-s", str(store)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+    env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+  )
+  try:
+    text = ""
+    while not text.rstrip().endswith("}"):
+      line = process.stdout.readline()
+      assert line, "the server ended"
+      text += line
+    yield process, json.loads(text)["address"]
+  finally:
+    process.kill()
+    process.wait()
+
+
+@contextlib.contextmanager
+def page_at(browser, address, **options):
+  """A page of the server; scripts that run or requests elsewhere fail."""
+  context = browser.new_context(accept_downloads=True, **options)
+  page = context.new_page()
+  page.set_default_timeout(60_000)
+  problems = []
+  page.on("pageerror", lambda error: problems.append(str(error)))
+  page.on("dialog", lambda dialog: problems.append(dialog.message))
+  host = urllib.parse.urlsplit(address).netloc
+  page.on(
+    "request",
+    lambda request: (
+      request.url.startswith((f"http://{host}/", "blob:", "data:"))
+      or problems.append(f"asked for {request.url}")
+    ),
+  )
+  try:
+    page.goto(address)
+    yield page
+  finally:
+    context.close()
+  assert not problems
+
+
+def test_a_browser_asks_edits_and_maps(store, tmp_path):
+  with headless.chromium() as browser, serving(store) as (_, address):
+    expect = importlib.import_module("playwright.sync_api").expect
+    expect.set_options(timeout=60_000)
+    with page_at(browser, address) as page:
+      page.wait_for_selector(".tile img")
+      assert "token" not in page.url
+      assert page.locator(".tile").count() == 12
+      # A hostile class name is text.
+      assert page.locator(".caption", has_text=HOSTILE).count() == 4
+      page.set_input_files("#file", str(tmp_path / "photos/green/0.png"))
+      page.wait_for_selector("#prediction")
+      assert page.inner_text("#prediction") == "green"
+      page.locator(".neighbors button", has_text="Without?").first.click()
+      expect(page.locator("#without")).to_contain_text("1 row")
+      # Two rows by keyboard, relabelled; one of the answer's, removed.
+      page.locator(".neighbors button", has_text="Remove").first.click()
+      page.click("[data-view=browse]")
+      page.focus("#grid")
+      page.keyboard.press("Home")
+      page.keyboard.press(" ")
+      page.keyboard.press("ArrowRight")
+      page.keyboard.press(" ")
+      page.click("#relabel-chosen")
+      page.fill("#question-value", "new <b>class</b>")
+      page.click("#question-ok")
+      expect(page.locator("#waiting")).to_have_text("2")
+      with page_at(browser, address) as other:  # Another tab sees them.
+        expect(other.locator("#waiting")).to_have_text("2")
+      page.click("[data-view=edits]")
+      page.locator("#pending button", has_text="Undo").nth(1).click()
+      expect(page.locator("#pending li")).to_have_count(1)
+      page.click("#apply")
+      page.wait_for_selector("#outcome .receipt")
+      assert "before and" in page.inner_text("#effect")
+      with page.expect_download() as download:
+        page.click("#outcome .receipt")
+      saved = json.loads(pathlib.Path(download.value.path()).read_text())
+      page.click("[data-view=map]")
+      page.wait_for_selector("#legend li")
+      box = page.locator("#canvas").bounding_box()
+      page.keyboard.down("Shift")
+      page.mouse.move(box["x"] + 2, box["y"] + 2)
+      page.mouse.down()
+      for x, y in ((0.99, 0.01), (0.99, 0.99), (0.01, 0.99)):
+        page.mouse.move(
+          box["x"] + x * box["width"], box["y"] + y * box["height"]
+        )
+      page.mouse.up()
+      page.keyboard.up("Shift")
+      page.wait_for_selector("#among .chip")
+      assert "11 rows from the map" in page.inner_text("#among")
+  opened = vm.Store.open(store)
+  assert len(opened) == 11
+  assert json.loads(opened.receipts()[-1].to_json()) == saved
+  assert opened.verify()
+
+
+def test_a_narrow_page_in_the_dark_scrolls_only_down(store):
+  with headless.chromium() as browser, serving(store) as (_, address):
+    for width in (390, 2560):
+      with page_at(
+        browser,
+        address,
+        viewport={"width": width, "height": 800},
+        color_scheme="dark",
+      ) as page:
+        page.wait_for_selector(".tile img")
+        for view in ("browse", "ask", "map", "edits"):
+          page.click(f"[data-view={view}]")
+          wide = page.evaluate("document.documentElement.scrollWidth")
+          assert wide <= width, view
+
+
+def test_a_server_killed_while_it_edits_leaves_a_sound_store(store):
+  """Whenever it dies, the store opens as before the edit or after it."""
+  for delay_s in (0.0, 0.005, 0.02):
+    before = len(vm.Store.open(store))
+    with serving(store) as (process, address):
+      opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+      opener.open(address).read()
+      base = address.split("?")[0]
+
+      def post(what, values, base=base, opener=opener):
+        request = urllib.request.Request(
+          f"{base}api/{what}",
+          data=json.dumps(values).encode(),
+          headers={"x-visual-memory": "1", "content-type": "application/json"},
+        )
+        return opener.open(request)
+
+      ids = vm.Store.open(store).ids[:1].tolist()
+      post("pending", {"kind": "remove", "ids": ids}).read()
+      killer = subprocess.Popen(
+        [
+          sys.executable,
+          "-c",
+          "import os, signal, sys, time; time.sleep(float(sys.argv[2]));"
+          " os.kill(int(sys.argv[1]), signal.SIGKILL)",
+          str(process.pid),
+          str(delay_s),
+        ]
+      )
+      with contextlib.suppress(urllib.error.URLError, OSError):
+        post("apply", {}).read()
+      killer.wait()
+      assert process.wait() == -signal.SIGKILL
+    opened = vm.Store.open(store)
+    assert len(opened) in (before, before - 1)
+    assert opened.verify()

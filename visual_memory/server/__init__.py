@@ -1,0 +1,1 @@
+"""A memory in the browser: see, ask and edit it on this machine alone."""

@@ -1,0 +1,54 @@
+"""Serving a memory on this machine: one address, one token, until interrupted.
+
+serve("memory", port=0, ready=lambda address: print(address))
+"""
+
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+
+from visual_memory.server.app import make_app
+from visual_memory.server.session import Session
+
+HOST = "127.0.0.1"
+"""The only address that is ever bound."""
+
+
+def serve(path: str, *, port: int, ready: Callable[[str], None]) -> None:
+  """Serves the store at a path until the process is interrupted.
+
+  Args:
+    path: of the store.
+    port: on 127.0.0.1; 0 takes a free one.
+    ready: is told the address to open, which holds a new random token.
+
+  Raises:
+    StoreError: there is no store.
+    OSError: the port is taken.
+  """
+  session = Session(path)
+  with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    listener.listen()  # Whoever comes before the server runs is kept waiting.
+    port = listener.getsockname()[1]
+    token = secrets.token_urlsafe(24)
+    app = make_app(session, token=token, port=port)
+    config = uvicorn.Config(
+      app, log_level="warning", lifespan="off", server_header=False
+    )
+    # The page is there at once; what a first question needs comes meanwhile.
+    threading.Thread(target=_warm, args=(session,), daemon=True).start()
+    ready(f"http://{HOST}:{port}/?token={token}")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _warm(session: Session) -> None:
+  """Gets ready for questions; what is wrong is said when one is asked."""
+  try:
+    session.warm()
+  except Exception:
+    pass

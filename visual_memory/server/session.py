@@ -1,0 +1,212 @@
+"""One store as the page sees it: rows, pictures, answers, kept up to date.
+
+  session = Session("memory")
+  session.snapshot()            # the rows of the newest generation
+  session.ask(bytes_of_a_file, k=10, setting=setting("softmax"), without=())
+
+Encoder and memory are loaded when something is first asked (`warm` does it
+ahead); whatever edits the store, here or beside, is seen at the next question.
+"""
+
+import collections
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from visual_memory.analysis import what_if
+from visual_memory.collection import answering, provenance
+from visual_memory.data.decoding import decode_image
+from visual_memory.encoders.encoder import Encoder
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.retrieval import exact
+from visual_memory.server.snapshot import Snapshot
+from visual_memory.server.thumbnails import Thumbnails
+from visual_memory.store import which_rows
+from visual_memory.store.store import Store
+from visual_memory.types import Neighbors
+from visual_memory.voting.weighting import Setting
+
+MOST_K = 100
+"""Neighbors that are searched for at once: any k up to it is a cut of them."""
+_REMEMBERED = 64
+
+
+class Session:
+  """A store that is open in a page; safe between threads."""
+
+  def __init__(self, path: str):
+    """Opens the store; nothing of its rows is read yet.
+
+    Raises:
+      StoreError: there is none.
+    """
+    self.path = path
+    self.store = Store.open(path)
+    self.thumbnails = Thumbnails()
+    self._snapshot: Snapshot | None = None
+    self._opened: tuple[Any, Any] = (None, None)
+    self._encoder: Encoder | None = None
+    self._memory: VisualMemory | None = None
+    self._at = -1  # The generation of _memory.
+    self._asked: collections.OrderedDict[str, np.ndarray] = (
+      collections.OrderedDict()
+    )
+    # Rows and devices wait for different things: reading rows is quick, and
+    # must not wait for an encoder that is being loaded.
+    self._rows_lock, self._device_lock = threading.RLock(), threading.RLock()
+
+  def generation(self) -> int:
+    """The store's newest generation."""
+    return self.store.contents.generation
+
+  def snapshot(self) -> Snapshot:
+    """The rows of the newest generation; the same object until an edit."""
+    with self._rows_lock:
+      if (
+        self._snapshot is None or self._snapshot.generation != self.generation()
+      ):
+        self._snapshot = Snapshot.of(self.store)
+        self.thumbnails.forget(self._snapshot.positions.keys())
+      return self._snapshot
+
+  def encoder(self) -> Encoder:
+    """The encoder of the rows.
+
+    Raises:
+      StoreError: it is not known, or not what made them.
+    """
+    with self._device_lock:
+      if self._encoder is None:
+        self._encoder = provenance.load_encoder(self.store)
+      return self._encoder
+
+  def memory(self) -> VisualMemory:
+    """The rows on the devices, as the newest generation has them."""
+    with self._device_lock:
+      newest = self.generation()
+      if self._memory is None:
+        self._memory = self.store.load()
+      elif self._at != newest:
+        self._memory = self.store.refresh(self._memory)
+      self._at = newest
+      return self._memory
+
+  def warm(self) -> None:
+    """Loads and compiles what a first question would wait for."""
+    encoder = self.encoder()
+    side = encoder.preprocess.size
+    embedding = encoder.encode([np.zeros((side, side, 3), np.uint8)])
+    if len(memory := self.memory()):
+      exact.search(embedding, memory, k=min(MOST_K, len(memory)))
+
+  def picture(self, row_id: str) -> np.ndarray | None:
+    """The picture of a row, uint8 [H, W, 3]; None if it is not to be had."""
+    snapshot = self.snapshot()
+    position = snapshot.positions.get(row_id)
+    if position is None:
+      return None
+    return self._pictures(snapshot).find(row_id, snapshot.metadata[position])
+
+  def thumbnail(self, row_id: str) -> tuple[bytes, str] | None:
+    """A row's thumbnail as a file, and its media type."""
+    return self.thumbnails.get(row_id, lambda: self.picture(row_id))
+
+  def ask(
+    self,
+    picture: bytes,
+    *,
+    name: str,
+    k: int,
+    setting: Setting,
+    without: Sequence[str],
+  ) -> dict[str, Any]:
+    """What a picture is, and which rows decided.
+
+    Args:
+      picture: the bytes of an image file.
+      name: of the file, for messages.
+      k, setting, without: see `decide`.
+
+    Raises:
+      UnreadableImage: it is no image.
+    """
+    image = decode_image(picture, id=name)
+    with self._device_lock:
+      embedding = self.encoder().encode([image])
+    key = uuid.uuid4().hex
+    self._asked[key] = embedding
+    while len(self._asked) > _REMEMBERED:
+      self._asked.popitem(last=False)
+    return self.ask_again(key, k=k, setting=setting, without=without)
+
+  def ask_again(
+    self, key: str, *, k: int, setting: Setting, without: Sequence[str]
+  ) -> dict[str, Any]:
+    """The same question with other settings, or without some rows.
+
+    Args:
+      key: `question` of an earlier answer.
+      k: how many neighbors vote.
+      setting: the voter.
+      without: ids of rows that are to be done without.
+
+    Raises:
+      KeyError: the question is no longer known: ask it anew.
+      ValueError: k out of range, or nothing to vote.
+    """
+    if key not in self._asked:
+      raise KeyError("That question is no longer known: drop the picture anew.")
+    near, memory = self._near(self._asked[key], len(without))
+    k = min(k, near.k)
+    if without:
+      k = min(k, len(memory) - len(set(without) & set(near.ids[0].tolist())))
+      near = what_if.edited(
+        near, removed=set(without), relabeled={}, k=max(k, 1)
+      )
+    answer = answering.decide(near.first(k), memory.class_names, setting)[0]
+    return {"question": key, "k": k, "generation": self._at, **answer}
+
+  def similar(self, row_id: str, count: int) -> list[dict[str, Any]]:
+    """The rows most like a row: id, class and similarity, without itself.
+
+    Raises:
+      KeyError: no row has that id.
+    """
+    embedding = self.store.handle.read(
+      lambda state: state.embeddings(which_rows.find(state, [row_id]))
+    )
+    with self._device_lock:
+      memory = self.memory()
+      k = min(count, len(memory) - 1)
+      if not k:
+        return []
+      near = exact.search(embedding, memory, k=k, exclude_self=[row_id])
+    names = [*memory.class_names, None]
+    return [
+      {"id": str(i), "class": names[label], "similarity": float(similarity)}
+      for i, label, similarity in zip(
+        near.ids[0], near.labels[0], near.similarities[0], strict=True
+      )
+    ]
+
+  def _near(
+    self, embedding: np.ndarray, spare: int
+  ) -> tuple[Neighbors, VisualMemory]:
+    """The nearest rows, with as many to spare as will be done without."""
+    with self._device_lock:
+      memory = self.memory()
+      if not len(memory):
+        raise ValueError("The memory is empty: add pictures first.")
+      k = min(MOST_K + (spare and MOST_K), len(memory))
+      return exact.search(embedding, memory, k=k), memory
+
+  def _pictures(self, snapshot: Snapshot) -> provenance.Pictures:
+    """The pictures of the rows, where they came from; opened once an edit."""
+    with self._rows_lock:
+      if self._opened[0] is not snapshot:
+        origins = provenance.provenance(self.store).origins
+        self._opened = (snapshot, provenance.Pictures(origins))
+      return self._opened[1]

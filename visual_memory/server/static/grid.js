@@ -1,0 +1,153 @@
+// Rows as a grid of thumbnails: only those in sight are in the page, so that a
+// hundred thousand scroll like a hundred.
+import {$, attempt, node, post, thumbnail} from "./api.js";
+import {memory} from "./state.js";
+
+const PAGE = 200, GAP = 8;
+
+export class Grid {
+  constructor(box, {onOpen, onChoose, onFound}) {
+    this.box = box;
+    this.handlers = {onOpen, onChoose, onFound};
+    this.filter = {};
+    this.total = 0;
+    this.pages = new Map();   // Page number -> rows, or a promise of them.
+    this.tiles = new Map();   // Index -> element.
+    this.chosen = new Map();  // Id -> class.
+    this.cursor = 0;
+    this.version = 0;
+    this.space = node("div", {class: "space"});
+    box.append(this.space);
+    box.addEventListener("scroll", () => this.draw(), {passive: true});
+    box.addEventListener("keydown", (event) => this.key(event));
+    new ResizeObserver(() => this.measure()).observe(box);
+  }
+
+  async show(filter) {
+    this.filter = filter;
+    this.pages.clear();
+    this.version += 1;
+    const version = this.version;
+    const found = await post("rows", {...filter, start: 0, count: PAGE});
+    if (version !== this.version) return;
+    this.pages.set(0, found.rows);
+    this.total = found.total;
+    this.cursor = Math.min(this.cursor, Math.max(0, this.total - 1));
+    for (const tile of this.tiles.values()) tile.remove();
+    this.tiles.clear();
+    this.measure();
+    this.handlers.onFound(found.total);
+  }
+
+  measure() {
+    const width = this.box.clientWidth;
+    if (!width) return;
+    const wanted = width < 500 ? 96 : width < 1600 ? 124 : 156;
+    this.columns = Math.max(2, Math.floor((width + GAP) / (wanted + GAP)));
+    this.side = (width - GAP * (this.columns - 1)) / this.columns;
+    this.height = this.side + 26 + GAP;
+    this.space.style.height = `${Math.ceil(this.total / this.columns) * this.height}px`;
+    for (const tile of this.tiles.values()) tile.remove();
+    this.tiles.clear();
+    this.draw();
+  }
+
+  draw() {
+    if (!this.columns) return;
+    const top = this.box.scrollTop, ahead = 2 * this.height;
+    const first = Math.max(0, Math.floor((top - ahead) / this.height)) * this.columns;
+    const last = Math.min(this.total,
+      Math.ceil((top + this.box.clientHeight + ahead) / this.height) * this.columns);
+    for (const [index, tile] of this.tiles) {
+      if (index < first || index >= last) { tile.remove(); this.tiles.delete(index); }
+    }
+    for (let index = first; index < last; index++) {
+      if (this.tiles.has(index)) continue;
+      const rows = this.page(Math.floor(index / PAGE));
+      if (rows) this.place(index, rows[index % PAGE]);
+    }
+  }
+
+  page(number) {
+    const known = this.pages.get(number);
+    if (Array.isArray(known)) return known;
+    if (!known) {
+      const version = this.version;
+      this.pages.set(number, post("rows",
+        {...this.filter, start: number * PAGE, count: PAGE}).then((found) => {
+        if (version !== this.version) return;
+        this.pages.set(number, found.rows);
+        this.draw();
+      }).catch(() => this.pages.delete(number)));
+    }
+    return null;
+  }
+
+  place(index, row) {
+    if (!row) return;
+    const column = index % this.columns, line = Math.floor(index / this.columns);
+    const tile = node("div", {class: "tile", role: "gridcell", title: row.id,
+      "aria-selected": String(this.chosen.has(row.id)), "data-index": index},
+      thumbnail(row.id, row.class, memory.generation),
+      node("span", {class: "caption"}, row.class ?? "no class"),
+      node("button", {type: "button", class: "pick", tabindex: -1,
+        "aria-label": `Choose ${row.id}`,
+        onclick: (event) => { event.stopPropagation(); this.toggle(index, event.shiftKey); }}, "✓"));
+    tile.style.transform = `translate(${column * (this.side + GAP)}px, ${line * this.height}px)`;
+    tile.style.width = `${this.side}px`;
+    tile.addEventListener("click", (event) => {
+      this.move(index);
+      if (event.ctrlKey || event.metaKey || event.shiftKey) this.toggle(index, event.shiftKey);
+      else this.handlers.onOpen(row);
+    });
+    if (index === this.cursor) tile.classList.add("cursor");
+    this.tiles.set(index, tile);
+    this.space.append(tile);
+  }
+
+  row(index) { return this.pages.get(Math.floor(index / PAGE))?.[index % PAGE]; }
+
+  toggle(index, range) {
+    const from = range && this.anchor !== undefined ? this.anchor : index;
+    const on = range || !this.chosen.has(this.row(index)?.id);
+    for (let i = Math.min(from, index); i <= Math.max(from, index); i++) {
+      const row = this.row(i);
+      if (!row) continue;
+      if (on) this.chosen.set(row.id, row.class); else this.chosen.delete(row.id);
+    }
+    this.anchor = index;
+    this.mark();
+  }
+
+  clear() { this.chosen.clear(); this.mark(); }
+
+  mark() {
+    for (const [index, tile] of this.tiles) {
+      tile.setAttribute("aria-selected", String(this.chosen.has(this.row(index)?.id)));
+    }
+    this.handlers.onChoose(this.chosen);
+  }
+
+  move(index) {
+    this.tiles.get(this.cursor)?.classList.remove("cursor");
+    this.cursor = Math.max(0, Math.min(this.total - 1, index));
+    const top = Math.floor(this.cursor / this.columns) * this.height;
+    if (top < this.box.scrollTop) this.box.scrollTop = top;
+    const bottom = top + this.height - this.box.clientHeight;
+    if (bottom > this.box.scrollTop) this.box.scrollTop = bottom;
+    this.draw();
+    this.tiles.get(this.cursor)?.classList.add("cursor");
+  }
+
+  key(event) {
+    const lines = Math.max(1, Math.floor(this.box.clientHeight / this.height));
+    const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns,
+      ArrowDown: this.columns, PageUp: -lines * this.columns,
+      PageDown: lines * this.columns, Home: -this.total, End: this.total};
+    if (event.key in steps) this.move(this.cursor + steps[event.key]);
+    else if (event.key === " ") this.toggle(this.cursor, event.shiftKey);
+    else if (event.key === "Enter") { const row = this.row(this.cursor); if (row) this.handlers.onOpen(row); }
+    else return;
+    event.preventDefault();
+  }
+}
