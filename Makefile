@@ -2,6 +2,7 @@
 # make test         everything that the tests need is installed by it
 # make docs         the documentation site, in docs/_build/html
 # make bench        retrieval against its peers
+# make fuzz         broken and hostile files: ONLY=journal SECONDS=60
 # PYTHON=python3.12 chooses the interpreter; each has an environment of its own.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export VISUAL_MEMORY_DATA ?= ../shared/data
 # The project's directory for caches of compiled programs, shared by the runs.
 WORKERS ?= 2
 
-.PHONY: quickstart test test-slow docs bench lint clean
+.PHONY: quickstart test test-slow fuzz docs bench lint clean
 
 quickstart: $(VENV)/.quickstart
 	rm -rf work/quickstart
@@ -33,6 +34,11 @@ docs: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m experiments.benchmarks.retrieval \
 	  --config=configs/benchmark_retrieval.py --workdir=work/bench
+
+SECONDS ?= 600
+fuzz: $(VENV)/.test
+	nice -n 15 $(BIN)/python tests/fuzz/fuzzing.py --seconds=$(SECONDS) \
+	  $(addprefix --only=,$(ONLY))
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -132,6 +132,9 @@ class FailingDisk:
       if key.startswith(prefix) and "/" not in key[len(prefix) :]
     )
 
+  def every_key(self):
+    return sorted(self.contents)
+
   def is_empty(self):
     return not self.contents
 
@@ -187,6 +190,9 @@ class FailingDisk:
   @contextlib.contextmanager
   def writer_lock(self, timeout_s):
     yield
+
+  def confirm_lock(self):
+    pass
 
   @contextlib.contextmanager
   def gate(self, *, shared):

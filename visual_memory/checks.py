@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
 Array = jax.Array | np.ndarray
 """A device or a host array: the numeric core accepts both."""
@@ -144,12 +144,19 @@ def check_unique(ids: np.ndarray) -> None:
     seen.add(value)
 
 
+def are_unit_rows(
+  embeddings: Float32[np.ndarray, "N D"],
+) -> Bool[np.ndarray, "N"]:
+  """Which rows are finite and of length one (within 1e-3) or zero."""
+  return _are_unit(_lengths(embeddings))
+
+
 def check_unit_rows(
   embeddings: Float32[np.ndarray, "N D"], ids: np.ndarray
 ) -> None:
   """Raises ValueError unless every row is finite and of length one or zero."""
-  lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-  good = (np.abs(lengths - 1) <= 1e-3) | (lengths == 0)  # NaN is neither.
+  lengths = _lengths(embeddings)
+  good = _are_unit(lengths)
   if not good.all():
     row = int(np.argmin(good))
     problem = (
@@ -161,3 +168,13 @@ def check_unit_rows(
       f"Embedding row {row} (id {ids[row]!r}) {problem}; embeddings must be"
       " finite and of unit length (divide each row by its norm)."
     )
+
+
+def _lengths(embeddings: np.ndarray) -> np.ndarray:
+  with np.errstate(over="ignore", invalid="ignore"):
+    return np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+
+
+def _are_unit(lengths: np.ndarray) -> np.ndarray:
+  with np.errstate(invalid="ignore"):
+    return (np.abs(lengths - 1) <= 1e-3) | (lengths == 0)  # NaN is neither.

@@ -17,6 +17,7 @@ import math
 import mmap
 import os
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
@@ -28,12 +29,18 @@ _READ_BYTES = 64 << 20
 _REFUSED = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
-def write(path: str, data: bytes | memoryview) -> bool:
+def write(
+  path: str,
+  data: bytes | memoryview,
+  *,
+  opener: Callable[[str, int], int] | None = None,
+) -> bool:
   """Writes a new file, durably but for its folder's entry.
 
   Args:
     path: the file; whatever was there is gone.
     data: its bytes, copied once through an aligned buffer.
+    opener: opens the path with some flags, as in `open`; by default os.open.
 
   Returns:
     False if this file system cannot do it (tmpfs, for one, or another
@@ -46,7 +53,7 @@ def write(path: str, data: bytes | memoryview) -> bool:
     return False
   flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAG
   try:
-    file = os.open(path, flags, 0o644)
+    file = opener(path, flags) if opener else os.open(path, flags, 0o644)
   except OSError as error:
     if error.errno in _REFUSED:
       return False

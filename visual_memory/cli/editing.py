@@ -1,6 +1,7 @@
 """Changing what a memory knows: remove, relabel."""
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -43,7 +44,7 @@ def add_commands(commands: Any) -> None:
     "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
   )
   parser.add_argument(
-    "--receipt", metavar="FILE", help="write the receipt to a file, too"
+    "--receipt", metavar="FILE", help="add the receipt to a file, too"
   )
 
   parser = output.command(
@@ -90,17 +91,22 @@ def _remove(arguments: argparse.Namespace) -> int:
   question = f"Remove {what} for good?"
   if not _go_on(arguments, question, gone=len(chosen), of=len(store)):
     return 1
-  receipt, chosen = meant_rows.forget(store, chosen, key_file=arguments.key)
-  if arguments.receipt:
-    with open(arguments.receipt, "w", encoding="utf-8") as file:
+  with contextlib.ExitStack() as opened:
+    if arguments.receipt:  # Before anything is removed: it may not be possible.
+      file = opened.enter_context(
+        open(arguments.receipt, "a", encoding="utf-8")
+      )
+    receipt, chosen = meant_rows.forget(store, chosen, key_file=arguments.key)
+    if arguments.receipt:
       file.write(receipt.to_json() + "\n")
   result = {"removed": chosen, "rows": len(store), "receipt": vars(receipt)}
   output.show(
     arguments,
     result,
     f"Removed {output.counted(len(chosen), 'image')} for good;"
-    f" {len(store):,} are left. Receipt {receipt.digest[:16]}, generation"
-    f" {receipt.generation:,}.",
+    f" {len(store):,} are left. Generation {receipt.generation:,}, receipt"
+    f" {receipt.digest} (kept elsewhere, it shows that none was dropped:"
+    " `visual-memory verify --kept`).",
   )
   return 0
 

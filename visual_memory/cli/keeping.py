@@ -40,6 +40,11 @@ def add_commands(commands: Any) -> None:
   parser.add_argument(
     "--public-key", metavar="FILE", help="who signed the receipts"
   )
+  parser.add_argument(
+    "--kept",
+    metavar="DIGEST",
+    help="of a receipt, as `remove` and `info` print it: it must be there",
+  )
   output.command(
     commands,
     "compact",
@@ -88,6 +93,7 @@ def _info(arguments: argparse.Namespace) -> None:
     "unfinished": bool(about.get("unfinished")),
     "generation": of.generation,
     "removals": of.trail.count,
+    "last_receipt": of.trail.last,
     "bytes": _num_bytes(arguments.store),
   }
   output.show(arguments, result, _as_text(result))
@@ -122,6 +128,8 @@ def _as_text(found: dict[str, Any]) -> str:
     f"  {output.counted(found['generation'], 'edit')},"
     f" {output.counted(found['removals'], 'removal')}"
   )
+  if found["last_receipt"]:
+    lines.append(f"  last receipt {found['last_receipt']}")
   largest = sorted(found["classes"].items(), key=lambda item: -item[1])
   largest = [(output.shown(name), count) for name, count in largest if count]
   width = max((len(name) for name, _ in largest[:_MOST_CLASSES]), default=0)
@@ -160,7 +168,7 @@ def _num_bytes(path: str) -> int | None:
 def _verify(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
   try:
-    found = store.verify()
+    found = store.verify(kept=arguments.kept)
   except StoreDamaged as error:
     if arguments.json:
       output.show(arguments, {"problems": error.problems}, "")

@@ -22,9 +22,11 @@ from visual_memory.progress import Progress
 from visual_memory.store import creation
 from visual_memory.store.errors import StoreError
 from visual_memory.store.reader import open_files
+from visual_memory.store.storage import journal, keys
+from visual_memory.store.storage.keys import RECEIPTS
 from visual_memory.store.storage.local import LocalFiles
-from visual_memory.store.storage.transaction import RECEIPTS
-from visual_memory.store.store import REBUILD, Store
+from visual_memory.store.storage.manifest import Manifest
+from visual_memory.store.store import REBUILD, UNFINISHED, Store
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2(2)
 _AT_FDCWD = -100
@@ -129,18 +131,17 @@ def rebuild(
 
 
 def _beside(old: Store, encoder: Encoder) -> Store:
-  """The new store as far as it is; begun again if it is another's."""
+  """The new store as far as it is; begun again if it is another's.
+
+  Raises:
+    StoreError: there is something else of its name, which stays as it is.
+  """
   path, of = old.path + REBUILD, old.contents
-  try:
-    new = Store.open(path)
-    same = new.fingerprint == encoder.fingerprint
-    names = new.class_names
-    same = same and names == of.class_names[: len(names)]
-    if same and new.contents.store_id == of.store_id:
+  if os.path.lexists(path):
+    new = _half_done(path, of)
+    same = new is not None and new.fingerprint == encoder.fingerprint
+    if same and new.class_names == of.class_names[: len(new.class_names)]:
       return new
-  except StoreError:
-    pass  # Nothing there, or its creation was interrupted.
-  if os.path.exists(path):
     shutil.rmtree(path)
   empty = types.embedded_set(
     np.zeros((0, encoder.dim), np.float32),
@@ -153,11 +154,36 @@ def _beside(old: Store, encoder: Encoder) -> Store:
     open_files(path),
     empty,
     metadata=None,
-    attributes={"unfinished": True},
+    attributes=UNFINISHED,
     chunk_rows=ingest.rows_per_chunk(len(old), encoder.dim),
     successor_of=of,
   )
   return Store.open(path)
+
+
+def _half_done(path: str, of: Manifest) -> Store | None:
+  """The rebuild of a store that is at a path; None if it had only begun.
+
+  Raises:
+    StoreError: what is there is no rebuild of it.
+  """
+  foreign = StoreError(
+    f"{path} is no half-done rebuild of this memory, and stands where one would"
+    " be: move it elsewhere. The memory is as it was."
+  )
+  if os.path.islink(path) or not os.path.isdir(path):
+    raise foreign
+  files = LocalFiles(path)
+  try:
+    new = Store.open(files)
+  except StoreError:
+    begun = journal.exists(files) or not files.every_key()
+    if begun and all(keys.could_be(key) for key in files.every_key()):
+      return None  # Its creation was interrupted.
+    raise foreign from None
+  if new.contents.store_id != of.store_id:
+    raise foreign
+  return new
 
 
 def _snapshot(store: Store) -> _Wanted:

@@ -13,7 +13,7 @@ from visual_memory.memory import matching
 from visual_memory.store import row_edits
 from visual_memory.store.errors import StoreError
 from visual_memory.store.row_edits import Metadata
-from visual_memory.store.storage import journal, manifest, upkeep
+from visual_memory.store.storage import generations, journal, manifest, upkeep
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
@@ -51,6 +51,8 @@ def create(
   )
   if not isinstance(size, int) or size < 1 or size & (size - 1):
     raise ValueError(f"rows_per_chunk must be a power of two; got {size}.")
+  if size > manifest.MOST_CHUNK_BYTES // (4 * max(1, dim)) or size > 1 << 24:
+    raise ValueError(f"rows_per_chunk of {size} makes chunks too large.")
   empty = Manifest(
     store_id=secrets.token_hex(16),
     salt=secrets.token_hex(16),
@@ -102,7 +104,7 @@ def _make_room(files: Files) -> None:
   unfinished = journal.exists(files)
   if unfinished:
     journal.recover(files)
-  if files.size(manifest.KEY):
+  if generations.manifest_or_none(files) is not None:
     raise StoreError(
       f"There is a store at {files!r} already: open it with Store.open, or"
       " delete it first."

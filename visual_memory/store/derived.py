@@ -15,9 +15,9 @@ import tarfile
 import zlib
 
 from visual_memory.store.errors import StoreError
-from visual_memory.store.storage import journal
+from visual_memory.store.storage import journal, keys
+from visual_memory.store.storage.keys import DERIVED
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.transaction import DERIVED
 
 _HEADER = struct.Struct("<8sQI")  # magic, generation, CRC-32 of the content
 _MAGIC = b"VMDERIV1"
@@ -77,6 +77,10 @@ def unpack(data: bytes, folder: str | os.PathLike) -> None:
 
 def _key(name: str) -> str:
   """The file of a name, directly in the folder that every edit empties."""
-  if not name or name.startswith(".") or "/" in name or "\\" in name:
-    raise ValueError(f"{name!r} is no file name: leave out slashes.")
-  return f"{DERIVED}/{name}"
+  key = f"{DERIVED}/{name}"
+  odd = not isinstance(name, str) or name.startswith(".") or "\\" in name
+  if odd or not keys.is_derived(key):
+    raise ValueError(
+      f"{name!r} is no file name: leave out slashes and a dot in front."
+    )
+  return key

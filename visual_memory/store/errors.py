@@ -11,6 +11,10 @@ class StoreLocked(StoreError):
   """Another writer is editing the store."""
 
 
+class StoreUnfinished(StoreError):
+  """An edit is in the store, but not yet in all of its files."""
+
+
 class StoreDamaged(StoreError):
   """Stored bytes are not what was written.
 

@@ -192,13 +192,18 @@ class StoreReader:
     """All removal receipts, oldest first."""
     return receipts.read(self.handle.files, self.contents.trail)
 
-  def verify(self) -> verification.Verification:
+  def verify(self, *, kept: str | None = None) -> verification.Verification:
     """Checks every byte of the store against its checksums, and receipts.
+
+    Args:
+      kept: the digest of a receipt that was kept elsewhere: it must be among
+        the store's. Nothing else shows that the trail was not cut by someone
+        who could also write the manifest.
 
     Raises:
       StoreDamaged: lists every problem with the place and the remedy.
     """
-    return verification.verify(self.handle.files)
+    return verification.verify(self.handle.files, kept)
 
   def derived(self, name: str) -> bytes | None:
     """What `put_derived` kept, or None if an edit has come since."""

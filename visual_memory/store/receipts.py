@@ -5,6 +5,11 @@ manifest before and after, and the digest of the receipt before it, so that a
 receipt that is taken out or changed is noticed. With an Ed25519 key it is also
 signed.
 
+Whoever can write the manifest can also end the trail earlier: that the last
+receipts are still there, only a digest that was kept elsewhere can show. Keep
+that of a receipt (`receipt.digest`; `visual-memory remove` and `info` print
+it), and ask `store.verify(kept=digest)`.
+
   receipt = store.remove(["cat/3.jpg"], key_file="key.pem")
   receipt.names("cat/3.jpg")                    # True
   receipt.check_signature("public.pem")
@@ -19,9 +24,9 @@ import os
 from collections.abc import Sequence
 
 from visual_memory.checks import Ids, as_ids
+from visual_memory.store.storage.keys import RECEIPTS as KEY
 from visual_memory.store.storage.manifest import Manifest, Trail
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.transaction import RECEIPTS as KEY
 
 CHECKS = (
   "embeddings were overwritten with zeros and read back",
@@ -51,8 +56,8 @@ class Receipt:
     time: when, UTC, ISO 8601.
     removed: salted hashes of the ids that were removed.
     next_serial: rows added later have this serial or a larger one.
-    manifest_before: digest of the manifest before the removal.
-    manifest_after: digest of the manifest after it.
+    manifest_before: `content_digest` of the manifest before the removal.
+    manifest_after: the same after it.
     previous: digest of the store's receipt before this one ("" for the first).
     known_as: salted hashes of further names by which what was removed may be
       recognized, such as the contents of pictures.
@@ -125,11 +130,30 @@ class Receipt:
     Raises:
       ValueError: no signature, another key, or a changed receipt.
     """
-    serialization, InvalidSignature = _cryptography()
+    serialization, ed25519, _ = _cryptography()
     with open(public_key_file, "rb") as file:
       key = serialization.load_pem_public_key(file.read())
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+      raise ValueError(f"{public_key_file} holds no Ed25519 key.")
     if not self.signature:
       raise ValueError("The receipt is not signed.")
+    self._check_signed_by(key)
+
+  def check_own_signature(self) -> bool:
+    """Whether it is signed; by whom, its `public_key` alone says.
+
+    Raises:
+      ValueError: a signature that is not by that key.
+    """
+    if not self.signature and not self.public_key:
+      return False
+    _, ed25519, _ = _cryptography()
+    raw = bytes.fromhex(self.public_key)
+    self._check_signed_by(ed25519.Ed25519PublicKey.from_public_bytes(raw))
+    return True
+
+  def _check_signed_by(self, key) -> None:
+    _, _, InvalidSignature = _cryptography()
     try:
       key.verify(bytes.fromhex(self.signature), self._signed_bytes())
     except InvalidSignature as error:
@@ -144,10 +168,11 @@ class Receipt:
     Args:
       key_file: an Ed25519 private key, PEM without password, as made by
         `openssl genpkey -algorithm ed25519`.
+
+    Raises:
+      ValueError: there is another kind of key.
     """
-    serialization, _ = _cryptography()
-    with open(key_file, "rb") as file:
-      key = serialization.load_pem_private_key(file.read(), password=None)
+    key = read_key(key_file)
     public_key = key.public_key().public_bytes_raw().hex()
     unsigned = dataclasses.replace(self, public_key=public_key, signature="")
     signature = key.sign(unsigned._signed_bytes()).hex()
@@ -173,8 +198,8 @@ def issue(
     time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     removed=tuple(hashes),  # Sorted: the order of the ids tells nothing.
     next_serial=after.next_serial,
-    manifest_before=before.digest,
-    manifest_after=after.digest,
+    manifest_before=before.content_digest,
+    manifest_after=after.content_digest,
     previous=before.trail.last,
     known_as=tuple(sorted(hash_id(before.salt, name) for name in known_as)),
   )
@@ -200,17 +225,42 @@ def read(files: Files, trail: Trail) -> list[Receipt]:
   data = files.read(KEY, length=trail.num_bytes)
   try:
     return [from_json(line) for line in data.decode().splitlines()]
-  except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f"{KEY}: a receipt cannot be read: {error!r}.") from error
+  except ValueError as error:
+    raise ValueError(
+      f"{KEY}: a receipt cannot be read: {str(error)[:200]}."
+    ) from error
 
 
 def from_json(line: str) -> Receipt:
-  """The receipt of one line of JSON."""
-  fields = json.loads(line)
-  fields["removed"] = tuple(fields["removed"])
-  fields["checks"] = tuple(fields["checks"])
-  fields["known_as"] = tuple(fields.get("known_as", ()))
-  return Receipt(**fields)
+  """The receipt of one line of JSON.
+
+  Raises:
+    ValueError: it is no receipt.
+  """
+  try:
+    fields = {"known_as": [], **json.loads(line)}
+    for name in ("removed", "known_as", "checks"):
+      if not isinstance(fields[name], list):
+        raise ValueError(f"{name} is no list")
+      fields[name] = tuple(fields[name])
+    receipt = Receipt(**fields)
+  except (TypeError, KeyError, RecursionError) as error:
+    raise ValueError("it has not the fields of a receipt") from error
+  texts = vars(receipt) | {"generation": "", "next_serial": ""}
+  texts = [
+    *texts.values(),
+    *receipt.removed,
+    *receipt.known_as,
+    *receipt.checks,
+  ]
+  if not all(isinstance(value, str | tuple) for value in texts):
+    raise ValueError("it holds something else than text")
+  for number in (receipt.generation, receipt.next_serial):
+    if type(number) is not int or number < 0:
+      raise ValueError("its numbers are none")
+  for value in (receipt.salt, receipt.public_key, receipt.signature):
+    bytes.fromhex(value)
+  return receipt
 
 
 def hash_id(salt: str, row_id: str) -> str:
@@ -219,11 +269,36 @@ def hash_id(salt: str, row_id: str) -> str:
   return hashlib.sha256(data).hexdigest()[:32]
 
 
+def read_key(key_file: str | os.PathLike):
+  """The private key in a file; read before anything is removed.
+
+  Raises:
+    ValueError: it is no Ed25519 key without a password.
+  """
+  serialization, ed25519, _ = _cryptography()
+  with open(key_file, "rb") as file:
+    data = file.read()
+  try:
+    key = serialization.load_pem_private_key(data, password=None)
+  except (ValueError, TypeError) as error:
+    raise ValueError(
+      f"{key_file} holds no private key without a password: make one with"
+      " openssl genpkey -algorithm ed25519."
+    ) from error
+  if not isinstance(key, ed25519.Ed25519PrivateKey):
+    raise ValueError(
+      f"{key_file} holds another kind of key: make one with openssl genpkey"
+      " -algorithm ed25519."
+    )
+  return key
+
+
 def _cryptography():
   """The parts of `cryptography` that are used here."""
   try:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
   except ImportError as error:
     raise ImportError(_NEEDS) from error
-  return serialization, InvalidSignature
+  return serialization, ed25519, InvalidSignature

@@ -27,10 +27,11 @@ from visual_memory.store import (
   row_edits,
   which_rows,
 )
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.reader import StoreReader, open_files
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.row_edits import Metadata
-from visual_memory.store.storage import local, manifest
+from visual_memory.store.storage import journal, local
 from visual_memory.store.storage.manifest import Manifest, Trail
 from visual_memory.store.storage.place import Files
 from visual_memory.store.which_rows import Where
@@ -38,6 +39,9 @@ from visual_memory.types import EmbeddedSet, Ids
 
 REBUILD = ".rebuild"
 """Follows the name of a store that is made anew, beside it: see rebuild.py."""
+
+UNFINISHED = {"unfinished": True}
+"""The description of such a store until it is in the other's place."""
 
 _MOVED_AT_ONCE = 1 << 12
 
@@ -153,6 +157,8 @@ class Store(StoreReader):
       ValueError: an id given twice, or label and where chose no row.
       OSError: the disk is full; the store is as it was.
     """
+    if key_file is not None:
+      receipts.read_key(key_file)  # Before anything is removed.
     with self.handle.editing() as edit:
       state = edit.state
       if ids is not None and (label is not None or where is not None):
@@ -166,7 +172,7 @@ class Store(StoreReader):
           return None
         raise ValueError("No row of the store was chosen: nothing to remove.")
       removed = state.ids[slots].tolist()
-      _forget_beside(self.handle.files, removed)
+      _forget(self._beside(), removed)
       row_edits.remove(edit, slots)
       made = []
 
@@ -202,6 +208,7 @@ class Store(StoreReader):
       ids = matching.distinct_ids(ids)
       slots = which_rows.find(edit.state, ids)
       row_edits.annotate(edit, slots, ids, metadata)
+      _forget(self._beside(), ids.tolist())  # It makes them again.
       edit.commit()
 
   def rename_class(self, old: str, new: str) -> None:
@@ -212,6 +219,9 @@ class Store(StoreReader):
     """
     with self.handle.editing() as edit:
       row_edits.rename_class(edit, old, new)
+      beside = self._beside()
+      if beside is not None and old in beside.class_names:
+        beside.rename_class(old, new)
       edit.commit()
 
   def merge_classes(self, names: Sequence[str], into: str) -> None:
@@ -251,6 +261,8 @@ class Store(StoreReader):
     row_edits.check_object(attributes, "The store's description")
     with self.handle.editing() as edit:
       edit.set(attributes=dict(attributes))
+      if beside := self._beside():
+        beside.describe(UNFINISHED)
       edit.commit()
 
   def put_derived(self, name: str, data: bytes, *, generation: int) -> None:
@@ -274,15 +286,34 @@ class Store(StoreReader):
         self.handle.files, name, data, made_from=generation, current=current
       )
 
+  def _beside(self) -> "Store | None":
+    """The store that is being built to follow this one: see rebuild.py.
 
-def _forget_beside(files: Files, ids: Sequence[str]) -> None:
-  """Removes rows from the store that is to follow this one, if there is one."""
-  path = f"{getattr(files, 'root', '')}{REBUILD}"
-  if not isinstance(files, local.LocalFiles) or not os.path.exists(
-    os.path.join(path, manifest.KEY)
-  ):
-    return
-  beside = Store.open(path)
-  present = set(beside.ids.tolist()).intersection(ids)
-  if present:
-    beside.remove(sorted(present))
+    What an edit erases here must be erased there, too.
+
+    Raises:
+      StoreError: there is one, and it cannot be opened.
+    """
+    files = self.handle.files
+    if not isinstance(files, local.LocalFiles):
+      return None
+    beside = local.LocalFiles(files.root + REBUILD)
+    if not os.path.isdir(beside.root) or not journal.exists(beside):
+      return None  # Nothing, or something else of that name.
+    try:
+      found = Store.open(beside)
+    except StoreDamaged as error:
+      raise StoreError(
+        f"{beside.root} is a half-done rebuild that cannot be opened, and might"
+        f" hold what is to be erased: delete it. ({error.problems[0]})"
+      ) from error
+    except StoreError:
+      return None  # It holds no rows yet.
+    same = found.contents.store_id == self.contents.store_id
+    return found if same else None
+
+
+def _forget(beside: Store | None, ids: Sequence[str]) -> None:
+  """Removes those of the rows that a store holds."""
+  if beside is not None:
+    beside.remove(sorted(set(beside.ids.tolist()).intersection(ids)))

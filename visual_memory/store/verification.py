@@ -14,6 +14,7 @@ from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import (
   arrays,
   journal,
+  keys,
   manifest,
   parallel,
   upkeep,
@@ -40,6 +41,7 @@ class Verification:
     num_bytes: bytes of embeddings and text that were read.
     num_receipts: receipts that follow from each other, and name no row that
       was there before them.
+    num_signed: receipts whose signature is by the key that they name.
   """
 
   generation: int
@@ -48,36 +50,40 @@ class Verification:
   num_empty: int
   num_bytes: int
   num_receipts: int
+  num_signed: int
 
 
-def verify(files: Files) -> Verification:
-  """Checks a whole store, at one generation.
+def verify(files: Files, kept: str | None = None) -> Verification:
+  """Checks a whole store, at one generation; see `Store.verify`.
 
   Raises:
     StoreDamaged: lists every problem with the place and the remedy.
   """
-  verified = consistently(files, lambda of: _verify(files, of))
+  verified = consistently(files, lambda of: _verify(files, of, kept))
   if problems := _left_behind(files):
     raise StoreDamaged(problems)
   return verified
 
 
-def _verify(files: Files, of: manifest.Manifest) -> Verification:
+def _verify(
+  files: Files, of: manifest.Manifest, kept: str | None
+) -> Verification:
   state = read_state(files, of)
   problems = [
     *_metadata_problems(files, of),
     *_column_problems(state),
     *_text_problems(state),
     *_size_problems(files, of),
+    *_foreign_problems(files, of),
   ]
   chunks = range(len(of.chunks))
   checked = parallel.run(lambda c: _embedding_problems(state, c), chunks)
   problems += sum(checked, [])
-  num_receipts = 0
+  num_receipts = num_signed = 0
   try:
-    num_receipts = _check_receipts(state)
-  except ValueError as error:
-    problems.append(str(error))
+    num_receipts, num_signed = _check_receipts(state, kept)
+  except (ValueError, StoreDamaged) as error:
+    problems += getattr(error, "problems", [str(error)])
   if problems:
     raise StoreDamaged(problems)
   return Verification(
@@ -87,6 +93,7 @@ def _verify(files: Files, of: manifest.Manifest) -> Verification:
     num_empty=of.num_slots - of.num_rows,
     num_bytes=of.num_slots * of.dim * 4 + of.text_end,
     num_receipts=num_receipts,
+    num_signed=num_signed,
   )
 
 
@@ -95,10 +102,6 @@ def _column_problems(state: State) -> list[str]:
   of, columns = state.manifest, state.columns
   mask, serials = columns["mask"], columns["serials"]
   problems = []
-  if mask.sum() != of.num_rows:
-    problems.append(
-      f"The manifest counts {of.num_rows} rows, the mask {mask.sum()}."
-    )
   alive = serials[mask]
   if len(np.unique(alive)) != len(alive) or (
     len(alive) and not 0 <= alive.min() <= alive.max() < of.next_serial
@@ -123,8 +126,9 @@ def _text_problems(state: State) -> list[str]:
   slots = np.sort(state.rows)
   try:
     ids = state.read_ids(slots)
-  except (StoreDamaged, UnicodeDecodeError) as error:
-    return list(getattr(error, "problems", [f"{TEXT}: {error}."]))
+    state.metadata(slots)
+  except StoreDamaged as error:
+    return list(error.problems)
   problems = []
   if len(set(ids)) != len(ids):
     problems.append(f"{TEXT}: two rows have the same id.")
@@ -173,20 +177,27 @@ def _size_problems(files: Files, of: manifest.Manifest) -> list[str]:
   """Chunk files of the wrong size."""
   problems = []
   for name in arrays.ARRAYS:
-    known = of.num_text_chunks if name == TEXT else len(of.chunks)
-    row_bytes = {TEXT: 1, EMBEDDINGS: 4 * of.dim}.get(name) or COLUMNS[
-      name
-    ].row_bytes
-    rows = of.text_per_chunk if name == TEXT else of.rows_per_chunk
-    for chunk in range(known):
+    expected = keys.chunk_bytes(name, of)
+    for chunk in range(keys.num_chunks(name, of)):
       key = arrays.chunk_key(name, chunk)
       size = files.size(key)
-      if size != rows * row_bytes:
+      if size != expected:
         problems.append(
-          f"{key}: has {size} bytes instead of {rows * row_bytes}. Restore the"
-          " file, or remove the rows that verify names."
+          f"{key}: has {size} bytes instead of {expected}. Restore the file, or"
+          " remove the rows that verify names."
         )
   return problems
+
+
+def _foreign_problems(files: Files, of: manifest.Manifest) -> list[str]:
+  """What is in the store and none of its files: it may hold removed rows."""
+  left = upkeep.leftovers(files, of)
+  return [
+    f"{key}: is no file of this store, and may hold what was removed. Delete"
+    " it, or move it elsewhere."
+    for key in files.every_key()
+    if not keys.is_known(key, of) and key not in left
+  ]
 
 
 def _left_behind(files: Files) -> list[str]:
@@ -204,8 +215,8 @@ def _left_behind(files: Files) -> list[str]:
   ]
 
 
-def _check_receipts(state: State) -> int:
-  """How many receipts there are, if they are whole.
+def _check_receipts(state: State, kept: str | None) -> tuple[int, int]:
+  """How many receipts there are, and how many are signed, if all are whole.
 
   Raises:
     ValueError: a receipt is missing or changed, or a row that it removed is
@@ -213,19 +224,32 @@ def _check_receipts(state: State) -> int:
   """
   of = state.manifest
   found = receipts.read(state.files, of.trail)
-  previous = ""
+  previous, num_signed = "", 0
   for number, receipt in enumerate(found):
     if receipt.previous != previous or receipt.store_id != of.store_id:
       raise ValueError(
         f"{receipts.KEY}: receipt {number} does not follow the one before it."
       )
     previous = receipt.digest
+    try:
+      num_signed += receipt.check_own_signature()
+    except ImportError:
+      pass  # Not checked, and not counted.
+    except ValueError as error:
+      raise ValueError(f"{receipts.KEY}: receipt {number}: {error}") from error
   if len(found) != of.trail.count or previous != of.trail.last:
     raise ValueError(
       f"{receipts.KEY}: the receipts do not end as the manifest says."
     )
+  if state.files.read(receipts.KEY, start=of.trail.num_bytes).strip(b"\0"):
+    raise ValueError(f"{receipts.KEY}: something follows the last receipt.")
+  if kept is not None and kept not in {receipt.digest for receipt in found}:
+    raise ValueError(
+      f"{receipts.KEY}: the receipt {kept[:64]} is not among them: the trail"
+      " was cut, or it is another store's."
+    )
   _check_absent(state, found)
-  return len(found)
+  return len(found), num_signed
 
 
 def _check_absent(state: State, found: list[receipts.Receipt]) -> None:

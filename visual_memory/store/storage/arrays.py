@@ -23,7 +23,7 @@ import numpy as np
 
 TEXT = "text"
 EMBEDDINGS = "embeddings"
-_JSON_BYTES = 1024
+JSON_BYTES = 1024
 """zarr.json files have this size (padded with spaces): they change in place."""
 
 
@@ -76,8 +76,9 @@ def chunk_key(name: str, chunk: int) -> str:
 def chunk_of(key: str) -> int | None:
   """The chunk that a file holds; None for a file that is no chunk."""
   parts = key.split("/")[-1].split(".")
-  is_chunk = parts[0] == "c" and len(parts) > 1 and parts[1].isdigit()
-  return int(parts[1]) if is_chunk else None
+  number = parts[1] if parts[0] == "c" and len(parts) > 1 else ""
+  is_chunk = number.isascii() and number.isdigit() and len(number) < 10
+  return int(number) if is_chunk else None
 
 
 def metadata_files(
@@ -100,7 +101,7 @@ def metadata_files(
     [text_per_chunk * num_text_chunks], [text_per_chunk], "uint8", 0
   )
   return {
-    key: json.dumps(value).encode().ljust(_JSON_BYTES)
+    key: json.dumps(value).encode().ljust(JSON_BYTES)
     for key, value in files.items()
   }
 

@@ -7,13 +7,20 @@ from typing import TypeVar
 import numpy as np
 
 from visual_memory.store.errors import StoreDamaged, StoreError
-from visual_memory.store.storage import arrays, journal, manifest, parallel
+from visual_memory.store.storage import (
+  arrays,
+  journal,
+  keys,
+  manifest,
+  parallel,
+)
 from visual_memory.store.storage.arrays import COLUMNS
 from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 
 T = TypeVar("T")
 _ATTEMPTS = 3
+_MOST_MANIFEST_BYTES = 1 << 30
 _LOCK_TIMEOUT_S = 10.0
 
 
@@ -31,6 +38,7 @@ def read_state(
     for chunk, entry in enumerate(of.chunks)
     if chunk >= len(known) or known[chunk] != entry
   ]
+  _check_sizes(files, of, stale)
   columns = {}
   for name, column in COLUMNS.items():
     columns[name] = column.empty(of.num_slots)
@@ -40,18 +48,42 @@ def read_state(
   state = State(files, of, columns)
 
   def read(chunk: int) -> list[str]:
-    return [
+    problems = [
       problem
       for name in COLUMNS
       if (problem := _read_column(state, name, chunk))
     ]
+    return problems or state.column_problems(chunk)
 
   problems = sum(parallel.run(read, stale), [])
+  if not problems and columns["mask"].sum() != of.num_rows:
+    problems = [f"mask: has another number of rows than {manifest.KEY}."]
   if problems:
     raise StoreDamaged(problems)
   if old is not None and "ids" in vars(old):
     _inherit_ids(state, old)
   return state
+
+
+def _check_sizes(files: Files, of: manifest.Manifest, chunks: list[int]):
+  """Raises StoreDamaged before memory is taken for chunks that are not there.
+
+  Raises:
+    StoreDamaged: names the first chunk that is too short.
+  """
+  for chunk in chunks:
+    key = arrays.chunk_key("mask", chunk)
+    if files.size(key) != of.rows_per_chunk:
+      raise StoreDamaged([_wrong_size(of, "mask", chunk, files.size(key))])
+
+
+def _wrong_size(of: manifest.Manifest, name: str, chunk: int, size: int) -> str:
+  first = chunk * of.rows_per_chunk
+  return (
+    f"{arrays.chunk_key(name, chunk)}: has {size} bytes instead of"
+    f" {keys.chunk_bytes(name, of)}. Restore the file; rows {first} to"
+    f" {first + of.rows_per_chunk - 1} depend on it."
+  )
 
 
 def _inherit_ids(state: State, old: State) -> None:
@@ -72,14 +104,9 @@ def _read_column(state: State, name: str, chunk: int) -> str | None:
   """Reads one chunk of one column into a state; the problem, if there is."""
   of, column = state.manifest, COLUMNS[name]
   key = arrays.chunk_key(name, chunk)
-  size = of.rows_per_chunk * column.row_bytes
   data = state.files.read(key)
-  if len(data) != size:
-    return (
-      f"{key}: has {len(data)} bytes instead of {size}. Restore the file;"
-      f" rows {chunk * of.rows_per_chunk} to"
-      f" {(chunk + 1) * of.rows_per_chunk - 1} depend on it."
-    )
+  if len(data) != keys.chunk_bytes(name, of):
+    return _wrong_size(of, name, chunk, len(data))
   if f"{zlib.crc32(data):08x}" != of.chunks[chunk].checksum(name):
     return (
       f"{key}: does not match its checksum in the manifest. Restore the file;"
@@ -106,10 +133,16 @@ def current_manifest(files: Files) -> manifest.Manifest:
       journal.recover(files)
 
 
+def manifest_or_none(files: Files) -> manifest.Manifest | None:
+  """The manifest, whatever the journal holds; None before there is one."""
+  data = files.read(manifest.KEY, length=_MOST_MANIFEST_BYTES)
+  return manifest.from_bytes(data) if data.strip(b"\0") else None
+
+
 def _manifest(files: Files) -> manifest.Manifest:
-  data = files.read(manifest.KEY)
-  if data:
-    return manifest.from_bytes(data)
+  found = manifest_or_none(files)
+  if found is not None:
+    return found
   if files.keys(""):
     raise StoreError(
       f"{files!r} has no {manifest.KEY}: its creation was interrupted, or it"

@@ -20,11 +20,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visual_memory.store.errors import StoreDamaged
-from visual_memory.store.storage import manifest, parallel
+from visual_memory.store.errors import (
+  StoreDamaged,
+  StoreUnfinished,
+  sentence,
+)
+from visual_memory.store.storage import keys, manifest, parallel
+from visual_memory.store.storage.keys import JOURNAL as KEY
 from visual_memory.store.storage.place import Files, Overwrite
 
-KEY = "journal"
 _MAGIC = b"VMJRNL01"
 _HEADER = struct.Struct("<8sQI")  # magic, bytes of body, CRC-32 of body
 _RESERVED = 1 << 16
@@ -71,7 +75,11 @@ def exists(files: Files) -> bool:
 
 
 def pending(files: Files) -> Journal | None:
-  """The committed edit that may not have reached all its files, if any."""
+  """The committed edit that may not have reached all its files, if any.
+
+  Raises:
+    StoreDamaged: it would change what no edit of this store changes.
+  """
   header = files.read(KEY, length=_HEADER.size)
   if len(header) < _HEADER.size:
     return None
@@ -90,8 +98,8 @@ def commit(files: Files, journal: Journal) -> None:
   Call it with the gate held alone.
 
   Raises:
-    OSError: before the commit nothing has changed. After it, the edit is part
-      of the store, and `recover` finishes it.
+    OSError: nothing has changed.
+    StoreUnfinished: the edit is part of the store, and `recover` finishes it.
   """
   data = journal.to_bytes()
   try:
@@ -101,7 +109,14 @@ def commit(files: Files, journal: Journal) -> None:
   except BaseException:
     purge(files)  # Whatever part of it was written, it is not committed.
     raise
-  finish(files, journal)
+  try:
+    finish(files, journal)
+  except OSError as error:
+    raise StoreUnfinished(
+      f"The edit is in the store {files!r}, but writing it to all files failed"
+      f" ({sentence(error).rstrip('.')}): the next one that opens the store"
+      " finishes it. Do not make the edit again."
+    ) from error
 
 
 def finish(files: Files, journal: Journal) -> None:
@@ -139,6 +154,9 @@ def recover(files: Files) -> None:
   """Finishes or discards what a dead writer left in the journal.
 
   Call it with the writer's lock held.
+
+  Raises:
+    StoreDamaged: it is of no edit of this store; nothing is changed.
   """
   if not files.read(KEY).strip(b"\0"):
     return
@@ -151,7 +169,41 @@ def recover(files: Files) -> None:
 
 
 def _decode(body: bytes) -> Journal:
-  """The journal of a file's body."""
+  """The journal of a file's body, checked.
+
+  Raises:
+    StoreDamaged: it would change what no edit of this store changes.
+  """
+  try:
+    journal = _parse(body)
+  except (ValueError, TypeError, KeyError, RecursionError) as error:
+    raise _foreign("cannot be read") from error
+  manifests = [o for o in journal.overwrites if o.key == manifest.KEY]
+  if len(manifests) != 1 or not manifests[0].is_whole:
+    raise _foreign("has not one manifest")
+  of = manifest.from_bytes(manifests[0].data)
+  for overwrite in journal.overwrites:
+    if not overwrite.is_sound:
+      raise _foreign("has ranges that no file has")
+    keys.check_is_known(overwrite.key, of, overwrite.end)
+  for key in journal.erased:
+    if not keys.may_be_erased(key) or keys.most_bytes(key, of) is not None:
+      raise _foreign(f"would delete {key[:200]!r}")
+  return journal
+
+
+def _foreign(what: str) -> StoreDamaged:
+  return StoreDamaged([
+    f"{KEY}: {what}. It was not written by this package: do not use this store."
+  ])  # fmt: skip
+
+
+def _parse(body: bytes) -> Journal:
+  """The journal that a body says.
+
+  Raises:
+    ValueError: it is shorter than it says, or of other types.
+  """
   end = body.index(b"\n")
   header = json.loads(body[:end])
   position = end + 1
@@ -159,6 +211,8 @@ def _decode(body: bytes) -> Journal:
   def take(num_bytes: int) -> bytes:
     nonlocal position
     position += num_bytes
+    if num_bytes < 0 or position > len(body):
+      raise ValueError("it is too short")
     return body[position - num_bytes : position]
 
   overwrites = []
@@ -167,9 +221,9 @@ def _decode(body: bytes) -> Journal:
     lengths = np.frombuffer(take(8 * count), np.int64)
     data = None if num_bytes < 0 else take(num_bytes)
     overwrites.append(
-      Overwrite(key=key, offsets=offsets, lengths=lengths, data=data)
+      Overwrite(key=str(key), offsets=offsets, lengths=lengths, data=data)
     )
-  return Journal(overwrites=overwrites, erased=header["erased"])
+  return Journal(overwrites=overwrites, erased=list(map(str, header["erased"])))
 
 
 def _zeros(key: str, size: int) -> Overwrite:

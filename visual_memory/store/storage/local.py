@@ -6,15 +6,18 @@ reader leaves nothing behind that another would have to clear.
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 from visual_memory import direct_files
-from visual_memory.store.errors import StoreError, StoreLocked
+from visual_memory.store.errors import StoreDamaged, StoreError, StoreLocked
 from visual_memory.store.storage import parallel
+from visual_memory.store.storage.below import Below, split
 from visual_memory.store.storage.place import Overwrite
 
 _LOCK = "lock"
@@ -31,7 +34,9 @@ class LocalFiles:
 
   def __init__(self, root: str):
     """The files of `root`, which need not exist yet."""
-    self.root = os.path.abspath(root)
+    self.root = os.path.realpath(root)
+    self._below = Below(self.root)
+    self._lock: int | None = None
     self._unsynced_folders: set[str] = set()
     self._flushed: set[str] = set()  # Files without changes to sync.
 
@@ -46,7 +51,7 @@ class LocalFiles:
   def read(self, key: str, *, start: int = 0, length: int = -1) -> bytes:
     """Bytes of a file; shorter where it ends early, b"" if it is absent."""
     try:
-      with _opened(self._path(key), os.O_RDONLY) as file:
+      with self._below.opened(key, os.O_RDONLY) as file:
         left = max(0, os.fstat(file).st_size - start)
         left = left if length < 0 else min(left, length)
         parts = []
@@ -62,7 +67,7 @@ class LocalFiles:
   def read_into(self, key: str, buffer: memoryview) -> int:
     """Fills a buffer with a file's first bytes; how many there were."""
     try:
-      with _opened(self._path(key), os.O_RDONLY) as file:
+      with self._below.opened(key, os.O_RDONLY) as file:
         done = 0
         while done < len(buffer):
           count = os.preadv(file, [buffer[done:]], done)
@@ -75,56 +80,62 @@ class LocalFiles:
 
   def size(self, key: str) -> int:
     """Bytes in a file, 0 if it is absent."""
-    try:
-      return os.stat(self._path(key)).st_size
-    except FileNotFoundError:
-      return 0
+    found = self._below.stat(key)
+    return 0 if found is None else found.st_size
 
   def keys(self, folder: str) -> list[str]:
     """The files directly in a folder ("" is the store itself)."""
-    try:
-      with os.scandir(self._path(folder)) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_file())
-    except FileNotFoundError:
-      return []
+    found = self._below.entries(folder)
+    names = sorted(name for name, plain in found.items() if plain)
     return [f"{folder}/{name}" if folder else name for name in names]
+
+  def every_key(self) -> list[str]:
+    """All there is, at any depth: files, links, and folders without files."""
+    return sorted(_walked(self._below, ""))
 
   def is_empty(self) -> bool:
     """Whether there is nothing at all in this place."""
-    return not os.path.exists(self.root) or not os.listdir(self.root)
+    return not self._below.entries("")
 
   def create(
     self, key: str, data: bytes | memoryview, *, wait: bool = True
   ) -> None:
     """Writes a whole file; durable now, or (wait=False) after `sync`."""
-    path = self._path(key)
-    folder = os.path.dirname(path)
+    folder, _ = split(key)
     if folder not in self._unsynced_folders:
-      os.makedirs(folder, exist_ok=True)
+      self._below.make_folder(folder)
     large = len(data) >= _FLUSHED
     flush = wait or large
-    if not (large and direct_files.write(path, data)):
-      with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+    if not (large and self._create_past_cache(key, data)):
+      flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+      with self._below.opened(key, flags) as file:
         _write(file, data, 0)
         if flush:
           os.fsync(file)
     if flush and not wait:
       self._flushed.add(key)
     if wait:
-      _sync_folder(folder)
+      self._below.sync_folder(folder)
     else:
       self._unsynced_folders.add(folder)
 
+  def _create_past_cache(self, key: str, data: bytes | memoryview) -> bool:
+    def opener(path: str, flags: int) -> int:
+      del path
+      return self._below.open(key, flags)
+
+    return direct_files.write(self._path(key), data, opener=opener)
+
   def overwrite(self, overwrite: Overwrite) -> None:
     """Overwrites ranges of a file; durable once `sync` says so."""
-    path = self._path(overwrite.key)
     self._flushed.discard(overwrite.key)
-    new = not os.path.exists(path)
-    with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
+    new = self._below.stat(overwrite.key) is None
+    flags = os.O_WRONLY | os.O_CREAT
+    with self._below.opened(overwrite.key, flags) as file:
       for offset, data in overwrite.ranges():
         _write(file, data, offset)
     if new:
-      _sync_folder(os.path.dirname(path))
+      self._below.sync_folder(split(overwrite.key)[0])
 
   def sync(self, keys: Sequence[str]) -> None:
     """Returns when all overwrites of these files are durable.
@@ -134,14 +145,13 @@ class LocalFiles:
     parallel.run(self._sync_file, [k for k in keys if k not in self._flushed])
     folders = {folder for key in keys if (folder := self._new_in(key))}
     self._unsynced_folders -= folders
-    parallel.run(_sync_folder, folders)
+    parallel.run(self._below.sync_folder, folders)
     self._flushed -= set(keys)
 
   def reserve(self, key: str, size: int) -> None:
     """Grows a file to a size with zero bytes, so that overwrites find space."""
-    path = self._path(key)
-    new = not os.path.exists(path)
-    with _opened(path, os.O_WRONLY | os.O_CREAT) as file:
+    new = self._below.stat(key) is None
+    with self._below.opened(key, os.O_WRONLY | os.O_CREAT) as file:
       old = os.fstat(file).st_size
       if old >= size:
         return
@@ -155,19 +165,18 @@ class LocalFiles:
         raise
       os.fsync(file)
     if new:
-      _sync_folder(os.path.dirname(path))
+      self._below.sync_folder(split(key)[0])
 
   def erase(self, key: str) -> None:
     """Overwrites a file with zeros and deletes it; absent files are fine."""
-    path = self._path(key)
     try:
-      with _opened(path, os.O_WRONLY) as file:
+      with self._below.opened(key, os.O_WRONLY) as file:
         _write(file, bytes(os.fstat(file).st_size), 0)
         _sync(file)
-      os.unlink(path)
+      self._below.unlink(key)
     except FileNotFoundError:
       return
-    _sync_folder(os.path.dirname(path))
+    self._below.sync_folder(split(key)[0])
 
   @contextlib.contextmanager
   def writer_lock(self, timeout_s: float):
@@ -175,20 +184,36 @@ class LocalFiles:
     file = self._open_lock()
     try:
       self._wait_for(file, timeout_s)
-      while not os.path.samestat(os.fstat(file), os.stat(self._path(_LOCK))):
+      while not self._is_lock(file):
         os.close(file)  # Another store took this one's place: see rebuild.py.
         file = self._open_lock()
         self._wait_for(file, timeout_s)
       owner = {"pid": os.getpid(), "host": socket.gethostname()}
       os.pwrite(file, json.dumps(owner).encode().ljust(_OWNER_BYTES), 0)
+      self._lock = file
       yield
     finally:
+      self._lock = None
       os.close(file)  # Ends the lock.
+
+  def confirm_lock(self) -> None:
+    """Raises StoreLocked if the lock is not held any more."""
+    if self._lock is not None and not self._is_lock(self._lock):
+      raise StoreLocked(
+        f"The file {self._path(_LOCK)} was deleted or replaced during an edit,"
+        " so that two could go on at once: this one was given up before it"
+        " changed anything. Make it again."
+      )
+
+  def _is_lock(self, file: int) -> bool:
+    """Whether this descriptor is of the lock file that is there now."""
+    found = self._below.stat(_LOCK)
+    return found is not None and os.path.samestat(os.fstat(file), found)
 
   def _open_lock(self) -> int:
     """The lock file, opened."""
     try:
-      return os.open(self._path(_LOCK), os.O_RDWR | os.O_CREAT, 0o644)
+      return self._below.open(_LOCK, os.O_RDWR | os.O_CREAT)
     except OSError as error:
       raise StoreError(
         f"The store {self.root} cannot be edited: {error.strerror}. Give this"
@@ -205,11 +230,13 @@ class LocalFiles:
       except BlockingIOError:
         if time.monotonic() >= deadline:
           break
+      except OSError as error:
+        raise self._no_locks(error) from error
       time.sleep(_POLL_S)
     try:
       owner = json.loads(os.pread(file, _OWNER_BYTES, 0))
-      by = f"process {owner['pid']} on {owner['host']}"
-    except (ValueError, KeyError):
+      by = f"process {int(owner['pid'])} on {str(owner['host'])[:100]}"
+    except (ValueError, KeyError, TypeError):
       by = "another process"
     raise StoreLocked(
       f"The store {self.root} is being edited by {by} (waited"
@@ -218,41 +245,72 @@ class LocalFiles:
 
   @contextlib.contextmanager
   def gate(self, *, shared: bool):
-    """Held alone while files change, shared by readers that must not see it."""
+    """Held alone while files change, shared by readers that must not see it.
+
+    Where the file system has no locks, readers go on without (what an edit
+    changes under them shows in checksums), and writers do not.
+    """
+    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
     try:
-      file = os.open(self._path(_GATE), os.O_RDONLY)
+      file = self._below.open(_GATE, flags)
     except FileNotFoundError:
-      if shared:  # Nothing was ever written here.
-        yield
-        return
-      file = os.open(self._path(_GATE), os.O_RDWR | os.O_CREAT, 0o644)
+      if not shared:
+        raise
+      yield  # Nothing was ever written here.
+      return
     try:
       fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except OSError as error:
+      os.close(file)
+      if not shared:
+        raise self._no_locks(error) from error
+      _warn_of_no_locks(self.root)
+      yield
+      return
+    try:
       yield
     finally:
       os.close(file)
 
+  def _no_locks(self, error: OSError) -> StoreError:
+    return StoreError(
+      f"The store {self.root} cannot be edited there: its file system has no"
+      f" locks ({error.strerror}). Edit it on a local disk, or mount the file"
+      " system with locks (NFS: local_lock=flock, where one machine alone"
+      " edits)."
+    )
+
   def _new_in(self, key: str) -> str | None:
     """The folder of a file, if it has entries that may not be durable."""
-    folder = os.path.dirname(self._path(key))
+    folder = split(key)[0]
     return folder if folder in self._unsynced_folders else None
 
   def _sync_file(self, key: str) -> None:
-    with _opened(self._path(key), os.O_WRONLY) as file:
+    with self._below.opened(key, os.O_WRONLY) as file:
       _sync(file)
 
   def _path(self, key: str) -> str:
-    return os.path.join(self.root, *key.split("/"))
+    return os.path.join(self.root, key)
 
 
-@contextlib.contextmanager
-def _opened(path: str, flags: int):
-  """A file descriptor that is closed at the end."""
-  file = os.open(path, flags, 0o644)
-  try:
-    yield file
-  finally:
-    os.close(file)
+def _walked(below: Below, folder: str) -> Iterator[str]:
+  """Everything in a folder; what is deeper is named and not entered."""
+  for name, plain in below.entries(folder).items():
+    key = f"{folder}/{name}" if folder else name
+    inside = []
+    if not plain and not folder and not name.startswith("."):
+      with contextlib.suppress(StoreDamaged):
+        inside = list(_walked(below, name))
+    yield from inside or [key]
+
+
+@functools.cache
+def _warn_of_no_locks(root: str) -> None:
+  """Says once that a store is read without locks."""
+  warnings.warn(
+    f"The file system of the store {root} has no locks: it is read without.",
+    stacklevel=2,
+  )
 
 
 def _write(file: int, data: bytes | memoryview, offset: int) -> None:
@@ -261,9 +319,3 @@ def _write(file: int, data: bytes | memoryview, offset: int) -> None:
   while view:
     written = os.pwrite(file, view, offset)
     view, offset = view[written:], offset + written
-
-
-def _sync_folder(path: str) -> None:
-  """Makes the entries of a directory durable."""
-  with _opened(path, os.O_RDONLY) as folder:
-    os.fsync(folder)

@@ -11,6 +11,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+_LARGEST = 1 << 48
+"""No file, offset or sum of them is as large."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Overwrite:
@@ -43,6 +46,19 @@ class Overwrite:
     """The size that the file must have at least."""
     return int((self.offsets + self.lengths).max(initial=0))
 
+  @property
+  def is_whole(self) -> bool:
+    """Whether it is a single range from the first byte on."""
+    return len(self.offsets) == 1 and self.offsets[0] == 0 and bool(self.data)
+
+  @property
+  def is_sound(self) -> bool:
+    """Whether the ranges could be those of a file, and the data is theirs."""
+    parts = np.concatenate([self.offsets, self.lengths])
+    if len(parts) and not 0 <= parts.min() <= parts.max() < _LARGEST:
+      return False
+    return self.data is None or len(self.data) == int(self.lengths.sum())
+
   def ranges(self):
     """Yields (offset, new bytes) of every range."""
     start = 0
@@ -70,6 +86,9 @@ class Files(Protocol):
 
   def keys(self, folder: str) -> list[str]:
     """The files directly in a folder ("" is the store itself)."""
+
+  def every_key(self) -> list[str]:
+    """All that there is in this place, at any depth."""
 
   def is_empty(self) -> bool:
     """Whether there is nothing at all in this place."""
@@ -102,6 +121,9 @@ class Files(Protocol):
     Raises:
       StoreLocked: names who holds it, if it is not free within timeout_s.
     """
+
+  def confirm_lock(self) -> None:
+    """Raises StoreLocked if the lock was lost since it was taken."""
 
   def gate(self, *, shared: bool) -> contextlib.AbstractContextManager[None]:
     """Held alone while files change, shared by readers that must not see it."""

@@ -2,25 +2,22 @@
 
 Objects are replaced whole: an overwrite reads the object, changes it and
 writes it back, and the write is durable when it returns. The writer's lock is
-an object with a lease that only one writer can create. Readers cannot hold a
-writer back; they notice that the journal is there or that checksums disagree,
-and read again.
+an object with a lease (lease.py). Readers cannot hold a writer back; they
+notice that the journal is there or that checksums disagree, and read again.
 """
 
 import contextlib
-import json
-import os
-import socket
 import time
+import urllib.parse
 from collections.abc import Sequence
 
 import tensorstore
 
-from visual_memory.store.errors import StoreLocked
+from visual_memory.store.errors import StoreDamaged
+from visual_memory.store.storage import below
+from visual_memory.store.storage.lease import Lease
 from visual_memory.store.storage.place import Overwrite
 
-_LOCK = "lock"
-_LEASE_S = 600.0
 _POLL_S = 0.2
 _PATIENCE_S = 10.0
 
@@ -40,6 +37,10 @@ class RemoteFiles:
     self._objects = tensorstore.KvStore.open(
       self.root, context=context or _SHARED
     ).result()
+    parts = urllib.parse.urlsplit(self.root)
+    local = urllib.parse.unquote(parts.path) if parts.scheme == "file" else ""
+    self._below = below.Below(local) if local else None
+    self._lease: Lease | None = None
 
   def __reduce__(self):
     """The URL: credentials and connections are each process's own."""
@@ -51,7 +52,7 @@ class RemoteFiles:
 
   def read(self, key: str, *, start: int = 0, length: int = -1) -> bytes:
     """Bytes of an object; shorter where it ends early, b"" if it is absent."""
-    data = self._objects.read(key).result().value
+    data = self._objects.read(self._name(key)).result().value
     return data[start:] if length < 0 else data[start : start + length]
 
   def read_into(self, key: str, buffer: memoryview) -> int:
@@ -67,9 +68,12 @@ class RemoteFiles:
   def keys(self, folder: str) -> list[str]:
     """The objects directly in a folder ("" is the store itself)."""
     prefix = f"{folder}/" if folder else ""
-    every = tensorstore.KvStore.KeyRange(prefix, prefix + "\x7f")
-    names = [key.decode() for key in self._objects.list(every).result()]
-    return sorted(n for n in names if "/" not in n[len(prefix) :])
+    names = self._names(prefix)
+    return [name for name in names if "/" not in name[len(prefix) :]]
+
+  def every_key(self) -> list[str]:
+    """All there is, at any depth."""
+    return self._names("")
 
   def is_empty(self) -> bool:
     """Whether there is nothing at all in this place."""
@@ -80,7 +84,7 @@ class RemoteFiles:
   ) -> None:
     """Writes a whole object, durably; whatever was there is gone."""
     del wait
-    self._objects.write(key, bytes(data)).result()
+    self._write(key, bytes(data))
 
   def overwrite(self, overwrite: Overwrite) -> None:
     """Overwrites ranges of an object, durably."""
@@ -88,7 +92,7 @@ class RemoteFiles:
     data.extend(bytes(max(0, overwrite.end - len(data))))
     for offset, new in overwrite.ranges():
       data[offset : offset + len(new)] = new
-    self.create(overwrite.key, bytes(data))
+    self._write(overwrite.key, bytes(data))
 
   def sync(self, keys: Sequence[str]) -> None:
     """Does nothing: every write is durable when it returns."""
@@ -98,41 +102,22 @@ class RemoteFiles:
 
   def erase(self, key: str) -> None:
     """Deletes an object; absent ones are fine."""
-    self._objects.write(key, None).result()
+    self._write(key, None)
 
   @contextlib.contextmanager
   def writer_lock(self, timeout_s: float):
-    """Held by the one writer, for one lease at most."""
-    generation = self._take_lock(timeout_s)
-    try:
-      yield
-    finally:
-      self._objects.write(_LOCK, None, if_equal=generation).result()
+    """Held by the one writer, whose lease is renewed until the block ends."""
+    with Lease(self._objects, self.root, timeout_s) as lease:
+      self._lease = lease
+      try:
+        yield
+      finally:
+        self._lease = None
 
-  def _take_lock(self, timeout_s: float) -> bytes:
-    """Creates the lock object; its generation."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-      found = self._objects.read(_LOCK).result()
-      if found.state == "missing" or _is_stale(found.value):
-        owner = {
-          "pid": os.getpid(),
-          "host": socket.gethostname(),
-          "until": time.time() + _LEASE_S,
-        }
-        stamp = self._objects.write(
-          _LOCK, json.dumps(owner), if_equal=found.stamp.generation
-        ).result()
-        if stamp.generation:
-          return stamp.generation
-      if time.monotonic() >= deadline:
-        raise StoreLocked(
-          f"The store {self.root} is being edited by"
-          f" {found.value.decode() or 'another process'} (waited"
-          f" {timeout_s:g} s): let that edit finish; the lock of a process"
-          " that died ends at its `until` (seconds since 1970)."
-        )
-      time.sleep(_POLL_S)
+  def confirm_lock(self) -> None:
+    """Raises StoreLocked if another writer has the lock."""
+    if self._lease is not None:
+      self._lease.confirm()
 
   @contextlib.contextmanager
   def gate(self, *, shared: bool):
@@ -147,22 +132,34 @@ class RemoteFiles:
       time.sleep(_POLL_S)
     yield
 
+  def _write(self, key: str, data: bytes | None) -> None:
+    """Replaces or deletes an object, if the lock is not lost meanwhile."""
+    if self._lease is not None:
+      self._lease.check()
+    self._objects.write(self._name(key), data).result()
+
+  def _names(self, prefix: str) -> list[str]:
+    """The objects whose names begin so, whatever follows."""
+    start = prefix.encode()
+    end = start[:-1] + bytes([start[-1] + 1]) if start else b""
+    every = tensorstore.KvStore.KeyRange(start, end)
+    found = self._objects.list(every).result()
+    return sorted(key.decode("utf-8", "surrogateescape") for key in found)
+
+  def _name(self, key: str) -> bytes:
+    """An object's name.
+
+    Raises:
+      StoreDamaged: no store has such an object, or a link stands for it.
+    """
+    folder, _ = below.split(key)
+    if self._below is not None:
+      for part in filter(None, (folder, key)):
+        if self._below.is_link(part):
+          raise StoreDamaged(
+            [f"{part}: is a link. A store's files are its own."]
+          )
+    return key.encode("utf-8", "surrogateescape")
+
 
 _SHARED = tensorstore.Context()
-
-
-def _is_stale(lock: bytes) -> bool:
-  """Whether a lock's lease is over, or its process on this host is gone."""
-  try:
-    owner = json.loads(lock)
-    if owner["until"] < time.time():
-      return True
-    if owner["host"] == socket.gethostname():
-      os.kill(owner["pid"], 0)  # Signal 0 only asks whether it exists.
-    return False
-  except ProcessLookupError:
-    return True
-  except PermissionError:
-    return False
-  except (ValueError, KeyError):
-    return True

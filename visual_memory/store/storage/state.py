@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt32
 
+from visual_memory.checks import are_unit_rows
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import arrays, crc, manifest, parallel
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
 from visual_memory.store.storage.overwrites import by_chunk
 from visual_memory.store.storage.place import Files
-from visual_memory.types import Ids
+from visual_memory.types import UNLABELED, Ids
 
 _MANY = 256
 """From this many rows on, whole chunks are read rather than single rows."""
@@ -54,16 +55,22 @@ class State:
     """The slots that hold rows, in order of insertion, int64."""
     slots = np.flatnonzero(self.columns["mask"])
     serials = self.columns["serials"][slots]
-    if np.all(serials[1:] > serials[:-1]):
-      return slots
-    return slots[np.argsort(serials)]
+    if not np.all(serials[1:] > serials[:-1]):
+      order = np.argsort(serials)
+      slots, serials = slots[order], serials[order]
+      if not np.all(serials[1:] > serials[:-1]):
+        raise StoreDamaged(["serials: two rows have the same one."])
+    return slots
 
   @functools.cached_property
   def ids(self) -> np.ndarray:
     """The id of every slot, None where there is no row (object array)."""
     ids = np.full(self.manifest.num_slots, None, dtype=object)
     if len(self.rows):
-      ids[self.rows] = self.read_ids(self.rows)
+      found = self.read_ids(self.rows)
+      if len(set(found)) < len(found):
+        raise StoreDamaged([f"{TEXT}: two rows have the same id."])
+      ids[self.rows] = found
     return ids
 
   @functools.cached_property
@@ -142,21 +149,61 @@ class State:
   def read_ids(self, slots: np.ndarray) -> list[str]:
     """The ids of rows, from the text."""
     spans, records = self.columns["spans"][slots], self.records(slots)
-    if not spans[:, arrays.METADATA_BYTES].any():
-      return list(map(bytes.decode, records))
     id_bytes = spans[:, arrays.ID_BYTES].tolist()
-    return [
-      record[:length].decode()
-      for record, length in zip(records, id_bytes, strict=True)
-    ]
+    try:
+      if not spans[:, arrays.METADATA_BYTES].any():
+        return list(map(bytes.decode, records))
+      return [
+        record[:length].decode()
+        for record, length in zip(records, id_bytes, strict=True)
+      ]
+    except UnicodeDecodeError as error:
+      raise StoreDamaged([f"{TEXT}: an id is no UTF-8: {error}."]) from error
 
   def metadata(self, slots: np.ndarray) -> list[dict[str, Any]]:
-    """The metadata of these rows."""
+    """The metadata of these rows.
+
+    Raises:
+      StoreDamaged: it is no JSON object, or not what was written.
+    """
     id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
-    return [
-      json.loads(record[length:] or b"{}")
+    texts = [
+      record[length:] or b"{}"
       for record, length in zip(self.records(slots), id_bytes, strict=True)
     ]
+    try:
+      found = list(map(json.loads, texts))
+    except (ValueError, RecursionError) as error:
+      raise StoreDamaged([f"{TEXT}: metadata is no JSON: {error}."]) from error
+    if not all(isinstance(value, dict) for value in found):
+      raise StoreDamaged([f"{TEXT}: metadata is no JSON object."])
+    return found
+
+  def column_problems(self, chunk: int) -> list[str]:
+    """Values of a chunk's columns that no row has."""
+    of = self.manifest
+    here = slice(chunk * of.rows_per_chunk, (chunk + 1) * of.rows_per_chunk)
+    columns = {name: column[here] for name, column in self.columns.items()}
+    mask = columns["mask"].view(np.uint8)
+    if mask.max(initial=0) > 1:
+      return [f"mask: chunk {chunk} holds something else than true and false."]
+    mask = columns["mask"]
+    labels, serials = columns["labels"][mask], columns["serials"][mask]
+    spans = columns["spans"][mask]
+    wrong = {
+      "labels: there are labels without a class name.": (
+        (labels < UNLABELED) | (labels >= len(of.class_names))
+      ),
+      "serials: not every row has a serial of its own.": (
+        (serials < 0) | (serials >= of.next_serial)
+      ),
+      "spans: a row's text lies outside of the text.": (
+        (spans < 0).any(axis=1)
+        | (spans > of.text_end).any(axis=1)
+        | (spans.sum(axis=1) > of.text_end)
+      ),
+    }
+    return [problem for problem, where in wrong.items() if where.any()]
 
   def embeddings(self, slots: np.ndarray) -> Float32[np.ndarray, "N D"]:
     """The embeddings in these slots (all of them rows), checked.
@@ -204,10 +251,10 @@ class State:
       whole = self._is_whole(int(slots[0]) // size, chunk)
       rows = rows if len(local) == size else rows[local]
       if whole:
-        return rows, slots[:0]
+        return rows, slots[~are_unit_rows(rows)]
       checksums = row_checksums(rows)
     expected = self.columns["checksums"][slots, arrays.EMBEDDING_CRC]
-    return rows, slots[checksums != expected]
+    return rows, slots[(checksums != expected) | ~are_unit_rows(rows)]
 
   def _is_whole(self, chunk: int, data: np.ndarray) -> bool:
     """Whether all rows of a chunk, empty ones too, are what was written."""
@@ -223,8 +270,8 @@ class State:
     key = arrays.chunk_key(EMBEDDINGS, slot // self.manifest.rows_per_chunk)
     return (
       f"{key}: the embedding in row {slot} (serial"
-      f" {self.columns['serials'][slot]}) is not what was written. Remove that"
-      " row, or restore the file."
+      f" {self.columns['serials'][slot]}) is not what was written, or not of"
+      " unit length. Remove that row, or restore the file."
     )
 
   def records(self, slots: np.ndarray) -> list[bytes]:

@@ -5,29 +5,30 @@ the commit: nobody can see them. Everything else goes through the journal, as
 the few ranges of bytes that change.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from visual_memory.store.errors import StoreLocked
 from visual_memory.store.storage import (
   arrays,
   crc,
   fresh_chunks,
+  generations,
   journal,
+  keys,
   manifest,
   overwrites,
   parallel,
   upkeep,
 )
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
+from visual_memory.store.storage.keys import DERIVED, RECEIPTS
 from visual_memory.store.storage.place import Overwrite
 from visual_memory.store.storage.state import State, row_checksums
-
-DERIVED = "derived"
-RECEIPTS = "receipts.jsonl"
-_GROWTH_BYTES = 1 << 16
 
 MakeReceipt = Callable[[manifest.Manifest], tuple[bytes, manifest.Trail]]
 
@@ -207,7 +208,9 @@ class Transaction:
         creation; its state stays empty, since nobody needs it any more.
 
     Raises:
-      OSError: the disk is full or broken; if it is full, nothing has changed.
+      OSError: the disk is full or broken; nothing has changed.
+      StoreUnfinished: it broke later; the edit is in the store.
+      StoreLocked: the writer's lock was lost; nothing has changed.
     """
     files, old = self.state.files, self.state.manifest
     if not fresh_written and not self._changes():
@@ -221,23 +224,38 @@ class Transaction:
       if receipt is not None:
         line, trail = receipt(new)
         new = dataclasses.replace(new, trail=trail)
-        files.reserve(RECEIPTS, _rounded(trail.num_bytes))
+        files.reserve(RECEIPTS, trail.num_bytes)
+        with contextlib.suppress(OSError):  # For the next one.
+          files.reserve(RECEIPTS, _rounded(trail.num_bytes))
         changes.append(
           Overwrite.whole(RECEIPTS, line, offset=old.trail.num_bytes)
         )
       data = new.to_bytes(at_least=len(files.read(manifest.KEY)))
-      if old.generation:
-        files.reserve(manifest.KEY, len(data))
+      files.reserve(manifest.KEY, len(data))
       changes.append(Overwrite.whole(manifest.KEY, data))
       edit = journal.Journal(overwrites=changes, erased=self._erased())
       with files.gate(shared=False):
+        self._check_current()
         journal.commit(files, edit)
     except OSError:
-      if journal.pending(files) is None:
-        upkeep.erase_unknown(files, old)
+      with contextlib.suppress(StoreLocked):  # Then they may be another's.
+        self._check_current()
+        if journal.pending(files) is None:
+          upkeep.erase_unknown(files, old)
       raise
     if not fresh_written:
       self.state.advance(new, self._columns, source=data)
+
+  def _check_current(self) -> None:
+    """Raises StoreLocked if the store is not this writer's any more."""
+    files, old = self.state.files, self.state.manifest
+    files.confirm_lock()
+    found = generations.manifest_or_none(files)
+    if found != (old if old.generation else None):
+      raise StoreLocked(
+        f"Another writer has edited the store {files!r} during an edit, which"
+        " was given up before it changed anything: make it again."
+      )
 
   def _changes(self) -> bool:
     """Whether anything is different from the state."""
@@ -337,5 +355,6 @@ class Transaction:
 
 
 def _rounded(size: int) -> int:
-  """A file size that leaves room, so that few edits have to grow the file."""
-  return -(-size // _GROWTH_BYTES) * _GROWTH_BYTES
+  """A file size with room for more, so that few edits have to grow the file."""
+  half = keys.RECEIPTS_BYTES // 2
+  return -(-(size + half) // keys.RECEIPTS_BYTES) * keys.RECEIPTS_BYTES

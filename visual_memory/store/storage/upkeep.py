@@ -1,8 +1,7 @@
 """Making the arrays of a store, and erasing files that no generation knows."""
 
 from visual_memory.store.errors import StoreError
-from visual_memory.store.storage import arrays, journal, manifest
-from visual_memory.store.storage.arrays import TEXT
+from visual_memory.store.storage import arrays, journal, keys, manifest
 from visual_memory.store.storage.generations import current_manifest
 from visual_memory.store.storage.place import Files
 
@@ -10,6 +9,7 @@ from visual_memory.store.storage.place import Files
 def create_arrays(files: Files, empty: manifest.Manifest) -> None:
   """The files of a store without rows, all but its manifest."""
   journal.create(files)
+  files.create(keys.RECEIPTS, bytes(keys.RECEIPTS_BYTES))
   for key, data in empty.metadata_files().items():
     files.create(key, data)
 
@@ -17,7 +17,7 @@ def create_arrays(files: Files, empty: manifest.Manifest) -> None:
 def erase_chunks(files: Files) -> None:
   """Erases every chunk of an unfinished store."""
   for name in arrays.ARRAYS:
-    for key in files.keys(name):
+    for key in filter(keys.chunk_of, files.keys(name)):
       files.erase(key)
 
 
@@ -36,15 +36,12 @@ def tidy(files: Files) -> None:
 
 def leftovers(files: Files, known: manifest.Manifest) -> list[str]:
   """The chunk files that a manifest does not know."""
-  found = []
-  for name in arrays.ARRAYS:
-    count = known.num_text_chunks if name == TEXT else len(known.chunks)
-    found += [
-      key
-      for key in files.keys(name)
-      if (chunk := arrays.chunk_of(key)) is not None and chunk >= count
-    ]
-  return found
+  return [
+    key
+    for name in arrays.ARRAYS
+    for key in files.keys(name)
+    if keys.chunk_of(key) and keys.most_bytes(key, known) is None
+  ]
 
 
 def erase_unknown(files: Files, known: manifest.Manifest) -> None:
