@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from visual_memory.store.errors import StoreDamaged, StoreError
+from visual_memory.store.errors import StoreDamaged, StoreError, StoreLocked
 from visual_memory.store.storage import (
   arrays,
   journal,
@@ -137,6 +137,21 @@ def manifest_or_none(files: Files) -> manifest.Manifest | None:
   """The manifest, whatever the journal holds; None before there is one."""
   data = files.read(manifest.KEY, length=_MOST_MANIFEST_BYTES)
   return manifest.from_bytes(data) if data.strip(b"\0") else None
+
+
+def check_current(files: Files, old: manifest.Manifest) -> None:
+  """Checks that the store is still the one writer's, at this generation.
+
+  Raises:
+    StoreLocked: another writer has the lock, or has edited the store.
+  """
+  files.confirm_lock()
+  found = manifest_or_none(files)
+  if found != (old if old.generation else None):
+    raise StoreLocked(
+      f"Another writer has edited the store {files!r} during an edit, which"
+      " was given up before it changed anything: make it again."
+    )
 
 
 def _manifest(files: Files) -> manifest.Manifest:

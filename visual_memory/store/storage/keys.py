@@ -21,6 +21,12 @@ _ALONE = {manifest.KEY, JOURNAL, RECEIPTS, *LOCKS}
 _METADATA = {"zarr.json", *(f"{name}/zarr.json" for name in arrays.ARRAYS)}
 
 
+def receipts_bytes(needed: int) -> int:
+  """A size for the receipts with room for more, so that few edits grow it."""
+  half = RECEIPTS_BYTES // 2
+  return -(-(needed + half) // RECEIPTS_BYTES) * RECEIPTS_BYTES
+
+
 def chunk_bytes(name: str, of: Manifest) -> int:
   """The size of every chunk file of an array."""
   if name == TEXT:

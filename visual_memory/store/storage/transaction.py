@@ -226,7 +226,7 @@ class Transaction:
         new = dataclasses.replace(new, trail=trail)
         files.reserve(RECEIPTS, trail.num_bytes)
         with contextlib.suppress(OSError):  # For the next one.
-          files.reserve(RECEIPTS, _rounded(trail.num_bytes))
+          files.reserve(RECEIPTS, keys.receipts_bytes(trail.num_bytes))
         changes.append(
           Overwrite.whole(RECEIPTS, line, offset=old.trail.num_bytes)
         )
@@ -235,27 +235,16 @@ class Transaction:
       changes.append(Overwrite.whole(manifest.KEY, data))
       edit = journal.Journal(overwrites=changes, erased=self._erased())
       with files.gate(shared=False):
-        self._check_current()
+        generations.check_current(files, old)
         journal.commit(files, edit)
     except OSError:
       with contextlib.suppress(StoreLocked):  # Then they may be another's.
-        self._check_current()
+        generations.check_current(files, old)
         if journal.pending(files) is None:
           upkeep.erase_unknown(files, old)
       raise
     if not fresh_written:
       self.state.advance(new, self._columns, source=data)
-
-  def _check_current(self) -> None:
-    """Raises StoreLocked if the store is not this writer's any more."""
-    files, old = self.state.files, self.state.manifest
-    files.confirm_lock()
-    found = generations.manifest_or_none(files)
-    if found != (old if old.generation else None):
-      raise StoreLocked(
-        f"Another writer has edited the store {files!r} during an edit, which"
-        " was given up before it changed anything: make it again."
-      )
 
   def _changes(self) -> bool:
     """Whether anything is different from the state."""
@@ -352,9 +341,3 @@ class Transaction:
       for chunk in range(new.num_text_chunks, old.num_text_chunks)
     ]
     return dropped + self.state.files.keys(DERIVED)
-
-
-def _rounded(size: int) -> int:
-  """A file size with room for more, so that few edits have to grow the file."""
-  half = keys.RECEIPTS_BYTES // 2
-  return -(-(size + half) // keys.RECEIPTS_BYTES) * keys.RECEIPTS_BYTES
