@@ -1,25 +1,42 @@
 """All voters, all k, all encoders: one retrieval each, honestly chosen."""
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+import dataclasses
+from collections.abc import Mapping
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import aggregation
 from visual_memory.reports.sections import aggregation as sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import opening
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import (
+  EncoderSettings,
+  StudySettings,
+  replaced,
+)
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """The encoders, and the hyper-parameters to sweep by voter."""
+
+  encoders: Mapping[str, EncoderSettings]
+  sweeps: Mapping[str, tuple[float, ...]]
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Compares the voters on every encoder of the config."""
   main_study, compared, sweeps = None, {}, {}
-  for name, encoder in config.encoders.items():
-    if not encoder.name:
-      continue
-    study = open_study(stages.with_encoder(config, encoder), workdir, mesh)
+  for name, encoder in opening.named_encoders(config.encoders).items():
+    study = open_study(replaced(config, encoder=encoder), workdir, mesh)
     ks = range(1, study.near.k + 1)
     common = {"num_classes": study.num_classes}
     with study.clock(f"compare {name}"):
       compared[name] = aggregation.compare_voters(
         study.held_out,
         study.tuning,
-        settings=stages.voter_settings(config.voting),
+        settings=config.voting.settings(),
         ks=ks,
         seed=config.seed,
         **common,

@@ -5,25 +5,28 @@ rendered, learned and embedded is kept in the cache, so that a stopped run goes
 on where it was, and comparisons share what they have in common.
 """
 
-import copy
+from jax.sharding import Mesh
 
-from experiments import dictionary_stages, stages
-from experiments.study import finish_study, open_study
 from visual_memory.analysis import choosing, encoder_ranking
 from visual_memory.reports.sections import encoder_ranking as sections
+from visual_memory.reports.workdir import Clock, Workdir
+from visual_memory.studies import opening
+from visual_memory.studies.comparison import Settings
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import (
+  replaced,
+)
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Learns, embeds, chooses and scores every encoder on every task."""
-  clock, pictures, compared, main_study = stages.Clock(workdir), {}, {}, None
-  for name, section in _encoders(config, workdir, pictures, clock):
+  clock, pictures, compared, main_study = Clock(workdir), {}, {}, None
+  for name, section in encoders(config, workdir, pictures, clock):
     choices, scored = {}, {}
     for task, data in config.tasks.items():
-      own = stages.with_encoder(config, section)
-      with own.unlocked():
-        own.memory, own.data = data.memory, data.data
-      study = open_study(own, workdir, mesh)
-      choices[task] = stages.chosen(config, study)
+      own = dict(encoder=section, memory=data.memory, data=data.data)
+      study = open_study(replaced(config, **own), workdir, mesh)
+      choices[task] = opening.chosen(config, study)
       scored[task] = choosing.score(
         study.held_out, choices[task],
         num_classes=study.num_classes, seed=config.seed,
@@ -47,38 +50,10 @@ def main(config, workdir, mesh) -> None:
     compared,
     standings,
     baseline=config.baseline,
-    notes=tuple(config.notes),
-    series={name: tuple(of) for name, of in config.series.items()},
+    notes=config.notes,
+    series=config.series,
     pictures={name: source.images for name, source in pictures.items()},
   )
   finish_study(
     workdir, config, main_study, sections=parts, values=values, tiles=tiles
   )
-
-
-def _encoders(config, workdir, pictures, clock):
-  """The name and section of each encoder, learned where it is not there yet.
-
-  Encoders without the weights they need are left out. `pictures` gets the
-  pictures of each family.
-  """
-  wanted = lambda sections: (
-    item for item in sections.items() if item[0] not in config.left_out
-  )
-  for name, section in wanted(config.encoders):
-    if section.name and (section.name != "procedural" or section.weights):
-      yield name, section
-  cache = dictionary_stages.Cache(config.cache_dir or workdir.path / "cache")
-  for name, entry in wanted(config.learned):
-    own = copy.deepcopy(config.recipe)
-    own.learn, own.pictures.options.family = entry.learn, entry.family
-    own.dictionary.num_words = entry.num_words or own.dictionary.num_words
-    own.dictionary.dim = entry.dim or own.dictionary.dim
-    if entry.family and entry.family not in pictures:
-      with clock(f"pictures of {entry.family}"):
-        pictures[entry.family] = cache.pictures(own)
-    with clock(f"learn {name}"):
-      weights = cache.dictionary(own, pictures.get(entry.family))
-    section = copy.deepcopy(config.learned_encoder)
-    section.weights = str(weights)
-    yield name, section

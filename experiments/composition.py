@@ -1,25 +1,46 @@
 """Two objects in one image: what is left of a query beside its neighbor."""
 
-import numpy as np
+import dataclasses
 
-from experiments import needs, stages
-from experiments.study import finish_study, open_study
-from visual_memory import types
+import numpy as np
+from jax.sharding import Mesh
+
 from visual_memory.analysis import composition
 from visual_memory.reports.sections import attribution as sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import shown
+from visual_memory.studies.cached_search import unlabeled
+from visual_memory.studies.study import finish_study, needs_images, open_study
+from visual_memory.studies.study_settings import StudySettings
 
 _HOW = ("difference", "projection")
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pairs:
+  """How many pairs, rows of each, and pairs on the page."""
+
+  pairs: int
+  retrieved: int
+  shown: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and pairs of its queries."""
+
+  composition: Pairs
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report."""
   options = config.composition
   study = open_study(config, workdir, mesh, tune=False)
-  needs.images(study)
+  needs_images(study)
   pairs = composition.choose_pairs(
     study.queries.ids, study.labels, num_pairs=options.pairs, seed=config.seed
   )
-  image = stages.image_of(study.queries_source)
+  image = shown.image_of(study.queries_source)
   images = [
     composition.side_by_side(*(image(study.queries.ids[q]) for q in pair))
     for pair in pairs
@@ -27,7 +48,9 @@ def main(config, workdir, mesh) -> None:
   with study.clock("embed pairs"):
     embeddings = study.encoder.encode(images)
   search = lambda rows: study.search(
-    _unlabeled(rows, study.embedded), options.retrieved, leave_one_out=False
+    unlabeled(rows, study.embedded, "pair"),
+    options.retrieved,
+    leave_one_out=False,
   )
   with study.clock("search pairs"):
     near = search(embeddings)
@@ -52,7 +75,7 @@ def main(config, workdir, mesh) -> None:
       for how, other in left.items()
     },
   }
-  row_image = stages.image_of(study.rows_source)
+  row_image = shown.image_of(study.rows_source)
   items = [
     sections.composed(
       one.take([i]), picture=images[i], classes=study.labels[pairs[i]],
@@ -72,14 +95,3 @@ def main(config, workdir, mesh) -> None:
       },
     },
   )  # fmt: skip
-
-
-def _unlabeled(rows, embedded):
-  """Queries of the memory's encoder whose classes nobody says."""
-  return types.embedded_set(
-    rows,
-    np.full(len(rows), types.UNLABELED),
-    [f"pair/{i}" for i in range(len(rows))],
-    class_names=embedded.class_names,
-    fingerprint=embedded.fingerprint,
-  )

@@ -1,21 +1,26 @@
 """Learns the encoder `procedural_patches` and writes its two files."""
 
-from experiments import dictionary_stages, stages
+from jax.sharding import Mesh
+
 from visual_memory import distributed
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import encoder_file
+from visual_memory.reports.workdir import Clock, Workdir
+from visual_memory.studies import dictionary as dictionary_lib
+from visual_memory.studies.dictionary import Settings
+from visual_memory.studies.study_settings import as_values
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Renders pictures, learns, writes NAME.npz, NAME.json and report.json."""
-  clock = stages.Clock(workdir)
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   if workdir.lead:
     with clock("render"):
-      pictures = dictionary_stages.open_pictures(config, workdir.path / "pool")
+      pictures = dictionary_lib.open_pictures(config, workdir.path / "pool")
     with clock("learn"):
-      path = dictionary_stages.learn(
+      path = dictionary_lib.learn(
         config,
         pictures,
         workdir.path / config.name,
@@ -40,7 +45,7 @@ def main(config, workdir, mesh) -> None:
       page.Page(
         title=f"The encoder {config.name}",
         sections=(encoder_file(report),),
-        config=config.to_dict(),
+        config=as_values(config),
         env=env,
         timings=clock.seconds,
       ),

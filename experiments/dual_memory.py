@@ -1,18 +1,23 @@
 """Dual memory networks: text or a visual memory, and what two memories add."""
 
-from experiments import dual_memory_stages as parts
-from experiments import stages
+from jax.sharding import Mesh
+
 from visual_memory.dual_memory import protocol
 from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
+from visual_memory.reports.workdir import Clock, Workdir
+from visual_memory.studies import dual_memory as parts
+from visual_memory.studies import opening
+from visual_memory.studies.dual_memory import Settings
+from visual_memory.studies.study_settings import as_values
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Every variant at every number of shots, for every seed."""
-  clock = stages.Clock(workdir)
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   with clock("encoder"):
-    encoder = stages.load_encoder(config.encoder)
+    encoder = opening.load_encoder(config.encoder)
   data = parts.Data(config, encoder, mesh, clock, workdir)
   with clock("text"):
     text = parts.text_rows(config, data.class_names, data.cache_dir)
@@ -70,7 +75,7 @@ def _report(config, workdir, data, found, clock, env):
     for variant, table in found.items():
       expected = {
         name: value
-        for name, value in config.published.to_dict().items()
+        for name, value in config.published.items()
         if name.startswith((variant, "text", "zero_shot"))
       }
       shown.append(sections.published(expected, table))
@@ -79,7 +84,7 @@ def _report(config, workdir, data, found, clock, env):
     page.Page(
       title=config.title,
       sections=tuple(shown),
-      config=config.to_dict(),
+      config=as_values(config),
       timings=clock.seconds,
       counts=data.counts,
       skipped=data.skipped,

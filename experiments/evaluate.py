@@ -6,21 +6,25 @@ excluded. The test queries are scored once. Without test data, the memory's
 other rows are the queries, each left out too.
 """
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+from jax.sharding import Mesh
+
 from visual_memory import distributed
 from visual_memory.reports import results
 from visual_memory.reports.sections import evaluation
+from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
+from visual_memory.studies import opening, shown
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings as Settings
 from visual_memory.voting import weighting
 from visual_memory.voting.vote import predict
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh, tune=not config.voting.voter)
   ks = tuple(k for k in config.voting.ks if k <= study.near.k)
-  settings = stages.voter_settings(config.voting)
+  settings = config.voting.settings()
   with study.clock("tune"):
     voter, k, chosen_by = _choose(config, study, ks)
   with study.clock("vote"):
@@ -42,14 +46,14 @@ def main(config, workdir, mesh) -> None:
     absent_classes=study.absent_classes,
   )
   with study.clock("gallery"):
-    items = stages.explain(
+    items = shown.explain(
       study.near,
       weighting.weights(study.near.similarities[:, :k], settings[voter]),
       found,
       study.queries,
       rows_source=study.rows_source,
       queries_source=study.queries_source,
-      **config.gallery,
+      **vars(config.gallery),
     )
   finish_study(
     workdir,
@@ -70,7 +74,7 @@ def _choose(config, study, ks):
     return voting.voter, voting.k or max(ks), "config"
   if study.tune is None:
     return "rank", max(ks), "default: too few rows to tune on"
-  choice = stages.chosen(config, study)
+  choice = opening.chosen(config, study)
   return (
     choice.name,
     choice.k,

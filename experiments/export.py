@@ -1,9 +1,11 @@
 """Turns a pretraining run into an encoder file, and loads it to be sure."""
 
-import ml_collections
+import dataclasses
+from typing import Literal
+
+from jax.sharding import Mesh
 
 from configs import pretrain as pretrain_config
-from experiments import pretrain_stages
 from visual_memory import distributed, files
 from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import export, step
@@ -11,18 +13,34 @@ from visual_memory.pretraining.train import restore_state
 from visual_memory.procedural.programs import GRAMMAR_VERSION
 from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import encoder_file
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import pretraining
+from visual_memory.studies.from_values import from_values
+from visual_memory.studies.study_settings import as_values
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """Which checkpoint of which run becomes an encoder of which name."""
+
+  experiment: str
+  run: str
+  name: str
+  kind: Literal["best", "last", "untrained"]
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Writes NAME.npz, NAME.json and report.json into the workdir."""
   env = workdir.write_env(mesh=mesh)
   if not config.run and config.kind != "untrained":
     raise ValueError("Name the workdir of a pretraining: --config.run=DIR.")
-  run = pretrain_config.get_config("smoke")
-  if config.run:
-    found = files.read_json(f"{config.run}/config.json")
-    run = ml_collections.ConfigDict(found)
-  recipe = pretrain_stages.make_recipe(run)
+  run = from_values(
+    files.read_json(f"{config.run}/config.json")
+    if config.run
+    else pretrain_config.get_config("smoke").to_dict(),
+    pretraining.Settings,
+  )
+  recipe = pretraining.make_recipe(run)
   if config.kind == "untrained":
     state, log = step.init_state(recipe, mesh), []
   else:
@@ -33,10 +51,10 @@ def main(config, workdir, mesh) -> None:
       raise ValueError(
         f"{config.run} has no {config.kind} checkpoint yet (kinds: best, last)."
       )
-    log = pretrain_stages.read_log(config.run)
+    log = pretraining.read_log(config.run)
   steps = int(state["step"])
   training = {
-    "data": run.data.to_dict(),
+    "data": as_values(run.data),
     "grammar_version": GRAMMAR_VERSION,
     "steps": steps,
     "pictures_seen": steps * recipe.batch_size,
@@ -72,7 +90,7 @@ def main(config, workdir, mesh) -> None:
       page.Page(
         title=f"The encoder {config.name}",
         sections=(encoder_file(report),),
-        config=config.to_dict(),
+        config=as_values(config),
         env=env,
       ),
       report,

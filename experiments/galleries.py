@@ -1,25 +1,50 @@
 """The nearest rows of some queries, encoder by encoder, and why they are."""
 
-import numpy as np
+import dataclasses
+from collections.abc import Mapping
 
-from experiments import needs, stages
-from experiments.study import finish_study, open_study
+import numpy as np
+from jax.sharding import Mesh
+
 from visual_memory.analysis import decision_maps
 from visual_memory.reports import neighbor_grid
 from visual_memory.reports.sections import galleries as sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import opening, shown
+from visual_memory.studies.study import finish_study, needs_images, open_study
+from visual_memory.studies.study_settings import (
+  EncoderSettings,
+  StudySettings,
+  replaced,
+)
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+  """Neighbors of a query; queries of a class, and in all."""
+
+  k: int
+  per_class: int
+  count: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """The encoders, and what of them is shown."""
+
+  encoders: Mapping[str, EncoderSettings]
+  shown: Shown
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Retrieves by every encoder; shows the same queries for all."""
   first, found, agreements = None, {}, {}
-  for name, section in config.encoders.items():
-    if not section.name:
-      continue
+  for name, encoder in opening.named_encoders(config.encoders).items():
     study = open_study(
-      stages.with_encoder(config, section), workdir, mesh,
+      replaced(config, encoder=encoder), workdir, mesh,
       max_k=config.shown.k, tune=False,
     )  # fmt: skip
-    needs.images(study)
+    needs_images(study)
     first = first or study
     chosen = sections.choose(
       first.labels, per_class=config.shown.per_class, count=config.shown.count
@@ -27,8 +52,8 @@ def main(config, workdir, mesh) -> None:
     agreements[name] = sections.agreement(study.labels, study.near.labels)
     with study.clock(f"maps of {name}"):
       found[name] = _found(study, chosen)
-  image = stages.image_of(first.queries_source)
-  shown = [
+  image = shown.image_of(first.queries_source)
+  items = [
     sections.Shown(
       id=first.queries.ids[query],
       label=_name(first.class_names, first.labels[query]),
@@ -39,15 +64,15 @@ def main(config, workdir, mesh) -> None:
   ]
   finish_study(
     workdir, config, first,
-    sections=sections.sections(shown, agreements),
-    values=sections.values(shown, agreements),
+    sections=sections.sections(items, agreements),
+    values=sections.values(items, agreements),
   )  # fmt: skip
 
 
 def _found(study, chosen):
   """What one encoder finds for the chosen queries."""
   image, row_image = map(
-    stages.image_of, (study.queries_source, study.rows_source)
+    shown.image_of, (study.queries_source, study.rows_source)
   )
   near = study.near.take(chosen)
   pictures = [image(study.queries.ids[query]) for query in chosen]

@@ -1,18 +1,39 @@
 """How votes bear wrong labels in the memory."""
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+import dataclasses
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import label_noise, noise_curve
+from visual_memory.data import selection
 from visual_memory.reports.sections import robustness
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.voting import metrics
 from visual_memory.voting.vote import predict
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise:
+  """Fractions of wrong labels; whether a random one may be true."""
+
+  fractions: tuple[float, ...]
+  seeds: tuple[int, ...]
+  keep_possible: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and how its labels go wrong."""
+
+  noise: Noise
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Corrupts the labels in three ways, and asks every voter each time."""
   study = open_study(config, workdir, mesh)
-  settings = stages.voter_settings(config.voting)
-  tuning = study.tuning
+  settings, tuning = config.voting.settings(), study.tuning
   num_classes = study.embedded.num_classes
   confused = metrics.confusion_matrix(
     predict(
@@ -38,7 +59,7 @@ def main(config, workdir, mesh) -> None:
         study.held_out,
         tuning,
         study.embedded,
-        stages.among(study.embedded.ids, study.tune.ids).nonzero()[0],
+        selection.among(study.embedded.ids, study.tune.ids).nonzero()[0],
         noise=noise,
         fractions=config.noise.fractions,
         seeds=config.noise.seeds,

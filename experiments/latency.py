@@ -1,46 +1,57 @@
 """How fast a memory answers and changes, and how much room it takes."""
 
-import os
+import dataclasses
 import shutil
 
-from experiments import stages
-from experiments.study import finish_study, open_study
-from visual_memory import files
-from visual_memory.analysis.latency import time_calls
+from jax.sharding import Mesh
+
 from visual_memory.reports.sections import latency as sections
+from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import exact
 from visual_memory.store.store import Store
+from visual_memory.studies import cached_search, costs
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+  """(queries of a call, calls) that are timed, and edits."""
+
+  batches: tuple[tuple[int, int], ...]
+  edits: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and what is timed."""
+
+  timing: Timing
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Times queries and edits of one memory, and weighs its files."""
   study = open_study(config, workdir, mesh, tune=False)
-  memory = stages.exact_memory(study.embedded, mesh, config.retrieval)
+  memory = cached_search.exact_memory(study.embedded, mesh, config.retrieval)
   with study.clock("queries"):
-    answered = {
-      size: time_calls(
-        lambda asked=study.queries.embeddings[:size]: exact.search(
-          asked, memory, k=study.near.k
-        ),
-        repeats=repeats,
-        per_call=size,
-      )
-      for size, repeats in config.timing.batches
-      if size <= len(study.queries)
-    }
+    answered = costs.answered(
+      lambda asked: exact.search(asked, memory, k=study.near.k),
+      study.queries.embeddings,
+      config.timing.batches,
+    )
   path = workdir.path / "store"
   shutil.rmtree(path, ignore_errors=True)
   with study.clock("store"):
     store = Store.create(path, study.embedded)
   with study.clock("edits"):
     edited = {
-      place: _edits(where, study.embedded, config.timing.edits)
-      for place, where in (("memory", _Held(memory)), ("store", store))
+      place: costs.edited(where, study.embedded, config.timing.edits)
+      for place, where in (("memory", costs.Held(memory)), ("store", store))
     }
   room = {
-    "images as they came": _size(config.memory.options.path),
+    "images as they came": costs.size_of(config.memory.options.get("path")),
     "embeddings, float32": study.embedded.embeddings.nbytes,
-    "the store (with ids, labels, checksums)": _size(path),
+    "the store (with ids, labels, checksums)": costs.size_of(path),
   }
   shutil.rmtree(path)
   finish_study(
@@ -52,51 +63,3 @@ def main(config, workdir, mesh) -> None:
     ),
     values=sections.values(answered, edited, room),
   )
-
-
-class _Held:
-  """A memory that edits in place, as a store does."""
-
-  def __init__(self, memory):
-    self._memory = memory
-
-  def add(self, rows):
-    """Adds rows."""
-    self._keep(self._memory.add(rows, donate=True))
-
-  def remove(self, ids):
-    """Removes rows."""
-    self._keep(self._memory.remove(ids, donate=True))
-
-  def relabel(self, ids, labels):
-    """Relabels rows."""
-    self._keep(self._memory.relabel(ids, labels, donate=True))
-
-  def _keep(self, memory):
-    memory.rows.labels.block_until_ready()
-    self._memory = memory
-
-
-def _edits(where, embedded, repeats):
-  """The latency of one row removed and added again, and relabelled."""
-  row = embedded.take([len(embedded) // 2])
-
-  def there_and_back():
-    where.remove(row.ids)
-    where.add(row)
-
-  return {
-    "remove a row and add it again": time_calls(
-      there_and_back, repeats=repeats, per_call=2
-    ),
-    "relabel a row": time_calls(
-      lambda: where.relabel(row.ids, row.labels), repeats=repeats, per_call=1
-    ),
-  }
-
-
-def _size(path):
-  """Bytes of a file or of everything below a directory; None without one."""
-  if not path or not os.path.exists(path):
-    return None
-  return files.bytes_below(path)

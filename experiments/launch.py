@@ -8,76 +8,48 @@ JAX_NUM_PROCESSES and JAX_PROCESS_ID set by hand) run the same command. Running
 a stopped command again continues it.
 """
 
+import importlib
+
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import (
-  aggregation,
-  attribution,
-  comparison,
-  composition,
-  cost,
-  dictionary,
-  dual_memory,
-  evaluate,
-  export,
-  galleries,
-  hierarchy,
-  human_study,
-  label_noise,
-  latency,
-  lifelong,
-  linear_probe,
-  neighbor_files,
-  ood_distances,
-  pretrain,
-  privacy,
-  pruning,
-  quickstart,
-  reliability,
-  rerank,
-  scaling,
-  segmentation,
-  shifted_sets,
-  sift,
-  similarity,
-  unlearning,
-)
+from experiments import from_config
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
 
-EXPERIMENTS = {
-  "aggregation": aggregation.main,
-  "attribution": attribution.main,
-  "comparison": comparison.main,
-  "composition": composition.main,
-  "cost": cost.main,
-  "dictionary": dictionary.main,
-  "dual_memory": dual_memory.main,
-  "evaluate": evaluate.main,
-  "export": export.main,
-  "galleries": galleries.main,
-  "hierarchy": hierarchy.main,
-  "human_study": human_study.main,
-  "label_noise": label_noise.main,
-  "latency": latency.main,
-  "neighbor_files": neighbor_files.main,
-  "lifelong": lifelong.main,
-  "linear_probe": linear_probe.main,
-  "ood_distances": ood_distances.main,
-  "pretrain": pretrain.main,
-  "privacy": privacy.main,
-  "pruning": pruning.main,
-  "quickstart": quickstart.main,
-  "reliability": reliability.main,
-  "rerank": rerank.main,
-  "scaling": scaling.main,
-  "segmentation": segmentation.main,
-  "sift": sift.main,
-  "shifted_sets": shifted_sets.main,
-  "similarity": similarity.main,
-  "unlearning": unlearning.main,
-}
+EXPERIMENTS = (
+  "aggregation",
+  "attribution",
+  "comparison",
+  "composition",
+  "cost",
+  "dictionary",
+  "dual_memory",
+  "evaluate",
+  "export",
+  "galleries",
+  "hierarchy",
+  "human_study",
+  "label_noise",
+  "latency",
+  "lifelong",
+  "linear_probe",
+  "neighbor_files",
+  "ood_distances",
+  "pretrain",
+  "privacy",
+  "pruning",
+  "quickstart",
+  "reliability",
+  "rerank",
+  "scaling",
+  "segmentation",
+  "shifted_sets",
+  "sift",
+  "similarity",
+  "unlearning",
+)
+"""Modules of this folder, each with Settings and a main."""
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
@@ -92,23 +64,42 @@ def main(argv: list[str]) -> None:
 
 
 def run(config, path: str) -> None:
-  """Runs one config into one workdir, unless it is there already."""
-  config.lock()
+  """Runs one config into one workdir, unless it is there already.
+
+  Raises:
+    ValueError: what `from_config.settings` refuses, or an unknown experiment.
+      Nothing has been written then.
+  """
+  experiment = load(config)
+  settings = from_config.settings(config.lock(), experiment.Settings)
+  workdir = open_workdir(path, config.to_dict(), tell=logging.info)
+  if distributed.everyone(workdir.finished):
+    logging.info("Already finished: %s", workdir.path / "report.html")
+    return
+  experiment.main(settings, workdir, distributed.make_mesh())
+  workdir.finish()
+  distributed.barrier(f"finished {path}")  # Whoever goes on finds it done.
+  if distributed.is_lead():
+    print(f"Report: {workdir.path / 'report.html'}")
+
+
+def load(config):
+  """The module of the experiment that a config names, imported only now.
+
+  Raises:
+    ValueError: there is none of this name, or the config has a script of its
+      own.
+  """
+  if "experiment" not in config:
+    raise ValueError(
+      "This config has a script of its own: its first lines name the command."
+    )
   if config.experiment not in EXPERIMENTS:
     raise ValueError(
       f"There is no experiment {config.experiment!r}; there are:"
       f" {', '.join(EXPERIMENTS)}."
     )
-  workdir = open_workdir(path, config.to_dict())
-  if distributed.everyone(workdir.finished):
-    logging.info("Already finished: %s", workdir.path / "report.html")
-    return
-  mesh = distributed.make_mesh()
-  EXPERIMENTS[config.experiment](config, workdir, mesh)
-  workdir.finish()
-  distributed.barrier(f"finished {path}")  # Whoever goes on finds it done.
-  if distributed.is_lead():
-    print(f"Report: {workdir.path / 'report.html'}")
+  return importlib.import_module(f"experiments.{config.experiment}")
 
 
 if __name__ == "__main__":

@@ -3,26 +3,28 @@
 import time
 
 import jax
+from jax.sharding import Mesh
 
-from experiments import stages
-from experiments.study import finish_study, open_study
 from visual_memory.analysis import choosing, lifelong
 from visual_memory.memory.matching import match_classes
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports.sections import lifelong as sections
+from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import exact
+from visual_memory.studies.lifelong import Settings, new_rows
+from visual_memory.studies.study import finish_study, open_study
 from visual_memory.voting.queries import held_out_queries
 from visual_memory.voting.weighting import published_settings
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh)
   ks = tuple(config.voting.ks)
-  added, asked = _added(config, workdir, mesh, study)
+  added, asked = new_rows(config, workdir, mesh, study)
   choices = choosing.choose_each(
     study.tuning,
-    settings=stages.voter_settings(config.voting),
+    settings=config.voting.settings(),
     ks=ks,
     num_classes=study.num_classes,
   )
@@ -62,29 +64,3 @@ def main(config, workdir, mesh) -> None:
     found, num_known=len(study.embedded), num_new=len(added), seconds=seconds
   )
   finish_study(workdir, config, study, sections=parts, values=values)
-
-
-def _added(config, workdir, mesh, study):
-  """The new rows and their queries: other images, or the rows themselves."""
-  cache_dir = config.cache_dir or workdir.path / "cache"
-  embed = lambda section: stages.embed(
-    study.encoder, stages.open_source(section), mesh, cache_dir, config.embed
-  )[0]
-  with study.clock("embed new"):
-    added = embed(config.added)
-    asked = embed(config.added_data) if config.added_data.source else None
-  added = lifelong.joined(
-    study.embedded.class_names,
-    study.embedded.labels,
-    added,
-    ids=study.embedded.ids,
-    merged_as_published=config.lifelong.merged_as_published,
-  )
-  if asked is None:
-    return added, added
-  if config.lifelong.merged_as_published:
-    raise ValueError(
-      "lifelong.merged_as_published goes with queries that are the new rows"
-      " themselves: leave added_data empty."
-    )
-  return added, asked

@@ -3,13 +3,32 @@
 import dataclasses
 import os
 
-from experiments.study import finish_study, open_study
+from jax.sharding import Mesh
+
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
+from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import neighbor_records, published_files, recording
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+  """Whether also as published JSON; the precision of the .npz."""
+
+  published: bool
+  precision: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and how its neighbors are written."""
+
+  neighbor_files: Files
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh, rows_near=True, tune=False)
   rows = dataclasses.replace(study.embedded, class_names=study.class_names)

@@ -1,23 +1,37 @@
 """Whether distance tells what the memory does not know."""
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+import dataclasses
+from collections.abc import Mapping
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import ood
 from visual_memory.reports.sections import ood as sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import opening
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import SourceSettings, StudySettings
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and what it does not know."""
+
+  outside: Mapping[str, SourceSettings]
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Asks one memory about its own kind and about other sources."""
   study = open_study(config, workdir, mesh, tune=False)
-  cache_dir = config.cache_dir or workdir.path / "cache"
+  cache_dir = opening.cache_dir(config, workdir)
   ks = [k for k in config.voting.ks if k <= study.near.k]
   outside, near = {}, {}
   for name, section in config.outside.items():
     if section.source:
       with study.clock(f"search {name}"):
-        outside[name], _ = stages.embed(
+        outside[name], _ = opening.embed(
           study.encoder,
-          stages.open_source(section),
+          opening.open_source(section),
           mesh,
           cache_dir,
           config.embed,

@@ -4,25 +4,30 @@ The workdir holds metrics.jsonl, run/ (checkpoints, and what they are of) and
 at the end report.json. `experiments.export` makes an encoder file of it.
 """
 
-from experiments import pretrain_stages
+from jax.sharding import Mesh
+
 from visual_memory import distributed
 from visual_memory.pretraining import meter
 from visual_memory.pretraining.train import train
 from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import curves
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import pretraining
+from visual_memory.studies.pretraining import Settings
+from visual_memory.studies.study_settings import as_values
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs or continues a pretraining."""
   env = workdir.write_env(mesh=mesh)
-  recipe = pretrain_stages.make_recipe(config)
+  recipe = pretraining.make_recipe(config)
   logs = [workdir.log, _print]
   if config.tensorboard:
     logs.append(meter.tensorboard_log(workdir.path / "tensorboard"))
-  evaluate = pretrain_stages.make_evaluation(config, recipe, mesh)
+  evaluate = pretraining.make_evaluation(config, recipe, mesh)
   train(
     recipe,
-    pretrain_stages.make_feed(config, workdir.path),
+    pretraining.make_feed(config, workdir.path),
     directory=workdir.path / "run",
     mesh=mesh,
     log=meter.all_of(*logs),
@@ -43,7 +48,7 @@ def main(config, workdir, mesh) -> None:
       page.Page(
         title=config.title,
         sections=(curves(lines),),
-        config=config.to_dict(),
+        config=as_values(config),
         env=env,
       ),
       values,

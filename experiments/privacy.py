@@ -1,12 +1,15 @@
 """How many rows can be told from the answers, for every voter and k."""
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+from jax.sharding import Mesh
+
 from visual_memory.analysis.privacy import privacy_curve
 from visual_memory.reports.sections import privacy as privacy_sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings as Settings
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   ks = tuple(config.voting.ks)
   study = open_study(config, workdir, mesh, max_k=max(ks) + 1, tune=False)
@@ -15,7 +18,7 @@ def main(config, workdir, mesh) -> None:
       study.near,
       study.labels,
       study.embedded.ids,
-      settings=stages.voter_settings(config.voting),
+      settings=config.voting.settings(),
       ks=ks,
       num_classes=study.num_classes,
     )

@@ -5,22 +5,31 @@ out of its own neighbors; thresholds and k are chosen on the tuning rows; the
 test queries are scored once. The published protocol stands beside it.
 """
 
-from experiments import stages
-from experiments.study import finish_study, open_study
-from visual_memory.analysis import choosing, influence, pruned_votes, pruning
+from jax.sharding import Mesh
+
+from visual_memory.analysis import influence, pruned_votes, pruning
+from visual_memory.data import selection
 from visual_memory.reports.sections import pruning as pruning_sections
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import opening
+from visual_memory.studies.pruning import (
+  Settings,
+  published_treatments,
+  search_without,
+)
+from visual_memory.studies.study import finish_study, open_study
 from visual_memory.voting.weighting import published_settings
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   options, ks = config.pruning, tuple(config.voting.ks)
   study = open_study(
     config, workdir, mesh, max_k=max(ks) + options.margin, rows_near=True
   )
   row_ids, num_classes = study.embedded.ids, study.num_classes
-  settings = stages.voter_settings(config.voting)
-  counting = ~stages.among(row_ids, study.tune.ids)
+  settings = config.voting.settings()
+  counting = ~selection.among(row_ids, study.tune.ids)
   near = study.rows_near.take(counting)
   labels = study.embedded.labels[counting]
   with study.clock("count"):
@@ -28,9 +37,7 @@ def main(config, workdir, mesh) -> None:
       k: pruning.wrong_counts(near, labels, row_ids, k=k)[0]
       for k in (options.hard_k, options.soft_k)
     }
-  chosen = choosing.choose(
-    study.tuning, settings=settings, ks=ks, num_classes=num_classes
-  )
+  chosen = opening.chosen(config, study)
   with study.clock("effects of removal"):
     effects = influence.removal_effects(
       near, labels, row_ids, chosen.setting, k=chosen.k,
@@ -52,11 +59,11 @@ def main(config, workdir, mesh) -> None:
     found = pruned_votes.compare(
       study.tuning, study.held_out, treatments, row_ids=row_ids,
       settings=settings, ks=ks, num_classes=num_classes, seed=config.seed,
-      search=_search_without(config, workdir, mesh, study),
+      search=search_without(config, workdir, mesh, study),
     )  # fmt: skip
   with study.clock("prune as published"):
     published = pruned_votes.best_on_held_out_as_published(
-      study.held_out, _published(study, options), row_ids=row_ids,
+      study.held_out, published_treatments(study, options), row_ids=row_ids,
       settings=published_settings(), ks=ks, num_classes=num_classes,
     )  # fmt: skip
   sections, values = pruning_sections.sections(
@@ -64,35 +71,3 @@ def main(config, workdir, mesh) -> None:
     chosen=chosen, row_ids=row_ids, k=options.hard_k,
   )  # fmt: skip
   finish_study(workdir, config, study, sections=sections, values=values)
-
-
-def _search_without(config, workdir, mesh, study):
-  """Searches the memory without some rows, for queries that ran short."""
-  cache_dir = config.cache_dir or workdir.path / "cache"
-
-  def search(queries, which, excluded, k):
-    tuning = isinstance(queries, pruned_votes.TuningQueries)
-    asked = (study.tune if tuning else study.queries).take(which)
-    pruned = stages.Search(
-      study.embedded.take(~excluded), mesh, cache_dir, config.retrieval
-    )
-    return pruned(asked, k, leave_one_out=tuning)
-
-  return search
-
-
-def _published(study, options):
-  """The published treatments: counts of all rows, the published threshold."""
-  labels, row_ids = study.embedded.labels, study.embedded.ids
-  count = lambda k: pruning.wrong_counts(
-    study.rows_near, labels, row_ids, k=k
-  )[0]  # fmt: skip
-  return {
-    "none": pruned_votes.NOTHING,
-    "hard": pruned_votes.hard(
-      count(options.hard_k), (options.published_threshold,)
-    )[0],
-    "soft": pruned_votes.soft(
-      count(options.soft_k), scales=(1.75,), exponents=(1.0,)
-    )[0],
-  }

@@ -1,13 +1,26 @@
 """What single neighbors and votes are worth: reliability and confidence."""
 
-from experiments import stages
-from experiments.study import finish_study, open_study
+import dataclasses
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import calibration, confidence, reliability
 from visual_memory.reports.sections import confidence as of_votes
 from visual_memory.reports.sections import neighbors as of_neighbors
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, bins of calibration, accuracies to reach by declining."""
+
+  num_bins: int
+  promises: tuple[float, ...]
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Reliability, hit rate, calibration and abstention of one memory."""
   study = open_study(config, workdir, mesh)
   with study.clock("reliability"):
@@ -18,7 +31,7 @@ def main(config, workdir, mesh) -> None:
     found = confidence.confident_votes(
       study.held_out,
       study.tuning,
-      settings=stages.voter_settings(config.voting),
+      settings=config.voting.settings(),
       ks=config.voting.ks,
       num_classes=study.num_classes,
       num_bins=config.num_bins,

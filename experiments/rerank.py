@@ -1,12 +1,16 @@
 """Re-ranking: queries whose vote is split are looked at once more."""
 
-from experiments import rerank_stages as stages
-from experiments.study import finish_study, open_study
+from jax.sharding import Mesh
+
 from visual_memory.reports.sections import rerank as sections
+from visual_memory.reports.workdir import Workdir
 from visual_memory.rerank import rerank as rerank_lib
+from visual_memory.studies import reranking
+from visual_memory.studies.reranking import Settings
+from visual_memory.studies.study import finish_study, open_study
 
 
-def main(config, workdir, mesh) -> None:
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Votes, asks where the vote is split, and says what that changed."""
   section = config.rerank
   study = open_study(config, workdir, mesh, max_k=section.k)
@@ -20,9 +24,11 @@ def main(config, workdir, mesh) -> None:
   asked = rerank_lib.split_queries(
     margin, threshold=threshold, most=section.most
   )
-  questions = stages.questions(section, study, study.near, study.queries, asked,
-                         votes, study.queries_source)  # fmt: skip
-  reranker, chosen = stages.reranker(
+  questions = reranking.questions(
+    section, study, study.near, study.queries, asked, votes,
+    study.queries_source,
+  )  # fmt: skip
+  reranker, chosen = reranking.reranker(
     section, workdir, study, tune_votes, tune_margin, threshold
   )
   with study.clock("rerank"):
@@ -34,7 +40,7 @@ def main(config, workdir, mesh) -> None:
     votes=votes,
     labels=study.labels,
     neighbor_labels=study.near.labels,
-    prices=tuple(section.prices),
+    prices=section.prices,
   )
   values = {"threshold": threshold, **chosen, **found.values()}
   who = "The local re-ranker" if section.by == "local" else section.model

@@ -1,21 +1,44 @@
 """The baseline without learning: bags of SIFT words, by vote and by SVM."""
 
-from experiments import stages
+import dataclasses
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import choosing
 from visual_memory.data import selection
 from visual_memory.encoders import sift as sift_lib
 from visual_memory.probes import support_vectors
 from visual_memory.reports import page
 from visual_memory.reports.sections import sift as sections
+from visual_memory.reports.workdir import Clock, Workdir
+from visual_memory.studies import cached_search, opening
+from visual_memory.studies.study_settings import StudySettings, as_values
 from visual_memory.voting import queries as queries_lib
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Words:
+  """Words of the vocabulary; features of each picture."""
+
+  num_words: int
+  num_features: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory of bags of words."""
+
+  num_rows: int
+  num_queries: int
+  sift: Words
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Words from the memory's pictures; its rows and the queries count them."""
-  clock = stages.Clock(workdir)
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   rows_source, queries_source = (
-    selection.sample(stages.open_source(section), count, seed=config.seed)
+    opening.sampled(section, count, seed=config.seed)
     for section, count in (
       (config.memory, config.num_rows),
       (config.data, config.num_queries),
@@ -29,8 +52,8 @@ def main(config, workdir, mesh) -> None:
   with clock("embed"):
     rows = sift_lib.embed_sift(rows_source, words, **options)
     queries = sift_lib.embed_sift(queries_source, words, **options)
-  cache_dir = config.cache_dir or workdir.path / "cache"
-  search = stages.Search(rows, mesh, cache_dir, config.retrieval)
+  cache_dir = opening.cache_dir(config, workdir)
+  search = cached_search.Search(rows, mesh, cache_dir, config.retrieval)
   ks = tuple(config.voting.ks)
   with clock("search"):
     held_out = queries_lib.held_out_queries(
@@ -47,7 +70,7 @@ def main(config, workdir, mesh) -> None:
     )  # fmt: skip
   with clock("vote"):
     choice = choosing.choose(
-      tuning, settings=stages.voter_settings(config.voting), ks=ks,
+      tuning, settings=config.voting.settings(), ks=ks,
       num_classes=rows.num_classes,
     )  # fmt: skip
     scored = choosing.score(
@@ -61,7 +84,7 @@ def main(config, workdir, mesh) -> None:
       page.Page(
         title=config.title,
         sections=(sections.section(choice, scored, svm),),
-        config=config.to_dict(),
+        config=as_values(config),
         timings=clock.seconds,
         counts=sections.counts(rows, queries),
         env=env,

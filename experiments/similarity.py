@@ -1,24 +1,60 @@
 """Which of two pictures is closer: encoders and pixel measures compared."""
 
-from experiments import stages
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from jax.sharding import Mesh
+
 from visual_memory.analysis import two_afc
-from visual_memory.data import selection, triplets
+from visual_memory.data import triplets
 from visual_memory.reports import page
 from visual_memory.reports.sections import similarity as sections
+from visual_memory.reports.workdir import Clock, Workdir
+from visual_memory.studies import opening
+from visual_memory.studies.study_settings import (
+  EncoderSettings,
+  RunSettings,
+  SourceSettings,
+  as_values,
+)
 
 
-def main(config, workdir, mesh) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nights:
+  """The published triplets: where, which, and how sure."""
+
+  path: str
+  split: str
+  min_votes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+  """The questions, and who answers them."""
+
+  triplets: Literal["distorted", "nights"]
+  nights: Nights
+  photographs: SourceSettings
+  gaps: tuple[int, ...]
+  num_photographs: int
+  encoders: Mapping[str, EncoderSettings]
+  measures: tuple[str, ...]
+  measured_side: int
+  batch_size: int
+
+
+def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Asks every encoder and measure the same questions."""
-  clock = stages.Clock(workdir)
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   questions = _triplets(config)
   similarities = {}
-  for name, section in config.encoders.items():
-    if section.name:
-      with clock(name):
-        similarities[name] = two_afc.encoder_similarities(
-          stages.load_encoder(section), questions, batch_size=config.batch_size
-        )
+  for name, section in opening.named_encoders(config.encoders).items():
+    with clock(name):
+      similarities[name] = two_afc.encoder_similarities(
+        opening.load_encoder(section), questions, batch_size=config.batch_size
+      )
   for name in config.measures:
     with clock(name):
       similarities[name] = two_afc.pixel_similarities(
@@ -31,7 +67,7 @@ def main(config, workdir, mesh) -> None:
       page.Page(
         title=config.title,
         sections=sections.sections(found),
-        config=config.to_dict(),
+        config=as_values(config),
         tiles=sections.tiles(found),
         timings=clock.seconds,
         counts={"questions": len(questions)},
@@ -44,14 +80,11 @@ def main(config, workdir, mesh) -> None:
 def _triplets(config):
   """The questions that the config names."""
   if config.triplets == "nights":
-    return triplets.nights(**config.nights)
-  if config.triplets != "distorted":
-    raise ValueError(
-      f"triplets is 'distorted' or 'nights', not {config.triplets!r}."
-    )
-  source = stages.open_source(config.photographs)
+    return triplets.nights(**vars(config.nights))
   return triplets.distorted(
-    selection.sample(source, config.num_photographs, seed=config.seed),
+    opening.sampled(
+      config.photographs, config.num_photographs, seed=config.seed
+    ),
     gaps=tuple(config.gaps),
     seed=config.seed,
   )

@@ -14,7 +14,7 @@ import pathlib
 
 from absl import app, flags
 
-from experiments import launch
+from experiments import from_config, launch
 from visual_memory import distributed, files
 from visual_memory.reports import tables
 
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 def run(config, path: str, axes: list[str]) -> list[dict]:
   """Runs every point of the grid; one record for each, best first."""
   root = pathlib.Path(path)
-  grid = [parse_axis(config, axis) for axis in axes]
+  grid = [from_config.parse_axis(config, axis) for axis in axes]
   records = []
   for values in itertools.product(*(values for _, values in grid)):
     point = dict(zip((key for key, _ in grid), values, strict=True))
@@ -57,40 +57,6 @@ def run(config, path: str, axes: list[str]) -> list[dict]:
     files.write_text(root / "sweep.csv", table.csv())
     files.write_text(root / "sweep.md", table.markdown())
   return records
-
-
-def parse_axis(config, axis: str) -> tuple[str, list]:
-  """The key of an axis and its values, typed as the config's value is.
-
-  Raises:
-    ValueError: no such key in the config, no value, or one of another type.
-  """
-  key, found, text = axis.partition("=")
-  if not found or not text:
-    raise ValueError(f"--sweep={axis}: write KEY=VALUE,VALUE,...")
-  owner, name = config, key
-  while "." in name:
-    part, _, name = name.partition(".")
-    owner = owner.get(part, {}) if hasattr(owner, "get") else {}
-  if name not in owner:
-    raise ValueError(f"The config has no key {key!r}.")
-  kind = owner.get_type(name)
-  if kind not in (str, int, float, bool):
-    raise ValueError(f"{key} is a {kind.__name__}: only numbers, texts and"
-                     " truth values can be swept.")  # fmt: skip
-  try:
-    return key, [_typed(value, kind) for value in text.split(",")]
-  except ValueError as error:
-    raise ValueError(f"--sweep={axis}: {error}.") from error
-
-
-def _typed(text: str, kind: type):
-  """A value of this type from its text."""
-  if kind is bool:
-    if text.lower() not in ("true", "false"):
-      raise ValueError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-  return kind(text)
 
 
 def _plain(value) -> str:

@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 
 from configs import comparison as comparison_config
-from experiments import dictionary_stages, launch
+from experiments import launch
 from visual_memory.analysis import choosing, encoder_ranking
 from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
+from visual_memory.studies import dictionary as dictionary_lib
 
 SETTINGS = dictionary.DictionarySettings(
   size=12, patch=3, num_words=10, grid=2, threshold=0.25, dim=8,
@@ -101,9 +102,9 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
   config = comparison_config.get_config("smoke")
   config.left_out = ("pixels_8",)
   learned = []
-  learn_from = dictionary_stages.learn
+  learn_from = dictionary.learn
   monkeypatch.setattr(
-    dictionary_stages, "learn",
+    dictionary_lib, "learn",
     lambda own, *rest, **named: (
       learned.append(own.learn) or learn_from(own, *rest, **named)
     ),
@@ -131,4 +132,4 @@ def test_learn_must_be_known(tmp_path):
   config = comparison_config.get_config("smoke").recipe
   config.learn = "some"
   with pytest.raises(ValueError, match="learn='some'.*all, whitening, nothing"):
-    dictionary_stages.learn(config, None, tmp_path / "a", training={})
+    dictionary_lib.learn(config, None, tmp_path / "a", training={})

@@ -14,7 +14,7 @@ import pytest
 import torch_files
 from PIL import Image
 
-from experiments import launch, sweep
+from experiments import evaluate, from_config, launch, sweep
 from visual_memory import distributed
 from visual_memory.encoders.families import catalog
 
@@ -108,8 +108,9 @@ def _run_script(name, workdir):
   if name == "benchmark_encoders":
     for peer in ("torch", "transformers"):
       pytest.importorskip(peer, reason="its peers are theirs")
+  script = name.replace("benchmark_", "benchmarks.")
   command = [
-    sys.executable, "-m", f"experiments.{name}",
+    sys.executable, "-m", f"experiments.{script}",
     f"--config=configs/{name}.py:smoke",
   ]  # fmt: skip
   if name != "plan":  # It only prints.
@@ -154,7 +155,7 @@ def test_device_count_changes_nothing(evaluated, tmp_path, monkeypatch):
 
 
 def test_finished_runs_are_left_alone(evaluated, monkeypatch):
-  monkeypatch.setitem(launch.EXPERIMENTS, "evaluate", None)  # Would fail.
+  monkeypatch.setattr(evaluate, "main", None)  # Would fail.
   launch.run(get_config("evaluate"), evaluated)
 
 
@@ -168,8 +169,6 @@ def test_a_workdir_belongs_to_its_config(evaluated):
 def test_stopped_runs_continue_to_the_same_report(
   evaluated, tmp_path, monkeypatch
 ):
-  from experiments import evaluate
-
   def stop(*_, **__):
     raise KeyboardInterrupt
 
@@ -219,7 +218,7 @@ def test_sweep_reuses_and_tabulates(tmp_path, monkeypatch):
 )
 def test_bad_sweeps(axis, problem):
   with pytest.raises(ValueError, match=problem):
-    sweep.parse_axis(get_config("evaluate"), axis)
+    from_config.parse_axis(get_config("evaluate"), axis)
 
 
 def test_bad_overrides_and_names(tmp_path):

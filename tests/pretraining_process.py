@@ -20,9 +20,10 @@ def make(num_steps=NUM_STEPS, **changes):
   import dataclasses
 
   from configs import pretrain
-  from experiments.pretrain_stages import make_recipe
   from visual_memory.data.array_source import array_source
   from visual_memory.pretraining.feeds import source_feed
+  from visual_memory.studies.from_values import from_values
+  from visual_memory.studies.pretraining import Settings, make_recipe
 
   config = pretrain.get_config("smoke")
   config.num_steps = num_steps
@@ -41,7 +42,7 @@ def make(num_steps=NUM_STEPS, **changes):
     )  # fmt: skip
     config.teacher.momentum = 0.99
   config.update(changes)
-  recipe = make_recipe(config)
+  recipe = make_recipe(from_values(config.to_dict(), Settings))
   assert dataclasses.is_dataclass(recipe)
   random = np.random.default_rng(0)
   coarse = random.integers(0, 256, (64, 4, 4, 3), dtype=np.uint8)

@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 from configs import pretrain as config_lib
-from experiments.pretrain_stages import make_recipe
 from visual_memory.pretraining import (
   cost,
   heads,
@@ -22,6 +21,7 @@ from visual_memory.pretraining import (
   views,
 )
 from visual_memory.pretraining.recipe import checked, differences
+from visual_memory.studies.pretraining import make_recipe
 
 K, DIM, BATCH, VIEWS = 24, 12, 5, 4
 

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from visual_memory.studies import cached_search
+
 pytest.importorskip("scann", reason="needs pip install 'visual_memory[scann]'")
 
 from configs import evaluate
-from experiments import launch, stages
+from experiments import launch
 from visual_memory import distributed
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.memory.memory import VisualMemory
@@ -125,7 +127,7 @@ def test_experiments_report_the_recall(tmp_path):
   assert "scann recall" in (tmp_path / "run" / "report.html").read_text()
   assert not list((tmp_path / "run").rglob("neighbors/*.npz"))
   with pytest.raises(ValueError, match="searches exactly"):
-    stages.exact_memory(rows(50), None, config.retrieval)
+    cached_search.exact_memory(rows(50), None, config.retrieval)
   config = evaluate.get_config("smoke")
   config.retrieval.backend = "faiss"
   with pytest.raises(ValueError, match="exact or scann"):

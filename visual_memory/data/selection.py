@@ -6,7 +6,7 @@ memory_side, tune_side = split_tune(source, fraction=0.1, seed=0)
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -188,3 +188,11 @@ def id_hash(
     return (int.from_bytes(state.digest(), "big") >> 11) / 2**53
 
   return np.fromiter((hashed(id) for id in ids), np.float64, count=len(ids))
+
+
+def among(
+  ids: Iterable[Hashable], chosen: Iterable[Hashable]
+) -> Bool[np.ndarray, "N"]:
+  """Mask of the ids that are among the chosen ones, [N] bool."""
+  chosen = set(chosen)
+  return np.array([row_id in chosen for row_id in ids], bool)

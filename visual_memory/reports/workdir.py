@@ -12,6 +12,7 @@ error, so no result is overwritten by a different experiment. In a run of
 several processes everyone may open it; only the lead process writes.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -21,7 +22,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -50,10 +52,12 @@ class Workdir:
   Attributes:
     path: the directory.
     lead: whether this process writes.
+    tell: prints a line for whoever watches.
   """
 
   path: pathlib.Path
   lead: bool
+  tell: Callable[[str], Any]
 
   @property
   def finished(self) -> bool:
@@ -92,11 +96,36 @@ class Workdir:
       files.write_text(self.path / "DONE", "done\n")
 
 
+class Clock:
+  """Seconds of every stage; each is logged into the workdir as it ends.
+
+  Attributes:
+    seconds: by the stage's name, in order.
+  """
+
+  def __init__(self, workdir: Workdir):
+    """Starts with no stage."""
+    self.seconds: dict[str, float] = {}
+    self._workdir = workdir
+
+  @contextlib.contextmanager
+  def __call__(self, stage: str) -> Iterator[None]:
+    """Times one stage; stages of one name are added up."""
+    start = time.monotonic()
+    yield
+    seconds = time.monotonic() - start
+    self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+    self._workdir.log(stage=stage, seconds=seconds)
+    if self._workdir.lead:
+      self._workdir.tell(f"{stage} took {seconds:.1f} s")
+
+
 def open_workdir(
   path: str | os.PathLike,
   config: Mapping[str, Any],
   *,
   lead: bool | None = None,
+  tell: Callable[[str], Any] = lambda _: None,
 ) -> Workdir:
   """The workdir at this path, made if absent, resumed if it is this config's.
 
@@ -104,6 +133,7 @@ def open_workdir(
     path: a directory; parents are made too.
     config: plain nested values (`ConfigDict.to_dict()`).
     lead: whether this process writes; by default `distributed.is_lead()`.
+    tell: prints a line for whoever watches; by default nothing is printed.
 
   Raises:
     ValueError: it belongs to another config; lists the differing keys with
@@ -112,6 +142,7 @@ def open_workdir(
   workdir = Workdir(
     path=pathlib.Path(path),
     lead=distributed.is_lead() if lead is None else lead,
+    tell=tell,
   )
   config = files.plain(config)
   config_path = workdir.path / "config.json"

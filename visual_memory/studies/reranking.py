@@ -1,11 +1,58 @@
-"""The stages of the re-ranking experiment: questions, and who answers them."""
+"""Re-ranking from settings: the questions, and who answers them."""
 
+import dataclasses
 import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from visual_memory.rerank import by_patches, clients
 from visual_memory.rerank import rerank as rerank_lib
 from visual_memory.rerank.by_model import Limits, RemoteReranker
 from visual_memory.rerank.recordings import Recordings
+from visual_memory.studies.study_settings import StudySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RerankSettings:
+  """Which queries are looked at again, and by whom: see configs/rerank.py."""
+
+  by: Literal["local", "gemini", "openai"]
+  k: int
+  voter: str
+  promise: float
+  most: int
+  most_tuning: int
+  offer: Literal["neighbors", "classes"]
+  patch: int
+  attention: tuple[float, ...]
+  share: tuple[float, ...]
+  temperature: tuple[float, ...]
+  url: str
+  model: str
+  key_variable: str
+  parameters: Mapping[str, Any]
+  prompt: str
+  repeats: int
+  image_side: int
+  timeout_s: float
+  total_s: float
+  recordings: str
+  offline: bool
+  max_requests: int
+  max_cost: float
+  prices: tuple[float, float]
+  concurrency: int
+  attempts: int
+  backoff_s: float
+  max_wait_s: float
+  max_characters: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and a second look at what it is unsure of."""
+
+  rerank: RerankSettings
 
 
 def questions(section, study, near, queries, asked, votes, source):
@@ -74,12 +121,12 @@ def _remote(section, workdir, study):
     model=section.model,
     template=section.prompt,
     class_names=tuple(study.class_names),
-    parameters=section.parameters.to_dict(),
+    parameters=dict(section.parameters),
     recordings=Recordings(section.recordings or workdir.path / "recordings"),
     limits=Limits(
       requests=section.max_requests,
       cost=section.max_cost,
-      prices=tuple(section.prices),
+      prices=section.prices,
       concurrency=section.concurrency,
       attempts=section.attempts,
       backoff_s=section.backoff_s,

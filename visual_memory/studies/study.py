@@ -1,7 +1,7 @@
 """What every analysis starts from and ends with: a study and its report.
 
   study = open_study(config, workdir, mesh, rows_near=True)
-  found = selection.choose(study.tuning, ...)
+  found = choosing.choose(study.tuning, ...)
   finish_study(workdir, config, study, sections=sections, values=values)
 
 A study is one memory and one set of queries, retrieved once; everything after
@@ -10,19 +10,24 @@ is a pure function of the neighbors.
 
 import dataclasses
 import resource
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import filed_study, stages
+from visual_memory import distributed
 from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding.embed import EmbedReport
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
+from visual_memory.reports.workdir import Clock, Workdir, open_workdir
 from visual_memory.retrieval.neighbor_files import neighbors_fingerprint
+from visual_memory.studies import cached_search, filed_study, opening
+from visual_memory.studies.study_settings import StudySettings, as_values
 from visual_memory.types import UNLABELED, EmbeddedSet, Neighbors
 from visual_memory.voting import metrics, queries, weighting
 
@@ -61,9 +66,9 @@ class Study:
   tune: EmbeddedSet | None
   tune_near: Neighbors | None
   rows_near: Neighbors | None
-  search: stages.Search
+  search: cached_search.Search
   embed_reports: tuple[EmbedReport, ...]
-  clock: stages.Clock
+  clock: Clock
   env: Mapping[str, Any]
 
   @property
@@ -100,27 +105,32 @@ class Study:
 
 
 def open_study(
-  config,
-  workdir,
-  mesh,
+  config: StudySettings,
+  workdir: Workdir | None = None,
+  mesh: Mesh | None = None,
   *,
   max_k: int | None = None,
   tune: bool = True,
   rows_near: bool = False,
 ) -> Study:
-  """The study that a config's sections describe, retrieved or remembered.
+  """The study that settings describe, retrieved or remembered.
 
   Without `config.data`, the memory's rows are the queries, each left out of
   its own neighbors; its tuning rows, if asked for, are then not scored.
 
   Args:
-    config: with the sections of `configs/evaluate.py`.
-    workdir: of the run.
-    mesh: the devices.
+    config: the settings.
+    workdir: of the run; by default a temporary one.
+    mesh: the devices; by default all.
     max_k: neighbors of each query; by default the largest of voting.ks.
     tune: whether to retrieve for the tuning rows.
     rows_near: whether to retrieve for every row of the memory.
+
+  Raises:
+    ValueError: the settings name no encoder or no memory.
   """
+  workdir = workdir or temporary_workdir(config)
+  mesh = mesh or distributed.make_mesh()
   max_k = max(config.voting.ks) if max_k is None else max_k
   if config.neighbors.queries:
     return Study(
@@ -128,30 +138,34 @@ def open_study(
         config, workdir, mesh, max_k=max_k, tune=tune, rows_near=rows_near
       )
     )
-  clock = stages.Clock(workdir)
+  if config.encoder is None or config.memory is None:
+    raise ValueError(
+      "A study needs an encoder and a memory: give StudySettings both."
+    )
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   sources, reports = {}, []
   with clock("encoder"):
-    encoder = stages.load_encoder(config.encoder)
-  cache_dir = config.cache_dir or workdir.path / "cache"
-  sources["rows"] = stages.open_source(config.memory)
-  sources["queries"] = stages.open_source(config.data) or sources["rows"]
+    encoder = opening.load_encoder(config.encoder)
+  cache_dir = opening.cache_dir(config, workdir)
+  sources["rows"] = opening.open_source(config.memory)
+  sources["queries"] = opening.open_source(config.data) or sources["rows"]
   with clock("embed"):
-    embedded, report = stages.embed(
+    embedded, report = opening.embed(
       encoder, sources["rows"], mesh, cache_dir, config.embed
     )
     reports.append(report)
     asked, leave_one_out = embedded, True
     if sources["queries"] is not sources["rows"]:
-      asked, report = stages.embed(
+      asked, report = opening.embed(
         encoder, sources["queries"], mesh, cache_dir, config.embed
       )
       reports.append(report)
       leave_one_out = False
-  search = stages.Search(embedded, mesh, cache_dir, config.retrieval)
+  search = cached_search.Search(embedded, mesh, cache_dir, config.retrieval)
   tuning = _tuning_rows(config, embedded, leave_one_out) if tune else None
   if leave_one_out and tuning is not None:
-    asked = embedded.take(~stages.among(embedded.ids, tuning.ids))
+    asked = embedded.take(~selection.among(embedded.ids, tuning.ids))
   with clock("search"):
     near = search(asked, max_k, leave_one_out=leave_one_out)
     all_near = (
@@ -159,7 +173,7 @@ def open_study(
     )
     tune_near = None
     if tuning is not None and rows_near:
-      tune_near = all_near.take(stages.among(embedded.ids, tuning.ids))
+      tune_near = all_near.take(selection.among(embedded.ids, tuning.ids))
     elif tuning is not None:
       tune_near = search(tuning, max_k, leave_one_out=True)
   class_names, labels = match_classes(embedded.class_names, asked)
@@ -182,9 +196,19 @@ def open_study(
   )
 
 
+def needs_images(study: Study) -> None:
+  """Raises ValueError if a study comes from files that hold neighbors alone."""
+  parts = (study.encoder, study.rows_source, study.queries_source)
+  if any(part is None for part in parts):
+    raise ValueError(
+      "This experiment needs images and an encoder, which neighbor files do"
+      " not hold: name them in config.memory, config.data and config.encoder."
+    )
+
+
 def finish_study(
-  workdir,
-  config,
+  workdir: Workdir,
+  config: StudySettings,
   study: Study,
   *,
   sections: Sequence[page.Section],
@@ -199,7 +223,7 @@ def finish_study(
 
   Args:
     workdir: of the run.
-    config: of the run.
+    config: the settings of the run.
     study: what was analysed.
     sections: of the page.
     values: of report.json, plain or NumPy.
@@ -215,7 +239,7 @@ def finish_study(
     page.Page(
       title=config.title,
       sections=tuple(sections),
-      config=config.to_dict(),
+      config=as_values(config),
       tiles=tiles or {},
       timings=study.clock.seconds,
       counts=counts(study),
@@ -228,8 +252,10 @@ def finish_study(
   )
 
 
-def published_accuracy(config, study) -> dict[str, dict[int, float]]:
-  """The four voters as published, at the config's ks."""
+def published_accuracy(
+  config: StudySettings, study: Study
+) -> dict[str, dict[int, float]]:
+  """The four voters as published, at the settings' ks."""
   return metrics.accuracy_table(
     study.near,
     study.labels,
@@ -270,3 +296,8 @@ def _tuning_rows(config, embedded, leave_one_out):
   if not mask.any() or (leave_one_out and mask.all()):
     return None
   return embedded.take(mask)
+
+
+def temporary_workdir(config: StudySettings) -> Workdir:
+  """A workdir for a study that nobody keeps."""
+  return open_workdir(tempfile.mkdtemp(prefix="study_"), as_values(config))

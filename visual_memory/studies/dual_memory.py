@@ -1,28 +1,29 @@
-"""The stages of the dual-memory experiment: data, guesses, training."""
+"""Dual memories from settings: data, guesses, training."""
 
+import dataclasses
 import functools
-import pathlib
+from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import numpy as np
 
-from experiments import stages
 from visual_memory.data import selection
 from visual_memory.dual_memory import (
+  dual_memory,
   embed_views,
   guesses,
   projections,
 )
-from visual_memory.dual_memory import (
-  shots as shots_lib,
-)
-from visual_memory.dual_memory.dual_memory import Settings, class_rows
+from visual_memory.dual_memory import shots as shots_lib
 from visual_memory.encoders.text import class_texts
 from visual_memory.encoders.text import templates as templates_lib
 from visual_memory.encoders.text import text_encoder as text_lib
 from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
 from visual_memory.retrieval import neighbor_files
+from visual_memory.studies import cached_search, opening
+from visual_memory.studies.study_settings import StudySettings
 
 BASES = {
   "text": "the text classifier",
@@ -40,6 +41,79 @@ CHOOSERS = {
 """What chooses weights, by base."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSettings:
+  """The text tower, without a name none; and what it is told.
+
+  Attributes:
+    name: of `load_text_encoder`.
+    weights: by default the encoder's.
+    vocabulary: its file.
+    templates: a key of `templates`; empty: none.
+    descriptions: a JSON file, {class name: [sentence, ...]}.
+    spoken_names: a JSON file, {name of the folder: name to speak}.
+  """
+
+  name: str
+  weights: str | None
+  vocabulary: str | None
+  templates: str
+  descriptions: str
+  spoken_names: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptationSettings:
+  """How memories are kept, read, trained, weighed: configs/dual_memory.py."""
+
+  base: Literal[*BASES]
+  max_k: int
+  temperature: float
+  num_slots: int
+  order: str
+  sharpness: tuple[float, ...]
+  inverse_temperature: tuple[float, ...]
+  variants: tuple[Literal["training_free", "few_shot"], ...]
+  projection: Literal[*projections.INITS]
+  num_views: int
+  kept_views: float
+  augmix: bool
+  canvas: int
+  learning_rate: float
+  epochs: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """Shots of a memory's images, a stream of queries, and two memories.
+
+  Attributes:
+    root: of the data sets.
+    num_shots: of each class.
+    seeds: of the shots, the order of the stream, the views.
+    shots_as_published: Python's sample, the same for all seeds.
+    text: the text tower.
+    adaptation: the memories.
+    published: accuracies in percent, by name.
+  """
+
+  root: str
+  num_shots: tuple[int, ...]
+  seeds: tuple[int, ...]
+  shots_as_published: bool
+  text: TextSettings
+  adaptation: AdaptationSettings
+  published: Mapping[str, float]
+
+  def __post_init__(self):
+    """Raises ValueError if base and text do not go together."""
+    if (self.adaptation.base == "text") != bool(self.text.name):
+      raise ValueError(
+        "adaptation.base is 'text' with text.name, and 'shots' or 'memory'"
+        " without: class names alone say nothing about images."
+      )
+
+
 class Data:
   """Images and their embeddings: the test, the shots, the tuning rows."""
 
@@ -47,22 +121,13 @@ class Data:
     """Draws the shots of every seed and embeds what is needed."""
     self._config, self._encoder, self._mesh = config, encoder, mesh
     self._workdir = workdir
-    self.cache_dir = pathlib.Path(config.cache_dir or workdir.path / "cache")
+    self.cache_dir = opening.cache_dir(config, workdir)
     section = config.adaptation
-    if section.base not in BASES:
-      raise ValueError(
-        f"adaptation.base is {section.base!r}; it can be {', '.join(BASES)}."
-      )
-    if (section.base == "text") != bool(config.text.name):
-      raise ValueError(
-        "adaptation.base is 'text' with text.name, and 'shots' or 'memory'"
-        " without: class names alone say nothing about images."
-      )
-    self._test = stages.open_source(config.data)
-    self._train = stages.open_source(config.memory)
+    self._test = opening.open_source(config.data)
+    self._train = opening.open_source(config.memory)
     self._drawn = self._draw()
     embed = functools.partial(
-      stages.embed, encoder, mesh=mesh, cache_dir=self.cache_dir,
+      opening.embed, encoder, mesh=mesh, cache_dir=self.cache_dir,
       section=config.embed,
     )  # fmt: skip
     reports = []
@@ -183,7 +248,7 @@ class Data:
   def _search(self):
     """The votes of all rows for the test and for the tuning rows."""
     section, rows = self._config.adaptation, self._rows
-    search = stages.Search(
+    search = cached_search.Search(
       rows, self._mesh, self.cache_dir, self._config.retrieval
     )
     near = search(self._queries, section.max_k, leave_one_out=False)
@@ -209,9 +274,9 @@ class Data:
     )  # fmt: skip
 
 
-def settings(section):
+def settings(section: AdaptationSettings) -> dual_memory.Settings:
   """The memories' settings."""
-  return Settings(num_slots=section.num_slots, order=section.order)
+  return dual_memory.Settings(num_slots=section.num_slots, order=section.order)
 
 
 def candidates(section):
@@ -260,7 +325,7 @@ def fit(config, data, text, seed, mesh):
       init(num_classes=num_classes, dim=dim),
       crops[:, numbers].reshape(num_classes * num_shots, -1, dim),
       np.repeat(np.arange(num_classes), num_shots),
-      static=class_rows(
+      static=dual_memory.class_rows(
         text=text, shots=shots, num_classes=num_classes, dim=dim
       ),
       text=text,

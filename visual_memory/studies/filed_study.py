@@ -9,17 +9,25 @@ import os
 import pathlib
 
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import stages
 from visual_memory.data import selection
+from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.retrieval import recording
 from visual_memory.retrieval.neighbor_records import load_records
 from visual_memory.retrieval.published_files import read_published
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import EmbeddedSet
 
 
 def study_fields(
-  config, workdir, mesh, *, max_k: int, tune: bool, rows_near: bool
+  config: StudySettings,
+  workdir: Workdir,
+  mesh: Mesh,
+  *,
+  max_k: int,
+  tune: bool,
+  rows_near: bool,
 ) -> dict:
   """The fields of a Study; see `open_study`.
 
@@ -27,7 +35,7 @@ def study_fields(
     ValueError: a broken file, files of different memories, too few neighbors
       in them, or no rows file where one is needed.
   """
-  clock = stages.Clock(workdir)
+  clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   paths = config.neighbors
   if rows_near and not paths.rows:

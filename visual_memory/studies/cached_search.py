@@ -1,0 +1,138 @@
+"""One memory, searched once: exact answers are kept on disk.
+
+search = Search(embedded, mesh, "work/cache", config.retrieval)
+near = search(queries, 100, leave_one_out=False)    # Neighbors, [Q, 100]
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+
+import numpy as np
+from jax.sharding import Mesh
+
+from visual_memory import distributed, types
+from visual_memory.memory.memory import VisualMemory
+from visual_memory.retrieval import exact, neighbor_files, scann
+from visual_memory.studies.study_settings import RetrievalSettings
+from visual_memory.types import EmbeddedSet, Neighbors
+
+
+class Search:
+  """Searches one memory, building it and keeping exact answers on disk.
+
+  With retrieval.backend=scann the answers are approximate: they are not kept,
+  and `audit` says what recall was measured.
+  """
+
+  def __init__(
+    self,
+    embedded: EmbeddedSet,
+    mesh: Mesh,
+    cache_dir: str | os.PathLike,
+    retrieval: RetrievalSettings,
+  ):
+    """Nothing is put on the devices before the first search."""
+    self.audit = {}
+    self._embedded = embedded
+    self._mesh = mesh
+    self._cache_dir = pathlib.Path(cache_dir) / "neighbors"
+    self._retrieval = retrieval
+    self._memory = self._index = None
+
+  def __call__(
+    self, queries: EmbeddedSet, k: int, *, leave_one_out: bool
+  ) -> Neighbors:
+    """The k neighbors of each query, from the cache if they are there."""
+    k = min(k, len(self._embedded) - int(leave_one_out))
+    if self._retrieval.backend == "scann":
+      return self._approximate(queries, k, leave_one_out)
+    name = self._key(queries, leave_one_out)
+    row_ids = self._embedded.ids
+    kept = self._kept(name, k)
+    if distributed.everyone(bool(kept)):
+      return neighbor_files.load_neighbors(kept[0], row_ids).first(k)
+    near = exact.search(
+      queries.embeddings,
+      self._placed(),
+      k=k,
+      exclude_self=queries.ids if leave_one_out else None,
+    )
+    if distributed.is_lead():
+      path = self._cache_dir / f"{name}-{k}.npz"
+      neighbor_files.save_neighbors(path, near, row_ids)
+    return near
+
+  def _placed(self) -> VisualMemory:
+    """The memory on the devices."""
+    if self._memory is None:
+      self._memory = VisualMemory.from_embedded(
+        self._embedded, mesh=self._mesh, precision=self._retrieval.precision
+      )
+    return self._memory
+
+  def _approximate(self, queries, k, leave_one_out):
+    """What ScaNN finds; notes the least recall measured so far."""
+    if self._index is None:
+      self._index = scann.ScannIndex.build(self._placed(), k=k)
+    found = self._index.search(
+      queries.embeddings,
+      k=k,
+      exclude_self=queries.ids if leave_one_out else None,
+      num_audited=self._retrieval.num_audited,
+    )
+    least = min(found.recall, self.audit.get("scann_recall_measured", 1.0))
+    count = self.audit.get("audited_queries", 0) + found.num_audited
+    self.audit = {"scann_recall_measured": least, "audited_queries": count}
+    return found.neighbors
+
+  def _kept(self, name, k) -> list[pathlib.Path]:
+    """The files that hold at least these k neighbors, the smallest first."""
+    files = {
+      int(path.stem.rpartition("-")[2]): path
+      for path in self._cache_dir.glob(f"{name}-*.npz")
+    }
+    return [files[most] for most in sorted(files) if most >= k]
+
+  def _key(self, queries, leave_one_out) -> str:
+    """A hash of everything that the answer depends on, but k."""
+    about = [neighbor_files.FORMAT, leave_one_out]
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for embedded in (self._embedded, queries):
+      digest.update(embedded.fingerprint.encode())
+      digest.update(embedded.embeddings.tobytes())
+      digest.update(embedded.labels.tobytes())
+      digest.update("\0".join(embedded.ids).encode())
+    return digest.hexdigest()[:32]
+
+
+def exact_memory(
+  embedded: EmbeddedSet, mesh: Mesh, retrieval: RetrievalSettings
+) -> VisualMemory:
+  """The memory of an experiment that edits it, or needs exact answers.
+
+  Raises:
+    ValueError: an approximate backend was asked for.
+  """
+  if retrieval.backend != "exact":
+    raise ValueError(
+      "This experiment searches exactly: leave out"
+      f" --config.retrieval.backend={retrieval.backend}."
+    )
+  return VisualMemory.from_embedded(
+    embedded, mesh=mesh, precision=retrieval.precision
+  )
+
+
+def unlabeled(
+  rows: np.ndarray, embedded: EmbeddedSet, name: str
+) -> EmbeddedSet:
+  """Queries of the memory's encoder whose classes nobody says."""
+  return types.embedded_set(
+    rows,
+    np.full(len(rows), types.UNLABELED),
+    [f"{name}/{i}" for i in range(len(rows))],
+    class_names=embedded.class_names,
+    fingerprint=embedded.fingerprint,
+  )

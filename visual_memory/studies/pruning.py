@@ -1,0 +1,71 @@
+"""Pruned memories: searched again where queries run short; as published."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jax.sharding import Mesh
+
+from visual_memory.analysis import pruned_votes, pruning
+from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import cached_search, opening
+from visual_memory.studies.study import Study
+from visual_memory.studies.study_settings import StudySettings
+from visual_memory.types import Neighbors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruningSettings:
+  """See configs/pruning.py."""
+
+  margin: int
+  hard_k: int
+  soft_k: int
+  thresholds: tuple[int, ...]
+  scales: tuple[float, ...]
+  exponents: tuple[float, ...]
+  net_harms: tuple[int, ...]
+  published_threshold: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and what is tried on it."""
+
+  pruning: PruningSettings
+
+
+def search_without(
+  config: Settings, workdir: Workdir, mesh: Mesh, study: Study
+) -> Callable[..., Neighbors]:
+  """Searches the memory without some rows, for queries that ran short."""
+  cache_dir = opening.cache_dir(config, workdir)
+
+  def search(queries, which, excluded, k):
+    tuning = isinstance(queries, pruned_votes.TuningQueries)
+    asked = (study.tune if tuning else study.queries).take(which)
+    pruned = cached_search.Search(
+      study.embedded.take(~excluded), mesh, cache_dir, config.retrieval
+    )
+    return pruned(asked, k, leave_one_out=tuning)
+
+  return search
+
+
+def published_treatments(
+  study: Study, options: PruningSettings
+) -> dict[str, Any]:
+  """The published treatments: counts of all rows, the published threshold."""
+  labels, row_ids = study.embedded.labels, study.embedded.ids
+  count = lambda k: pruning.wrong_counts(
+    study.rows_near, labels, row_ids, k=k
+  )[0]  # fmt: skip
+  return {
+    "none": pruned_votes.NOTHING,
+    "hard": pruned_votes.hard(
+      count(options.hard_k), (options.published_threshold,)
+    )[0],
+    "soft": pruned_votes.soft(
+      count(options.soft_k), scales=(1.75,), exponents=(1.0,)
+    )[0],
+  }

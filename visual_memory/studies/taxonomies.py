@@ -1,0 +1,70 @@
+"""The taxonomy of a memory's classes, from settings."""
+
+import dataclasses
+from typing import Literal
+
+from visual_memory.data import taxonomy
+from visual_memory.data.image_source import ImageSource
+from visual_memory.studies.study_settings import StudySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaxonomySettings:
+  """Where the taxonomy comes from.
+
+  Attributes:
+    source: nested folders, a table, names that spell it out, or `rows`.
+    path: of the table.
+    rows: for each class, its path from the top.
+    levels: their names; empty: as the source has them.
+  """
+
+  source: Literal["folders", "csv", "joined_names", "rows"]
+  path: str
+  rows: tuple[tuple[str, ...], ...]
+  levels: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HierarchySettings:
+  """Rows of the curves, and queries and bins of the descent; 0: all."""
+
+  exemplars: tuple[int, ...]
+  rows_per_class: int
+  descent_queries: int
+  num_bins: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory and the taxonomy of its classes."""
+
+  taxonomy: TaxonomySettings
+  hierarchy: HierarchySettings
+
+
+def open_taxonomy(
+  section: TaxonomySettings, source: ImageSource | None
+) -> taxonomy.Taxonomy:
+  """The taxonomy that settings describe, of a source's classes.
+
+  Raises:
+    ValueError: the source has no nested folders, where they are asked for.
+  """
+  names = {"levels": section.levels} if section.levels else {}
+  if section.source == "folders":
+    paths = getattr(source, "taxonomy", None)
+    if not paths:
+      raise ValueError(
+        "The memory's source has no nested folders to be a taxonomy: name"
+        " another taxonomy.source."
+      )
+    return taxonomy.from_paths(paths, **names)
+  if section.source == "csv":
+    return taxonomy.from_csv(section.path, class_names=source.class_names)
+  if section.source == "joined_names":
+    return taxonomy.from_joined_names(source.class_names, **names)
+  of_class = {path[-1]: path for path in section.rows}
+  return taxonomy.from_paths(
+    [of_class[name] for name in source.class_names], **names
+  )
