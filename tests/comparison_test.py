@@ -129,7 +129,8 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
 
 
 def test_learn_must_be_known(tmp_path):
-  config = comparison_config.get_config("smoke").recipe
-  config.learn = "some"
-  with pytest.raises(ValueError, match="learn='some'.*all, whitening, nothing"):
-    dictionary_lib.learn(config, None, tmp_path / "a", training={})
+  config = comparison_config.get_config("smoke")
+  config.recipe.learn = "some"
+  with pytest.raises(ValueError, match="recipe.learn is 'some'.*'whitening'"):
+    launch.run(config, tmp_path / "a")
+  assert not (tmp_path / "a").exists()

@@ -21,7 +21,8 @@ from visual_memory.pretraining import (
   views,
 )
 from visual_memory.pretraining.recipe import checked, differences
-from visual_memory.studies.pretraining import make_recipe
+from visual_memory.studies.from_values import from_values
+from visual_memory.studies.pretraining import Settings, make_recipe
 
 K, DIM, BATCH, VIEWS = 24, 12, 5, 4
 
@@ -325,7 +326,7 @@ def test_parameter_groups():
 
 
 def small(config):
-  return make_recipe(config)
+  return make_recipe(from_values(config.to_dict(), Settings))
 
 
 def test_the_backbone_sees_each_size_once_and_equals_views_alone():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from visual_memory.studies import cached_search
+from visual_memory.studies.study_settings import RetrievalSettings
 
 pytest.importorskip("scann", reason="needs pip install 'visual_memory[scann]'")
 
@@ -127,10 +128,12 @@ def test_experiments_report_the_recall(tmp_path):
   assert "scann recall" in (tmp_path / "run" / "report.html").read_text()
   assert not list((tmp_path / "run").rglob("neighbors/*.npz"))
   with pytest.raises(ValueError, match="searches exactly"):
-    cached_search.exact_memory(rows(50), None, config.retrieval)
+    cached_search.exact_memory(
+      rows(50), None, RetrievalSettings(backend="scann")
+    )
   config = evaluate.get_config("smoke")
   config.retrieval.backend = "faiss"
-  with pytest.raises(ValueError, match="exact or scann"):
+  with pytest.raises(ValueError, match="'faiss'; it can be: 'exact', 'scann'"):
     launch.run(config, tmp_path / "other")
 
 

@@ -265,7 +265,7 @@ def published_accuracy(
   ).accuracy()
 
 
-def counts(study: Study) -> dict[str, float]:
+def counts(study: Study) -> dict[str, int | float]:
   """What was counted (and, of approximate search, measured) on the way."""
   return {
     "queries": len(study.labels),

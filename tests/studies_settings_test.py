@@ -1,0 +1,184 @@
+"""The border from configs to settings, and studies without any config."""
+
+import dataclasses
+import importlib
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from configs import evaluate
+from experiments import from_config, launch
+from visual_memory import files
+from visual_memory.studies import opening, study
+from visual_memory.studies.from_values import from_values
+from visual_memory.studies.study_settings import (
+  EncoderSettings,
+  RetrievalSettings,
+  SourceSettings,
+  StudySettings,
+  VotingSettings,
+  as_values,
+  replaced,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = sorted(
+  ".".join(path.relative_to(ROOT).with_suffix("").parts)
+  for path in (ROOT / "configs").rglob("*.py")
+  if path.name != "__init__.py"
+)
+
+
+def test_every_config_is_its_settings():
+  """Nothing is lost at the border, and nothing is added."""
+  seen = 0
+  for name in CONFIGS:
+    for form in ("", "smoke"):
+      config = importlib.import_module(name).get_config(form)
+      if "experiment" in config:
+        kind = launch.load(config).Settings
+        made = as_values(from_config.settings(config, kind))
+        assert files.plain(made) == files.plain(config.to_dict()), name
+        seen += 1
+  assert seen > 100
+
+
+def test_the_defaults_are_those_of_the_config():
+  config = evaluate.get_config()
+  made = from_config.settings(config, StudySettings)
+  plain = StudySettings(
+    experiment="evaluate",
+    title=config.title,
+    encoder=EncoderSettings(name="pixels"),
+    memory=made.memory,
+    data=made.data,
+  )
+  assert made == plain
+
+
+@pytest.mark.parametrize(
+  "key, value, problem",
+  [
+    ("voting.voters", ("rank", "majority"), "'majority'; it can be"),
+    ("voting.voters", "rank,softmax,mean", "'mean'; it can be"),
+    ("voting.voters", (), "at least one"),
+    ("voting.ks", (1, 0), "no k below 1"),
+    ("voting.ks", ("ten",), "'ten', which is no int"),
+    ("voting.ks", (True,), "True, which is no int"),
+    ("voting.temperature", 0.0, "above 0"),
+    ("voting.tune_fraction", 1.5, "between 0 and 1"),
+    ("retrieval.precision", "float31", "'float31'; it can be: 'float32'"),
+    ("retrieval.backend", "faiss", "'faiss'; it can be: 'exact'"),
+    ("encoder.precision", "half", "'half'; it can be: 'float32'"),
+    ("memory.source", 3, "3, which is no str"),
+    ("memory", "digits", "is a section, not 'digits'"),
+    ("gallery.right", 1.5, "1.5, which is no int"),
+    ("voting.alfa", 1.0, "has no key 'alfa'; it has: voters"),
+  ],
+)
+def test_what_no_run_can_do_is_refused_by_its_key(key, value, problem):
+  values = evaluate.get_config("smoke").to_dict()
+  *path, last = key.split(".")
+  section = values
+  for name in path:
+    section = section[name]
+  section[last] = value
+  with pytest.raises(ValueError, match=rf"config.*{path[0] if path else last}.*"
+                     rf"{problem}"):  # fmt: skip
+    from_values(values, StudySettings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+  a: int
+  b: tuple[tuple[int, int], ...] = ()
+
+
+def test_missing_keys_and_tuples_of_another_length_are_named():
+  with pytest.raises(ValueError, match="config lacks the key 'a'"):
+    from_values({}, Wanted)
+  with pytest.raises(ValueError, match=r"config.b\[0\] is .*, not 2 values"):
+    from_values({"a": 1, "b": [[1, 2, 3]]}, Wanted)
+
+
+def test_spellings_of_tuples():
+  """What command lines give: one value, a list, names with commas."""
+  made = from_values({"voters": "rank, softmax", "ks": 5}, VotingSettings)
+  assert made.voters == ("rank", "softmax") and made.ks == (5,)
+  made = from_values(
+    {"voters": ("rank,softmax",), "ks": [1, 5]}, VotingSettings
+  )
+  assert made.voters == ("rank", "softmax") and made.ks == (1, 5)
+  # A class's name may have a comma in it.
+  made = from_values(
+    {"source": "a", "classes": ("crane, bird",)}, SourceSettings
+  )
+  assert made.classes == ("crane, bird",)
+
+
+def test_replacing_below():
+  made = StudySettings(voting=VotingSettings(ks=(1,)))
+  again = replaced(made, voting__ks=(2,), voting__offset=3.0, title="b")
+  assert again.voting.ks == (2,) and again.voting.offset == 3.0
+  assert again.title == "b" and made.voting.ks == (1,)
+  with pytest.raises(TypeError, match="alfa"):
+    replaced(made, voting__alfa=1)
+
+
+def test_a_study_without_config_or_workdir():
+  """As a notebook opens one."""
+  settings = StudySettings(
+    title="Digits",
+    encoder=EncoderSettings(name="pixels", options={"size": 8}),
+    memory=SourceSettings(source="digits", options={"split": "train"}),
+    data=SourceSettings(source="digits", options={"split": "test"}),
+    voting=VotingSettings(voters=("rank",), ks=(1, 10)),
+    retrieval=RetrievalSettings(precision="bfloat16"),
+  )
+  found = study.open_study(settings)
+  choice = opening.chosen(settings, found)
+  assert choice.name == "rank" and choice.k in (1, 10)
+  near = found.near
+  assert np.mean(near.labels[:, 0] == found.labels) > 0.97
+  with pytest.raises(ValueError, match="needs an encoder and a memory"):
+    study.open_study(StudySettings(title="Nothing"))
+
+
+def test_launching_imports_only_the_experiment_that_runs():
+  import subprocess
+
+  code = (
+    "import sys; from experiments import launch; from configs import privacy;"
+    "launch.load(privacy.get_config());"
+    "print([m for m in sys.modules if m.startswith('experiments.')])"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+  )
+  assert set(eval(done.stdout)) == {
+    "experiments.launch", "experiments.from_config", "experiments.privacy",
+  }, done.stderr  # fmt: skip
+
+
+def test_experiments_are_those_that_there_are():
+  """Every script with settings is launched; each has a config and a test."""
+  scripts = {
+    path.stem
+    for path in (ROOT / "experiments").glob("*.py")
+    if "def main(config: Settings" in path.read_text()
+  }
+  assert scripts == set(launch.EXPERIMENTS)
+  assert list(launch.EXPERIMENTS) == sorted(launch.EXPERIMENTS)
+  asked = {importlib.import_module(n).get_config().to_dict().get("experiment")
+           for n in CONFIGS}  # fmt: skip
+  assert scripts <= asked
+
+
+def test_a_config_with_a_script_of_its_own(tmp_path):
+  from configs import plan
+
+  with pytest.raises(ValueError, match="a script of its own"):
+    launch.run(plan.get_config(), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
