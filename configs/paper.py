@@ -5,9 +5,17 @@
 
 Geirhos et al., "Towards flexible perception with visual memory", ICML 2025. Any
 of VARIANTS; `python -m experiments.paper` runs them all. Each builds on an
-experiment's own config, and changes what is asked and of which encoder. Data
-are looked for under VISUAL_MEMORY_DATA, laid out as `experiments/paper.py`
-says. What to expect: `published.VISUAL_MEMORY`.
+experiment's own config, and changes what is asked and of which encoder. What to
+expect: `published.VISUAL_MEMORY`. Data are looked for under VISUAL_MEMORY_DATA,
+unpacked:
+
+  imagenet/{train,val}/SYNSET/*.JPEG        ImageNet-1K
+  imagenet-a/SYNSET/*.jpg                   and imagenet-r, sketch
+  imagenetv2-matched-frequency-format-val/{0..999}/*        ImageNet-V2
+  real.json                                 ReaL's labels
+  ninco/CLASS/*                             NINCO
+  inaturalist/{train,train_mini,val}/*/*    iNaturalist 2021
+  weights/NAME.pth (or a folder NAME)       weights; else they are downloaded
 
 Hardware and time: ImageNet's 1.33 million images cost about 2e17 operations by
 ViT-L/14 (6e16 by B/14, 2e16 by S/14), an estimate from the size of the model:
@@ -52,6 +60,9 @@ from configs import (
   shifted_sets,
   unlearning,
 )
+
+WITHOUT = ("Figures 6, 7, 9, 14 to 17 are parts of others.",)
+"""What `experiments.paper --list` says of the rest of the paper."""
 
 ENCODERS = (
   "dinov2_vitl14",

@@ -6,9 +6,12 @@
 
 Rodriguez-Munoz et al., "Separating knowledge and perception with procedural
 data", ICML 2025. Any of VARIANTS; `python -m experiments.paper
---paper=procedural` runs them all. Data are looked for under
-VISUAL_MEMORY_DATA, laid out as `experiments/paper.py` says. What to expect:
-`published.PROCEDURAL`.
+--paper=procedural` runs them all. What to expect: `published.PROCEDURAL`. Data
+are looked for under VISUAL_MEMORY_DATA, as their authors lay them out:
+
+  imagenet/ flowers102/ cub200/ food101/ NAMEmnist_224.npz nights/ coco/
+  ADEChallengeData2016/ VOCdevkit/VOC2012/
+  weights/{kml,kml_mixup,...}.pth           its encoders; others are left out
 
 The paper's encoders are ViT-S/16 trained by DINO; a model takes part if its
 weights (DINO's published .pth layout) are there as weights/MODEL.pth. Beside

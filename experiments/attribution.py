@@ -17,7 +17,7 @@ from visual_memory.analysis import (
 from visual_memory.reports.page import Section
 from visual_memory.reports.sections import attribution as sections
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import shown
+from visual_memory.studies import opening, shown
 from visual_memory.studies.study import finish_study, open_study
 from visual_memory.studies.study_settings import StudySettings
 

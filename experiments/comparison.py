@@ -11,11 +11,9 @@ from visual_memory.analysis import choosing, encoder_ranking
 from visual_memory.reports.sections import encoder_ranking as sections
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.studies import opening
-from visual_memory.studies.comparison import Settings
+from visual_memory.studies.comparison import Settings, encoders
 from visual_memory.studies.study import finish_study, open_study
-from visual_memory.studies.study_settings import (
-  replaced,
-)
+from visual_memory.studies.study_settings import replaced
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:

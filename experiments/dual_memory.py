@@ -39,7 +39,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
 
 def _shot_test(config, data, text, variant, num_shots, seed, mesh):
   """One set of shots, one order of the stream."""
-  asked = data.asked(seed)
+  asked, trained = data.asked(seed), variant == "few_shot"
   shots = data.shots(seed, num_shots) if num_shots else None
   return protocol.shot_test(
     data.guesser(text),
@@ -50,35 +50,29 @@ def _shot_test(config, data, text, variant, num_shots, seed, mesh):
     settings=parts.settings(config.adaptation),
     candidates=parts.candidates(config.adaptation),
     held_out=data.held_out(seed),
-    fit=parts.fit(config, data, text, seed, mesh)
-    if variant == "few_shot"
-    else None,
+    fit=parts.fit(config, data, text, seed, mesh) if trained else None,
     mesh=mesh,
   )
 
 
 def _report(config, workdir, data, found, clock, env):
   """Writes report.json and the page."""
-  base = parts.BASES[config.adaptation.base]
-  chosen_on = parts.CHOOSERS[config.adaptation.base]
+  base = config.adaptation.base
   shown = [
     sections.section(
-      variant.replace("_", " ").capitalize(),
-      table,
-      base=base,
-      chosen_on=chosen_on,
+      variant.replace("_", " ").capitalize(), table,
+      base=parts.BASES[base], chosen_on=parts.CHOOSERS[base],
     )
     for variant, table in found.items()
     if table
-  ]
-  if config.published:
-    for variant, table in found.items():
-      expected = {
-        name: value
-        for name, value in config.published.items()
-        if name.startswith((variant, "text", "zero_shot"))
-      }
-      shown.append(sections.published(expected, table))
+  ]  # fmt: skip
+  for variant, table in found.items() if config.published else ():
+    expected = {
+      name: value
+      for name, value in config.published.items()
+      if name.startswith((variant, "text", "zero_shot"))
+    }
+    shown.append(sections.published(expected, table))
   page.write_page(
     workdir.path,
     page.Page(

@@ -3,11 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory.analysis import decision_maps
-from visual_memory.reports import neighbor_grid
 from visual_memory.reports.sections import galleries as sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening, shown
@@ -51,12 +48,12 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     )
     agreements[name] = sections.agreement(study.labels, study.near.labels)
     with study.clock(f"maps of {name}"):
-      found[name] = _found(study, chosen)
+      found[name] = shown.found_by(study, chosen)
   image = shown.image_of(first.queries_source)
   items = [
     sections.Shown(
       id=first.queries.ids[query],
-      label=_name(first.class_names, first.labels[query]),
+      label=shown.class_name(first.class_names, first.labels[query]),
       picture=image(first.queries.ids[query]),
       found={name: by_query[place] for name, by_query in found.items()},
     )
@@ -67,39 +64,3 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     sections=sections.sections(items, agreements),
     values=sections.values(items, agreements),
   )  # fmt: skip
-
-
-def _found(study, chosen):
-  """What one encoder finds for the chosen queries."""
-  image, row_image = map(
-    shown.image_of, (study.queries_source, study.rows_source)
-  )
-  near = study.near.take(chosen)
-  pictures = [image(study.queries.ids[query]) for query in chosen]
-  prepare = study.encoder.preprocess
-  maps = decision_maps.decision_maps(
-    study.encoder,
-    np.stack([prepare(picture) for picture in pictures]),
-    decision_maps.neighbor_directions(near, study.embedded),
-  )
-  labels = study.labels[chosen]
-  return [
-    neighbor_grid.Found(
-      images=[row_image(row_id) for row_id in near.ids[place]],
-      labels=[_name(study.class_names, row) for row in near.labels[place]],
-      similarities=near.similarities[place].tolist(),
-      agrees=[
-        None if label < 0 else bool(row == label) for row in near.labels[place]
-      ],
-      overlay=None if maps is None else neighbor_grid.overlaid(
-        picture if prepare.long_side == "square"
-        else prepare.resize_and_crop(picture), maps[place]
-      ),
-    )
-    for place, (picture, label) in enumerate(zip(pictures, labels, strict=True))
-  ]  # fmt: skip
-
-
-def _name(class_names, label):
-  """A class's name; empty where it is unknown."""
-  return class_names[label] if label >= 0 else ""

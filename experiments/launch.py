@@ -18,37 +18,13 @@ from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
 
 EXPERIMENTS = (
-  "aggregation",
-  "attribution",
-  "comparison",
-  "composition",
-  "cost",
-  "dictionary",
-  "dual_memory",
-  "evaluate",
-  "export",
-  "galleries",
-  "hierarchy",
-  "human_study",
-  "label_noise",
-  "latency",
-  "lifelong",
-  "linear_probe",
-  "neighbor_files",
-  "ood_distances",
-  "pretrain",
-  "privacy",
-  "pruning",
-  "quickstart",
-  "reliability",
-  "rerank",
-  "scaling",
-  "segmentation",
-  "shifted_sets",
-  "sift",
-  "similarity",
-  "unlearning",
-)
+  "aggregation", "attribution", "comparison", "composition", "cost",
+  "dictionary", "dual_memory", "evaluate", "export", "galleries", "hierarchy",
+  "human_study", "label_noise", "latency", "lifelong", "linear_probe",
+  "neighbor_files", "ood_distances", "pretrain", "privacy", "pruning",
+  "quickstart", "reliability", "rerank", "scaling", "segmentation",
+  "shifted_sets", "sift", "similarity", "unlearning",
+)  # fmt: skip
 """Modules of this folder, each with Settings and a main."""
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   for family in (*config.families, *config.photographs):
     logging.info("Family %s", family)
     images = _pictures(family, config.num_images, config.size, config)
-    families[family] = _measure(encoders, images)
+    families[family] = diversity.measures(_rows(encoders, images))
     shown = _pictures(
       family,
       config.sheet_rows * config.sheet_columns,
@@ -74,17 +74,10 @@ def _pictures(family: str, num: int, size: int, config) -> np.ndarray:
   return np.stack([photographs[int(i)].image for i in chosen])
 
 
-def _measure(encoders: dict, images: np.ndarray) -> dict:
-  """Both measures, by edges and by each encoder."""
-  rows = {"edges": diversity.edge_rows(images)}
-  for name, encoder in encoders.items():
-    rows[name] = encoder.encode(list(images))
-  return {
-    name: {
-      "vendi_score": diversity.vendi_score(diversity.centered(found)),
-      "spread": diversity.spread(found),
-    }
-    for name, found in rows.items()
+def _rows(encoders: dict, images: np.ndarray) -> dict:
+  """The images as rows, by edges and by each encoder."""
+  return {"edges": diversity.edge_rows(images)} | {
+    name: encoder.encode(list(images)) for name, encoder in encoders.items()
   }
 
 

@@ -32,13 +32,11 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   encoder = opening.load_encoder(config.encoder)
   rows_source = opening.open_source(config.memory)
   queries_source = opening.open_source(config.data)
-  cache_dir = workdir.path / "cache"
+  cache_dir = opening.cache_dir(config, workdir)
   with clock("embed"):
-    rows, rows_report = opening.embed(
-      encoder, rows_source, mesh, cache_dir, config.embed
-    )
-    queries, queries_report = opening.embed(
-      encoder, queries_source, mesh, cache_dir, config.embed
+    (rows, rows_report), (queries, queries_report) = (
+      opening.embed(encoder, source, mesh, cache_dir, config.embed)
+      for source in (rows_source, queries_source)
     )
   late_names = " and ".join(config.late_classes)
   watched = {*config.late_classes, config.removed_class}

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import aggregation, paper, published, published_procedural
+from configs import paper as table
+from configs import paper_procedural, published
+from experiments import aggregation, paper
+from visual_memory.studies import papers
+from visual_memory.studies.needed_paths import missing
 
+NUMBERS = published.VISUAL_MEMORY
 SYNSETS = ("n01440764", "n02391049", "n03000684")
 
 
@@ -34,7 +39,12 @@ def data(tmp_path_factory):
 def small(items):
   """The same runs with pixels for an encoder, and few neighbors."""
   for config in items.values():
-    for section in paper._encoders(config):
+    for section in [
+      config.get("encoder"),
+      *config.get("encoders", {}).values(),
+    ]:
+      if section is None:
+        continue
       section.name, section.preprocess = "pixels", None
       section.options.size = 4
     if "ks" in config.voting:
@@ -47,7 +57,9 @@ def small(items):
 
 def test_what_has_data_runs_and_is_compared(data, tmp_path):
   items = small(
-    paper.load_configs(str(data), ["table4", "figure8", "table6", "figure12"])
+    paper.load_configs(
+      str(data), ["table4", "figure8", "table6", "figure12"], table
+    )
   )
   # One run under two names, and one that must fail.
   items["twin"] = items["table4"].copy_and_resolve_references()
@@ -55,7 +67,7 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   items["broken"] = items["table4"].copy_and_resolve_references()
   items["broken"].voting.voters = ("majority",)
   del items["table6"]
-  found = paper.run(items, str(tmp_path / "run"))
+  found = paper.run(items, str(tmp_path / "run"), published=NUMBERS)
   assert {name: value["state"] for name, value in found.items()} == {
     "table4": "done", "figure8": "skipped", "figure12": "skipped",
     "twin": "done", "broken": "failed",
@@ -75,18 +87,18 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
 
 
 def test_finished_runs_are_not_run_again(data, tmp_path, monkeypatch):
-  items = small(paper.load_configs(str(data), ["table4"]))
-  first = paper.run(items, str(tmp_path / "run"))
+  items = small(paper.load_configs(str(data), ["table4"], table))
+  first = paper.run(items, str(tmp_path / "run"), published=NUMBERS)
   monkeypatch.setattr(aggregation, "main", None)
-  assert paper.run(items, str(tmp_path / "run")) == first
+  assert paper.run(items, str(tmp_path / "run"), published=NUMBERS) == first
 
 
 def test_weights_below_the_data_are_used(data, tmp_path):
-  items = paper.load_configs(str(data), ["table4"])
+  items = paper.load_configs(str(data), ["table4"], table)
   assert items["table4"].encoders.dinov2_vitl14.weights is None
   (data / "weights").mkdir(exist_ok=True)
   (data / "weights" / "dinov2_vitl14.pth").write_bytes(b"")
-  items = paper.load_configs(str(data), ["table4"])
+  items = paper.load_configs(str(data), ["table4"], table)
   assert items["table4"].encoders.dinov2_vitl14.weights.endswith("l14.pth")
 
 
@@ -106,20 +118,20 @@ def test_without_data_everything_is_skipped_with_a_reason(tmp_path):
 
 
 def test_names_that_there_are_not(tmp_path):
-  with pytest.raises(ValueError, match="table99.*table4"):
-    paper.load_configs(str(tmp_path), ["table99"])
+  with pytest.raises(ValueError, match="table4.*no 'table99'"):
+    paper.load_configs(str(tmp_path), ["table99"], table)
 
 
 def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
-  names = paper.load_configs(str(tmp_path), [])
-  assert set(published.EXPECTED) <= set(names)
-  for name, rows in published.EXPECTED.items():
+  names = paper.load_configs(str(tmp_path), [], table)
+  assert set(published.VISUAL_MEMORY) <= set(names)
+  for name, rows in published.VISUAL_MEMORY.items():
     assert len({row.what for row in rows}) == len(rows)
     for row in rows:
       assert row.unit != "%" or 10 < row.value < 100
       if row.path and row.path[0] == "encoders":
         assert row.path[1] in names[name].encoders
-  assert len(published.EXPECTED["table7"]) == 40
+  assert len(published.VISUAL_MEMORY["table7"]) == 40
 
 
 @pytest.mark.parametrize(
@@ -132,27 +144,30 @@ def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
 def test_values_of_reports_are_looked_up(path, expected):
   report = {"a": [{}, {"b": 0.5}], "c": "text"}
   report["d"] = {"rank": {"x": 0.7}, "softmax": {"x": 0.6}, "none": {}}
-  assert published.look_up(report, path) == expected
+  assert papers.look_up(report, path) == expected
 
 
 def test_the_procedural_paper_lists_what_it_lacks(tmp_path):
   """Every form of every config; models without weights are left out."""
   (tmp_path / "weights").mkdir()
   (tmp_path / "weights/kml.pth").write_bytes(b"")
-  items = paper.load_configs(str(tmp_path), [], paper="procedural")
-  assert set(published_procedural.EXPECTED) <= set(items)
+  items = paper.load_configs(str(tmp_path), [], paper_procedural)
+  assert set(published.PROCEDURAL) <= set(items)
   assert {"table1:pathmnist", "table1:pathmnist_val"} <= set(items)
   assert list(items["table1:cub200"].encoders) == ["kml", "random"]
   for name, config in items.items():
-    assert "there is no" in paper.missing(config), name
-  text = paper.listing(items, paper="procedural")
+    settings = paper.settings_of({name: config})[name]
+    assert "there is no" in missing(settings), name
+  text = papers.listing(
+    paper.settings_of(items), without=paper_procedural.WITHOUT
+  )
   for number in (5, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19):
     assert re.search(rf"Figures? [\d, and]*\b{number}\b", text), number
   for number in (1, 2, 3, 4, 5):
     assert f"Table {number}" in text
   assert "have no config here" in text.splitlines()[-1]
-  with pytest.raises(ValueError, match="No 'table1'; there are"):
-    paper.load_configs(str(tmp_path), ["table1"], paper="procedural")
+  with pytest.raises(ValueError, match="table1:cub200.*no 'table1'"):
+    paper.load_configs(str(tmp_path), ["table1"], paper_procedural)
 
 
 def test_numbers_of_the_procedural_paper_are_found_in_a_report(tmp_path):
@@ -166,14 +181,16 @@ def test_numbers_of_the_procedural_paper_are_found_in_a_report(tmp_path):
     arrays[f"{split}_labels"] = labels
   np.savez(tmp_path / "breastmnist_224.npz", **arrays)
   name = "table1:breastmnist_val"
-  items = paper.load_configs(str(tmp_path), [name], paper="procedural")
+  items = paper.load_configs(str(tmp_path), [name], paper_procedural)
   config = items[name]
   config.encoders.kml = config.encoders.random.copy_and_resolve_references()
   del config.encoders["random"]
   config.encoders.kml.name = "pixels"
   config.encoders.kml.options = {"size": 4}
   config.voting.ks = (1, 2, 3)
-  found = paper.run(items, str(tmp_path / "run"), paper="procedural")[name]
+  found = paper.run(
+    items, str(tmp_path / "run"), published=published.PROCEDURAL
+  )[name]
   assert found["state"] == "done", found
   numbers = {row["what"]: row for row in found["numbers"]}
   assert numbers["kml"]["published"] == 91.03

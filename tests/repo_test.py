@@ -131,6 +131,18 @@ def wrong_directions(layer, modules):
       yield module
 
 
+@pytest.mark.parametrize(
+  "path", sorted((ROOT / "experiments").glob("*.py")), ids=name_of
+)
+def test_experiments_are_wiring(path):
+  assert path.read_text(encoding="utf-8").count("\n") < 100
+
+
+def test_the_command_line_needs_no_study():
+  for path in (ROOT / "visual_memory" / "cli").glob("*.py"):
+    assert not [m for m in imports_of(path) if layer_of(m) == "studies"]
+
+
 def test_there_are_files():
   assert len(PRODUCT) > 50
 
@@ -193,7 +205,10 @@ def test_nothing_imports_experiments_configs_or_cli(path):
   "path", sorted((ROOT / "configs").rglob("*.py")), ids=name_of
 )
 def test_configs_are_data(path):
-  allowed = {"ml_collections", "configs", "os"}  # os: where the data is.
+  # os: where the data is; dataclasses and types: of tables.
+  allowed = {
+    "ml_collections", "configs", "os", "dataclasses", "collections", "typing",
+  }  # fmt: skip
   for module in imports_of(path):
     assert module.split(".")[0] in allowed, module
 

@@ -4,6 +4,8 @@ effective = vendi_score(embeddings)     # 1 if all are alike, N if orthogonal
 rows = edge_rows(images)                # by their edges instead of an encoder
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -77,3 +79,16 @@ def edge_rows(
   )
   lengths = np.linalg.norm(rows, axis=1, keepdims=True)
   return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def measures(
+  rows: Mapping[str, Float32[np.ndarray, "N _"]],
+) -> dict[str, dict[str, float]]:
+  """Both measures of the same pictures, by each of their representations."""
+  return {
+    name: {
+      "vendi_score": vendi_score(centered(found)),
+      "spread": spread(found),
+    }
+    for name, found in rows.items()
+  }

@@ -1,13 +1,18 @@
 """What a study shows: pictures by their ids, and explained queries."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from visual_memory.analysis import choosing, label_errors, pruning
+from visual_memory.analysis import (
+  choosing,
+  decision_maps,
+  label_errors,
+  pruning,
+)
 from visual_memory.data.image_source import ImageSource
-from visual_memory.reports import explorer, gallery
+from visual_memory.reports import explorer, gallery, neighbor_grid
 from visual_memory.reports.results import Results
 from visual_memory.studies.study import Study
 from visual_memory.types import EmbeddedSet, Neighbors
@@ -141,3 +146,37 @@ def explorer_of(
       threshold=explorer.threshold_dropping(wrong, options.hard_fraction),
     ),
   )  # fmt: skip
+
+
+def found_by(study: Study, chosen: Sequence[int]) -> list[neighbor_grid.Found]:
+  """What a study's encoder finds for the chosen queries, and where it looks."""
+  image, row_image = map(image_of, (study.queries_source, study.rows_source))
+  near = study.near.take(chosen)
+  pictures = [image(study.queries.ids[query]) for query in chosen]
+  prepare = study.encoder.preprocess
+  maps = decision_maps.decision_maps(
+    study.encoder,
+    np.stack([prepare(picture) for picture in pictures]),
+    decision_maps.neighbor_directions(near, study.embedded),
+  )
+  labels = study.labels[chosen]
+  return [
+    neighbor_grid.Found(
+      images=[row_image(row_id) for row_id in near.ids[place]],
+      labels=[class_name(study.class_names, row) for row in near.labels[place]],
+      similarities=near.similarities[place].tolist(),
+      agrees=[
+        None if label < 0 else bool(row == label) for row in near.labels[place]
+      ],
+      overlay=None if maps is None else neighbor_grid.overlaid(
+        picture if prepare.long_side == "square"
+        else prepare.resize_and_crop(picture), maps[place]
+      ),
+    )
+    for place, (picture, label) in enumerate(zip(pictures, labels, strict=True))
+  ]  # fmt: skip
+
+
+def class_name(class_names: Sequence[str], label: int) -> str:
+  """A class's name; empty where it is unknown."""
+  return class_names[label] if label >= 0 else ""

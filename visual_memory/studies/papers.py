@@ -1,0 +1,159 @@
+"""A paper's tables and figures: what can be run, and ours beside its numbers.
+
+  outcomes = run(settings, "work/paper", published=numbers, launch=launch)
+
+Everything is handed over: the settings by the names of tables and figures, the
+published numbers by the same names, and what runs one of them.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from visual_memory import distributed, files
+from visual_memory.reports import tables
+from visual_memory.studies import study_settings
+from visual_memory.studies.needed_paths import missing
+
+BEST = "*"
+"""In a path: the largest of what follows, over all keys."""
+
+
+class Expected(Protocol):
+  """One published value: configs/published.py says what its fields are."""
+
+  what: str
+  value: float
+  path: tuple[str | int, ...] | None
+  unit: str
+  scale: float
+
+
+def listing(
+  items: Mapping[str, study_settings.RunSettings], *, without: Sequence[str]
+) -> str:
+  """Every item with its title and whether it can be run, as lines.
+
+  Args:
+    items: settings by name.
+    without: lines about what has none.
+  """
+  width = 2 + max(map(len, items))
+  lines = [
+    f"{name:{width}}{settings.title}: {missing(settings) or 'can be run'}"
+    for name, settings in items.items()
+  ]
+  return "\n".join([*lines, *without])
+
+
+def run(
+  items: Mapping[str, study_settings.RunSettings],
+  path: str | os.PathLike,
+  *,
+  published: Mapping[str, Sequence[Expected]],
+  launch: Callable[[str, pathlib.Path], None],
+) -> dict[str, dict[str, Any]]:
+  """What became of each item: its state, reason, report and numbers.
+
+  Those that differ in their title alone are run once. paper.json and paper.md
+  in the directory hold the outcomes.
+
+  Args:
+    items: settings by name.
+    path: the directory; each item has a workdir of its own there.
+    published: by name.
+    launch: runs the item of a name into a workdir.
+  """
+  root, outcomes, made = pathlib.Path(path), {}, {}
+  for name, settings in items.items():
+    reason = missing(settings)
+    if reason:
+      outcomes[name] = {"state": "skipped", "reason": reason}
+      continue
+    folder = made.setdefault(_identity(settings), root / name)
+    try:
+      if folder == root / name:
+        launch(name, folder)
+    except OSError as error:  # Weights that are neither here nor elsewhere.
+      outcomes[name] = {"state": "skipped", "reason": str(error)}
+    except Exception as error:  # The others can still be run.
+      logging.exception("%s failed", name)
+      outcomes[name] = {"state": "failed", "reason": repr(error)}
+    else:
+      report = files.read_json(folder / "report.json")
+      outcomes[name] = {
+        "state": "done",
+        "report": str(folder.relative_to(root) / "report.html"),
+        "numbers": compare(published.get(name, ()), report),
+      }
+  if distributed.is_lead():
+    root.mkdir(parents=True, exist_ok=True)
+    files.write_json(root / "paper.json", outcomes)
+    files.write_text(root / "paper.md", _markdown(outcomes))
+  return outcomes
+
+
+def compare(
+  published: Sequence[Expected], report: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+  """Published numbers with ours beside them, None where there is none."""
+  rows = []
+  for expected in published:
+    ours = expected.path and look_up(report, expected.path)
+    rows.append(
+      {
+        "what": expected.what,
+        "published": expected.value,
+        "ours": None if ours is None else ours * expected.scale,
+        "unit": expected.unit,
+      }
+    )
+  return rows
+
+
+def look_up(report: Any, path: tuple[str | int, ...]) -> float | int | None:
+  """The value at a path of a report; None where it is not there."""
+  value = report
+  for place, key in enumerate(path):
+    try:
+      if key == BEST:
+        found = [look_up(each, path[place + 1 :]) for each in value.values()]
+        return max((each for each in found if each is not None), default=None)
+      value = value[key]
+    except (AttributeError, KeyError, IndexError, TypeError):
+      return None
+  return value if isinstance(value, (int, float)) else None
+
+
+def _identity(settings: study_settings.RunSettings) -> str:
+  """Equal for settings that differ in their title alone."""
+  content = {**study_settings.as_values(settings), "title": ""}
+  return hashlib.sha256(
+    json.dumps(files.plain(content), sort_keys=True).encode()
+  ).hexdigest()
+
+
+def _markdown(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
+  """The states, then all numbers."""
+  states = tables.Table(
+    header=("config", "state", "report or reason"),
+    rows=tuple(
+      (name, value["state"], value.get("report") or value["reason"])
+      for name, value in outcomes.items()
+    ),
+  )
+  show = lambda value: "–" if value is None else f"{value:.2f}"
+  numbers = tables.Table(
+    header=("config", "what", "published", "ours", "unit"),
+    rows=tuple(
+      (name, row["what"], f"{row['published']:g}", show(row["ours"]),
+       row["unit"])
+      for name, value in outcomes.items()
+      for row in value.get("numbers", ())
+    ),
+  )  # fmt: skip
+  return f"{states.markdown()}\n{numbers.markdown()}"
