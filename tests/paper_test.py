@@ -65,7 +65,7 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   items["twin"] = items["table4"].copy_and_resolve_references()
   items["twin"].title = "The same again"
   items["broken"] = items["table4"].copy_and_resolve_references()
-  items["broken"].voting.voters = ("majority",)
+  items["broken"].memory.classes = ("n00000000",)
   del items["table6"]
   found = paper.run(items, str(tmp_path / "run"), published=NUMBERS)
   assert {name: value["state"] for name, value in found.items()} == {
@@ -74,7 +74,7 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   }  # fmt: skip
   assert "inaturalist" in found["figure8"]["reason"]
   assert "ninco" in found["figure12"]["reason"]
-  assert "majority" in found["broken"]["reason"]
+  assert "n00000000" in found["broken"]["reason"]
   assert found["twin"]["report"] == found["table4"]["report"]
   numbers = {row["what"]: row for row in found["table4"]["numbers"]}
   report = json.loads((tmp_path / "run/table4/report.json").read_text())
@@ -124,7 +124,8 @@ def test_names_that_there_are_not(tmp_path):
 
 def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
   names = paper.load_configs(str(tmp_path), [], table)
-  assert set(published.VISUAL_MEMORY) <= set(names)
+  # Re-ranking by a model that has to be asked has no config.
+  assert set(published.VISUAL_MEMORY) - {"section_2_2"} <= set(names)
   for name, rows in published.VISUAL_MEMORY.items():
     assert len({row.what for row in rows}) == len(rows)
     for row in rows:

@@ -128,7 +128,7 @@ class Data:
     self._drawn = self._draw()
     embed = functools.partial(
       opening.embed, encoder, mesh=mesh, cache_dir=self.cache_dir,
-      section=config.embed,
+      settings=config.embed,
     )  # fmt: skip
     reports = []
     with clock("embed"):

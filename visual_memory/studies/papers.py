@@ -12,7 +12,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from visual_memory import distributed, files
 from visual_memory.reports import tables
@@ -23,6 +23,7 @@ BEST = "*"
 """In a path: the largest of what follows, over all keys."""
 
 
+@runtime_checkable
 class Expected(Protocol):
   """One published value: configs/published.py says what its fields are."""
 
