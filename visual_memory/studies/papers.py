@@ -127,6 +127,8 @@ def look_up(report: Any, path: tuple[str | int, ...]) -> float | int | None:
       value = value[key]
     except (AttributeError, KeyError, IndexError, TypeError):
       return None
+  if isinstance(value, dict):  # Of an interval, the estimate.
+    value = value.get("mean")
   return value if isinstance(value, (int, float)) else None
 
 
