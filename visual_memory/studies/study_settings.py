@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from visual_memory.encoders import transformer
+from visual_memory.encoders import layers
 from visual_memory.memory import coarse
 from visual_memory.voting import weighting
 
@@ -28,7 +28,7 @@ class EncoderSettings:
 
   name: str
   weights: str | None = None
-  precision: Literal[*transformer.PRECISIONS] = "float32"
+  precision: Literal[*layers.PRECISIONS] = "float32"
   preprocess: str | None = None
   image_size: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
