@@ -165,7 +165,7 @@ def test_clip_is_equal_to_numpy(tmp_path):
   params = params_lib.load_tower(
     tmp_path / "clip.pt",
     template=vit.shapes(config),
-    namings=naming.CLIP_IMAGE,
+    namings=clip.IMAGE,
     others=clip.TEXT,
   ).params
   pixels = pixels_of((28, 28))

@@ -1,8 +1,11 @@
 """The repository's own rules: who may import whom, sizes, and what is left."""
 
 import ast
+import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -265,3 +268,30 @@ def test_no_two_modules_share_a_name():
     if path.stem not in free and not {"sections", "studies"} & set(parts[:-1]):
       places.setdefault(path.stem, []).append(name_of(path))
   assert not [found for found in places.values() if len(found) > 1]
+
+
+def undefined_names(*arguments, given=None):
+  """Names that nothing defines, but for those in strings (shapes)."""
+  done = subprocess.run(
+    [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F821",
+     "--output-format=json", *arguments],
+    input=given,
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=ROOT,
+  )  # fmt: skip
+  for found in json.loads(done.stdout):
+    place = found["location"]
+    text = given or pathlib.Path(found["filename"]).read_text(encoding="utf-8")
+    before = text.splitlines()[place["row"] - 1][: place["column"] - 1]
+    if before.count('"') % 2 == 0:
+      yield f"{found['filename']}:{place['row']}: {found['message']}"
+
+
+def test_every_name_is_defined():
+  """Ruff cannot tell a shape in an annotation from a name: this can."""
+  pytest.importorskip("ruff", reason="needs visual_memory[test]")
+  assert not list(undefined_names("."))
+  bad = 'x: Float[Array, "N"]\ny = no_such_name(1)\n'
+  assert len(list(undefined_names("-", given=bad))) == 3  # Float, Array, y's.

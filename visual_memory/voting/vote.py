@@ -74,7 +74,7 @@ def vote(
   """
   if ks is None or isinstance(ks, (int, np.integer)):
     ks = (near.k if ks is None else ks,)
-  ks = checks.ks(ks, near.k)
+  ks = vote_input.ks(ks, near.k)
   num_classes = _num_classes(near) if num_classes is None else num_classes
   if isinstance(voter, str):
     setting = weighting.setting(voter, **hyper)
@@ -117,14 +117,14 @@ def _own_weights(voter, near: Neighbors, hyper) -> np.ndarray:
       f"{', '.join(hyper)} belong to the named voters: bind a function's own"
       " with functools.partial."
     )
-  return checks.weights(voter(near), "voter's weights", near.ids.shape)
+  return vote_input.weights(voter(near), "voter's weights", near.ids.shape)
 
 
 def _predict_weighted(labels, weights, factors, *, ks, num_classes):
   """The predictions [K, Q] for weights of the caller's own."""
-  labels = checks.labels(labels, num_classes)
+  labels = vote_input.labels(labels, num_classes)
   if factors is not None:
-    weights = weights * checks.weights(factors, "factors", labels.shape)
+    weights = weights * vote_input.weights(factors, "factors", labels.shape)
   tile = functools.partial(_chosen_tile, ks=np.asarray(ks, np.int32))
   arrays = _first((labels, weights), max(ks))
   return _over_tiles(tile, arrays, (1, len(ks)))[0]
@@ -215,6 +215,12 @@ def _predict_tile(labels, similarities, factors, *, ks, hypers, voters):
   if factors is not None:
     weights *= factors[None]
   return _chosen(labels, weights, ks)
+
+
+@jax.jit
+def _chosen_tile(labels, weights, *, ks):
+  """Predictions [1, K, T] of one tile, from its weights."""
+  return _chosen(labels, weights[None], ks)
 
 
 def _chosen(labels, weights, ks):
