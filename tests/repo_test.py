@@ -32,6 +32,7 @@ LAYERS = (
     "types",
     "checks",
     "distributed",
+    "launchers",
     "checkpoints",
     "progress",
     "showing",

@@ -15,6 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from visual_memory import launchers
+
 DATA = "data"
 """The only mesh axis: rows of memories and of batches are split over it."""
 
@@ -25,26 +27,17 @@ _GATHER_ELEMENTS = 2**24
 def initialize() -> None:
   """Joins the other processes of this run, if there are any.
 
-  On TPU pods, Slurm and Open MPI, JAX finds the other processes by itself.
+  Tasks of srun and mpirun and workers of a TPU pod find each other; a task that
+  is alone on its node has all of the node's GPUs, others an even share.
   Elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
   A run of one process needs none of them. Must come before any use of JAX.
+
+  Raises:
+    ValueError: see `launchers.own_process`.
   """
-  if os.environ.get("JAX_COORDINATOR_ADDRESS"):
-    jax.distributed.initialize(
-      coordinator_address=os.environ["JAX_COORDINATOR_ADDRESS"],
-      num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-      process_id=int(os.environ["JAX_PROCESS_ID"]),
-    )
-  elif _in_cluster():
-    jax.distributed.initialize()
-
-
-def _in_cluster() -> bool:
-  """Whether the environment is a launcher's with more than one process."""
-  slurm = int(os.environ.get("SLURM_NTASKS", "1"))
-  mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
-  tpu = len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))
-  return max(slurm, mpi, tpu) > 1
+  arguments = launchers.own_process(os.environ)
+  if arguments is not None:
+    jax.distributed.initialize(**arguments)
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
