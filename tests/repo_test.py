@@ -33,6 +33,7 @@ LAYERS = (
     "checks",
     "distributed",
     "launchers",
+    "subnormals",
     "checkpoints",
     "progress",
     "showing",

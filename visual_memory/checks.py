@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from visual_memory import subnormals
+
 Array = jax.Array | np.ndarray
 """A device or a host array: the numeric core accepts both."""
 
@@ -108,6 +110,8 @@ def as_class_names(names: Sequence[str]) -> tuple[str, ...]:
 def as_embeddings(embeddings: Array) -> Float32[np.ndarray, "N D"]:
   """Embeddings as float32 [N, D] on the host; their lengths are not checked.
 
+  Subnormal entries become zero (see `subnormals`).
+
   Raises:
     ValueError: no numbers, another shape, or masked entries.
   """
@@ -117,7 +121,7 @@ def as_embeddings(embeddings: Array) -> Float32[np.ndarray, "N D"]:
     raise ValueError(f"embeddings must be real numbers; got {array.dtype}.")
   if array.ndim != 2:
     raise ValueError(f"embeddings must be [N, D]; got {array.shape}.")
-  return np.ascontiguousarray(array, dtype=np.float32)
+  return subnormals.flushed(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def check_counts(embeddings: Array, labels: Array, ids: Ids) -> int:

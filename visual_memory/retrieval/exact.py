@@ -6,8 +6,9 @@
 
 The answer is the true top k under the canonical similarity (the dot product in
 float64, rounded to float32), ordered by similarity descending, then by order
-of insertion. It is the same for every device count, batch size, tile size,
-process count and first-pass precision.
+of insertion. Numbers below the normal range of float32 (2**-126) count as zero.
+The answer is the same for every device count, batch size, tile size, process
+count and first-pass precision.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from visual_memory import distributed
+from visual_memory import distributed, subnormals
 from visual_memory.data.given_images import are_images
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
@@ -142,7 +143,7 @@ def _check_same(fingerprint: str, memory: VisualMemory) -> None:
 
 
 def check_queries(queries: Array, dim: int) -> Float[np.ndarray, "Q D"]:
-  """Queries as float32 on the host.
+  """Queries as float32 on the host, subnormal entries as zero.
 
   Raises:
     ValueError: queries of another dimension, or not finite.
@@ -150,6 +151,7 @@ def check_queries(queries: Array, dim: int) -> Float[np.ndarray, "Q D"]:
   if isinstance(queries, jax.Array):
     queries = distributed.gather(queries)
   queries = np.ascontiguousarray(queries, dtype=np.float32)
+  queries = subnormals.flushed(queries)
   if queries.ndim != 2 or queries.shape[1] != dim:
     raise ValueError(
       f"queries have shape {queries.shape}; this memory needs [Q, {dim}]."

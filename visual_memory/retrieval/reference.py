@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory import subnormals
+
 
 def search(
   queries: Float[np.ndarray, "Q D"],
@@ -13,10 +15,11 @@ def search(
   """Positions and similarities of the k nearest rows, in canonical order.
 
   Rows are in order of insertion. The similarity is the float64 dot product
-  rounded to float32; equal ones keep the order of insertion.
+  rounded to float32; equal ones keep the order of insertion. Numbers below the
+  normal range of float32 are zero (see `subnormals`).
   """
-  scores = (queries.astype(np.float64) @ rows.astype(np.float64).T).astype(
-    np.float32
-  )
-  order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-  return order, np.take_along_axis(scores, order, axis=1)
+  queries, rows = (subnormals.flushed(x) for x in (queries, rows))
+  exact = queries.astype(np.float64) @ rows.astype(np.float64).T
+  similarities = subnormals.rounded(exact)
+  order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+  return order, np.take_along_axis(similarities, order, axis=1)

@@ -1,9 +1,9 @@
 """The canonical similarity, and which candidates it is computed for.
 
 The similarity of a query and a row is their dot product in float64, rounded to
-float32. Float32 products are exact in float64 and the sum's error (about
-1e-16) is far below float32 rounding, so the result does not depend on tile
-sizes, batch sizes, devices or processes.
+float32 (zero below its normal range). Float32 products are exact in float64 and
+the sum's error (about 1e-16) is far below float32 rounding, so the result does
+not depend on tile sizes, batch sizes, devices or processes.
 
 Reading rows from all over the memory is what rescoring costs. Candidates come
 in batches, the most likely first, with bounds on their similarities; the first
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Int
 
+from visual_memory import subnormals
 from visual_memory.memory.rows import Rows
 from visual_memory.retrieval import top_values
 from visual_memory.retrieval.candidates import Ranked
@@ -37,7 +38,13 @@ def similarities(
       rows.astype(jnp.float64),
       precision=lax.Precision.HIGHEST,
     )
-    return exact.astype(jnp.float32)
+    return rounded(exact)
+
+
+def rounded(exact: Float[Array, "*Q"]) -> Float[Array, "*Q"]:
+  """`subnormals.rounded` on a device; within jax.enable_x64."""
+  tiny = jnp.abs(exact) < subnormals.SMALLEST
+  return jnp.where(tiny, 0.0, exact).astype(jnp.float32)
 
 
 def similarities_at(

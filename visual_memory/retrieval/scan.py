@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from visual_memory.memory.rows import Rows, row_specs
 from visual_memory.retrieval import merging
 from visual_memory.retrieval.found import Found, best, look_up, nothing
+from visual_memory.retrieval.rescoring import rounded
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "k", "row_tile"))
@@ -78,4 +79,4 @@ def _all_similarities(
       (((1,), (1,)), ((), ())),
       precision=lax.Precision.HIGHEST,
     )
-    return exact.astype(jnp.float32)
+    return rounded(exact)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from visual_memory import direct_files, distributed
+from visual_memory import direct_files, distributed, subnormals
 from visual_memory.memory import layout
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.rows import with_precision
@@ -136,6 +136,8 @@ def _place_all(
 
 def _place(block: Block, capacity: int, mesh: Mesh) -> rows_lib.Rows:
   """The rows of a block in the slots of a memory of this capacity."""
+  embeddings = np.asarray(block.embeddings, np.float32)
+  embeddings = subnormals.flushed(embeddings)
   slots = layout.slots_of(np.arange(len(block)), capacity)
   empty = np.setdiff1d(np.arange(capacity), slots, assume_unique=True)
 
@@ -146,7 +148,7 @@ def _place(block: Block, capacity: int, mesh: Mesh) -> rows_lib.Rows:
     return distributed.shard_rows(padded, mesh)
 
   return rows_lib.Rows(
-    embeddings=put(block.embeddings, 0, np.float32),
+    embeddings=put(embeddings, 0, np.float32),
     labels=put(block.labels, UNLABELED, np.int32),
     serials=put(block.serials, rows_lib.EMPTY, np.int32),
   )

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed
+from visual_memory import distributed, subnormals
 from visual_memory.memory import layout, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
@@ -131,6 +131,7 @@ def _start_filling(
   def read(chunk_range: tuple[int, slice]) -> np.ndarray:
     part = order[chunk_range[1]]
     found, bad = state.chunk_rows(rows[part])
+    found = subnormals.flushed(found)  # Of a store that others wrote.
     for (first, last), buffer in parts.buffers.items():
       here = (slots[part] >= first) & (slots[part] < last)
       if here.all():
