@@ -10,6 +10,7 @@ coverage}, fractions.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,9 @@ class Difference:
 
   Attributes:
     interval: of our mean less theirs, the queries resampled together.
-    p_value: two-sided, of the exact McNemar test.
-    better: queries on which ours is larger.
-    worse: queries on which it is smaller.
+    p_value: two-sided, of the exact McNemar test (over seeds: of the t test).
+    better: queries (or seeds) on which ours is larger.
+    worse: on which it is smaller.
   """
 
   interval: Interval
@@ -129,6 +130,32 @@ def mcnemar(better: int, worse: int) -> float:
   if not better + worse:
     return 1.0
   return float(stats.binomtest(better, better + worse).pvalue)
+
+
+def over_seeds(differences: Sequence[float]) -> Difference | None:
+  """The mean of differences, one for each seed, with Student's t interval.
+
+  None of fewer than two seeds: nothing says how far they scatter.
+  """
+  from scipy import stats
+
+  values = np.asarray(differences, np.float64)
+  if len(values) < 2:
+    return None
+  mean, error = float(values.mean()), float(stats.sem(values))
+  reach = error * float(stats.t.ppf((1 + COVERAGE) / 2, len(values) - 1))
+  if error:
+    p_value = float(stats.ttest_1samp(values, 0).pvalue)
+  else:
+    p_value = 1.0 if mean == 0 else 0.0
+  return Difference(
+    interval=Interval(
+      mean=mean, low=mean - reach, high=mean + reach, coverage=COVERAGE
+    ),
+    p_value=p_value,
+    better=int((values > 0).sum()),
+    worse=int((values < 0).sum()),
+  )
 
 
 def paired(

@@ -20,8 +20,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from visual_memory.analysis.choosing import Choice, best_on_held_out, score
-from visual_memory.analysis.intervals import Interval
+from visual_memory.analysis.choosing import (
+  Choice,
+  Scored,
+  best_on_held_out,
+  difference,
+  score,
+)
+from visual_memory.analysis.intervals import Difference
 from visual_memory.types import EmbeddedSet
 from visual_memory.voting.queries import HeldOutQueries
 from visual_memory.voting.weighting import Setting
@@ -34,14 +40,14 @@ class Scores:
   Attributes:
     memory: what it held, such as "known + new".
     queries: which group, such as "new".
-    chosen: accuracy of every voter at the k that tuning rows chose.
+    chosen: every voter at the k that tuning rows chose.
     as_published: every voter's best k on these very queries, and accuracy.
     nearest: accuracy of the nearest row's class.
   """
 
   memory: str
   queries: str
-  chosen: Mapping[str, Interval]
+  chosen: Mapping[str, Scored]
   as_published: Mapping[str, tuple[int, float]]
   nearest: float
 
@@ -125,7 +131,7 @@ def scored(
     memory=memory,
     queries=queries,
     chosen={
-      name: score(held_out, choice, num_classes=num_classes, seed=seed).accuracy
+      name: score(held_out, choice, num_classes=num_classes, seed=seed)
       for name, choice in choices.items()
     },
     as_published=best_on_held_out(
@@ -133,3 +139,13 @@ def scored(
     ),
     nearest=nearest["nearest"][1],
   )
+
+
+def changes(
+  before: Scores, after: Scores, *, seed: int
+) -> dict[str, Difference]:
+  """What an edit did to the same queries, by voter: after less before."""
+  return {
+    voter: difference(after.chosen[voter], scored, seed=seed)
+    for voter, scored in before.chosen.items()
+  }

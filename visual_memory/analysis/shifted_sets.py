@@ -22,7 +22,12 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from visual_memory.analysis.choosing import Choice
-from visual_memory.analysis.intervals import Interval, bootstrap_mean
+from visual_memory.analysis.intervals import (
+  Difference,
+  Interval,
+  bootstrap_mean,
+  paired,
+)
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat
 from visual_memory.voting.label_sets import LabelSets, in_sets, label_sets
@@ -43,6 +48,7 @@ class ShiftedScores:
     chosen: accuracy of every voter, k chosen on the memory's tuning rows.
     as_published: every voter's best k on this very set, and accuracy.
     nearest: accuracy of the nearest row's class.
+    gains: every voter against the nearest row, on the same queries.
     num_unanswered: queries none of whose neighbors may vote (first voter).
   """
 
@@ -51,6 +57,7 @@ class ShiftedScores:
   chosen: Mapping[str, Interval]
   as_published: Mapping[str, tuple[int, float]]
   nearest: float
+  gains: Mapping[str, Difference]
   num_unanswered: int
 
 
@@ -114,6 +121,7 @@ def score_set(
     at = int(correct.argmax())
     best[name] = ks[at], int(correct[at]) / truth.total
   right = lambda answers: in_sets(answers, truth)[known]
+  nearest = right(np.asarray(near.labels)[:, 0])
   return ShiftedScores(
     protocol=protocol,
     num_classes=num_competing,
@@ -122,7 +130,11 @@ def score_set(
       for name, answers in votes.items()
     },
     as_published=best,
-    nearest=float(right(np.asarray(near.labels)[:, 0]).mean()),
+    nearest=float(nearest.mean()),
+    gains={
+      name: paired(right(answers), nearest, seed=seed)
+      for name, answers in votes.items()
+    },
     num_unanswered=int((next(iter(votes.values())) == UNLABELED).sum()),
   )
 

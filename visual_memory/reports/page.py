@@ -68,19 +68,23 @@ class Section:
 
   Attributes:
     title: one line.
+    finding: what it says, in a sentence: stands first on the page.
     prose: paragraphs of plain text, above everything else.
     tables: below the figures, or beside them where there is room.
     figures: in order.
     links: further pages of the run, {text: path relative to the workdir}.
     gallery: explained queries, below everything else.
+    per_row: how many of these belong together in a row; 0 for as many as fit.
   """
 
   title: str
+  finding: str = ""
   prose: tuple[str, ...] = ()
   tables: tuple[Table, ...] = ()
   figures: tuple[Figure, ...] = ()
   links: Mapping[str, str] = dataclasses.field(default_factory=dict)
   gallery: tuple[GalleryItem, ...] = ()
+  per_row: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,7 @@ def write_page(
   content = files.plain(
     {
       "title": page.title,
+      "findings": [part.finding for part in page.sections if part.finding],
       **values,
       "neighbors_fingerprint": page.fingerprint,
       "timings": page.timings,
@@ -173,6 +178,7 @@ def render_page(page: Page) -> str:
     env_text=rendering.pretty(page.env),
     config=rendering.pretty(page.config),
     page=page,
+    findings=[part.finding for part in page.sections if part.finding],
     tiles=list(page.tiles.items()),
     counts=[
       (f"{value:,}", name.replace("_", " "))
@@ -185,6 +191,7 @@ def render_page(page: Page) -> str:
           (rendering.inline(figure.svg), figure.caption)
           for figure in section.figures
         ],
+        "tables": [rendering.table(table) for table in section.tables],
         "cards": [rendering.card(item) for item in section.gallery],
         "num_right": sum(item.right for item in section.gallery),
       }

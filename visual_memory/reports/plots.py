@@ -17,8 +17,12 @@ from visual_memory.reports import drawing
 
 Number = float | int | np.number
 """NumPy's numbers are welcome."""
+Span = tuple[Number, Number, Number]
+"""An estimate and the two ends of its interval."""
 _MOST_MARKED = 25
 """Lines of more points are drawn without markers."""
+_LEAST_PERCENT = 10
+"""Points that an axis of accuracies spans: two queries are no cliff."""
 
 
 @drawing.drawn
@@ -75,6 +79,8 @@ def curves(
     _scales(axes, x_log, y_log)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    if not y_log and not diagonal:
+      _accuracy_axis(axes.yaxis, y_label)
     axes.grid()
     _legend(figure, axes)
     return drawing.svg(figure)
@@ -82,15 +88,23 @@ def curves(
 
 @drawing.drawn
 def bars(
-  groups: Mapping[str, Mapping[str, Number]],
+  groups: Mapping[str, Mapping[str, Number | Span]],
   *,
   name: str,
   y_label: str,
   x_label: str = "",
-  y_range: tuple[Number, Number] | None = None,
   size: tuple[float, float] = (4.8, 3.4),
 ) -> str:
-  """Bars side by side: {series: {group: value}}, one color per series."""
+  """Bars from zero, side by side, one color per series.
+
+  Args:
+    groups: {series: {group: value, or (value, low, high)}}; intervals are
+      drawn as error bars.
+    name: of the figure, unique on its page.
+    y_label: what the values are, with their unit.
+    x_label: what the groups are.
+    size: width and height in inches.
+  """
   with drawing.style(name):
     figure = drawing.new_figure(*size)
     axes = figure.add_subplot()
@@ -100,12 +114,16 @@ def bars(
     width = 0.8 / max(1, len(groups))
     for i, (series, values) in enumerate(groups.items()):
       places = np.array([labels.index(key) for key in values], float)
+      places += (i - (len(groups) - 1) / 2) * width
+      heights, errors = _errors(values.values())
       axes.bar(
-        places + (i - (len(groups) - 1) / 2) * width,
-        list(values.values()),
+        places,
+        heights,
         width=0.92 * width,
         color=drawing.COLORS[i % len(drawing.COLORS)],
         label=series,
+        yerr=errors,
+        error_kw={"ecolor": drawing.INK, "elinewidth": 1.1, "capsize": 2},
       )
     axes.set_xticks(
       range(len(labels)),
@@ -114,8 +132,6 @@ def bars(
     )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    if y_range is not None:
-      axes.set_ylim(*y_range)
     axes.grid(axis="y")
     _legend(figure, axes)
     return drawing.svg(figure)
@@ -123,33 +139,42 @@ def bars(
 
 @drawing.drawn
 def intervals(
-  groups: Mapping[str, Mapping[str, tuple[Number, Number, Number]]],
+  groups: Mapping[str, Mapping[str, Span]],
   *,
   order: Sequence[str],
   name: str,
   x_label: str,
+  zero: bool = False,
   size: tuple[float, float] | None = None,
 ) -> str:
   """Points with intervals, one under the other, one color per group.
 
   Args:
-    groups: {group: {row: (value, low, high)}}; no row is in two groups.
+    groups: {group: {row: (value, low, high)}}; groups that have the same rows
+      stand side by side in them.
     order: the rows from above.
     name: of the figure, unique on its page.
     x_label: what the values are, with their unit.
+    zero: whether a line marks zero, as for differences.
     size: width and height in inches; by default as high as the rows need.
   """
+  rows = [row for values in groups.values() for row in values]
+  shared = len(rows) > len(set(rows))
+  per_row = 0.14 + 0.13 * len(groups) if shared else 0.27
   with drawing.style(name):
-    figure = drawing.new_figure(*(size or (4.8, 0.27 * len(order) + 0.9)))
+    figure = drawing.new_figure(*(size or (4.8, per_row * len(order) + 0.9)))
     axes = figure.add_subplot()
-    for i, (group, rows) in enumerate(groups.items()):
-      if not rows:
+    if zero:
+      axes.axvline(0, color=drawing.INK, alpha=0.4, linewidth=1)
+    for i, (group, values) in enumerate(groups.items()):
+      if not values:
         continue
-      values, lows, highs = np.array(list(rows.values()), float).T
+      away = (i - (len(groups) - 1) / 2) * 0.7 / len(groups) if shared else 0
+      middles, errors = _errors(values.values())
       axes.errorbar(
-        values,
-        [order.index(row) for row in rows],
-        xerr=(values - lows, highs - values),
+        middles,
+        [order.index(row) + away for row in values],
+        xerr=errors,
         fmt=drawing.MARKERS[i % len(drawing.MARKERS)],
         color=drawing.COLORS[i % len(drawing.COLORS)],
         label=group,
@@ -159,6 +184,8 @@ def intervals(
     axes.set_yticks(range(len(order)), labels=list(order))
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlabel(x_label)
+    if not zero:
+      _accuracy_axis(axes.xaxis, x_label)
     axes.grid(axis="x")
     _legend(figure, axes)
     return drawing.svg(figure)
@@ -223,6 +250,30 @@ def histograms(
     axes.grid()
     _legend(figure, axes)
     return drawing.svg(figure)
+
+
+def _errors(values) -> tuple[list, np.ndarray | None]:
+  """The estimates, and how far down and up their intervals reach, [2, n]."""
+  values = list(values)
+  if not any(isinstance(value, tuple) for value in values):
+    return values, None
+  spans = np.array([v if isinstance(v, tuple) else (v,) * 3 for v in values])
+  middle, low, high = spans.astype(float).T
+  reach = np.stack([middle - low, high - middle])
+  return list(middle), np.maximum(reach, 0)
+
+
+def _accuracy_axis(axis, label: str) -> None:
+  """Widens an axis of accuracies in percent that would make much of little."""
+  if "accuracy" not in label or not label.endswith("(%)"):
+    return
+  low, high = axis.get_view_interval()
+  missing = max(0, _LEAST_PERCENT - (high - low))
+  low, high = low - missing / 2, high + missing / 2
+  # Nothing is below none or above all, but a line on the edge is seen.
+  over, under = max(0, high - 101), max(0, -1 - low)
+  low, high = max(-1, low - over), min(101, high + under)
+  axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
 
 
 def _band(axes, band, color) -> None:

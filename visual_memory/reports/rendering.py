@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory import files
-from visual_memory.reports import gallery
+from visual_memory.reports import gallery, tables
+
+_MOST_COLUMNS = 6
+"""Of a table that stands beside a figure."""
 
 
 def environment():
@@ -54,6 +57,41 @@ def card(item: gallery.GalleryItem) -> dict[str, Any]:
         "length": abs(neighbor.weight or 0) / largest if largest else 0,
       }
       for neighbor in item.neighbors
+    ],
+  }
+
+
+def table(shown: tables.Table) -> dict[str, Any]:
+  """A table as the template draws it.
+
+  What a row has in common with the one above it in the first column is said
+  once, unless rows have pictures.
+  """
+  pictured = bool(shown.pictures)
+  firsts = [row[0] if row else "" for row in shown.rows]
+  spans = [0] * len(firsts)
+  for place, first in enumerate(firsts):
+    again = place and first and first == firsts[place - 1] and not pictured
+    start = start if again else place
+    spans[start] += 1
+  return {
+    "header": shown.header,
+    "caption": shown.caption,
+    "text": shown.text,
+    "wide": len(shown.header) > _MOST_COLUMNS,
+    "pictured": pictured,
+    "num_rows": len(shown.rows),
+    "rows": [
+      {
+        "first": firsts[place],
+        "span": spans[place],
+        "picture": _picture(shown.pictures[place]) if pictured else None,
+        "cells": [
+          (cell, shown.marks.get((place, column), ""))
+          for column, cell in enumerate(row[1:], start=1)
+        ],
+      }
+      for place, row in enumerate(shown.rows)
     ],
   }
 

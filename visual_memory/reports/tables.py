@@ -9,6 +9,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from visual_memory.reports.formats import percent
 
 
@@ -24,6 +27,7 @@ class Table:
     text: whether all columns hold words rather than numbers.
     marks: what is remarkable about a cell, {(row, column): words}: of "best",
       "chosen", "up" and "down".
+    pictures: of the rows, uint8 [H, W, 3] or None each; () for no pictures.
   """
 
   header: tuple[str, ...]
@@ -32,6 +36,7 @@ class Table:
   name: str = ""
   text: bool = False
   marks: Mapping[tuple[int, int], str] = dataclasses.field(default_factory=dict)
+  pictures: Sequence[UInt8[np.ndarray, "H W 3"] | None] = ()
 
   def markdown(self) -> str:
     """The table in Markdown; every column but the first is right-aligned."""

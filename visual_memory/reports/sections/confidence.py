@@ -5,7 +5,7 @@ from typing import Any
 
 from visual_memory.analysis.calibration import Bins
 from visual_memory.analysis.confidence import Calibration, ConfidentVote
-from visual_memory.reports import plots
+from visual_memory.reports import calibration_plot, plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
@@ -17,6 +17,7 @@ def calibration(found: Mapping[str, ConfidentVote]) -> Section:
   """Every voter: does a confidence of 80 % mean right in 80 %?"""
   return Section(
     title="Calibration of every voter",
+    finding=_finding(found),
     prose=(
       "Raw: a class's share of the vote, with one more vote spread over all"
       " classes. Fitted: temperature and smoothing from the tuning rows, by"
@@ -27,15 +28,15 @@ def calibration(found: Mapping[str, ConfidentVote]) -> Section:
     figures=tuple(
       Figure(
         name=f"calibration_{kind}",
-        svg=plots.curves(
-          {name: _points(getattr(v, kind).bins) for name, v in found.items()},
+        svg=calibration_plot.calibration(
+          {name: getattr(v, kind).bins for name, v in found.items()},
           name=f"calibration {kind}",
           x_label=f"confidence (%), {kind}",
-          y_label="accuracy (%)",
           diagonal=True,
         ),
         caption=f"Reliability diagram, {kind}; on the diagonal, confidence is"
-        " accuracy.",
+        " accuracy. Below, how many queries each bin has; bars are exact 95 %"
+        " intervals.",
       )
       for kind in ("raw", "fitted")
     ),
@@ -67,24 +68,22 @@ def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
     figures=(
       Figure(
         name="counts",
-        svg=plots.curves(
-          {"accuracy": _points(counts)},
+        svg=calibration_plot.calibration(
+          {"counts": counts},
           name="counts",
           x_label="neighbors with the plurality class (%)",
-          y_label="accuracy (%)",
           diagonal=True,
         ),
       ),
       Figure(
         name="entropy",
-        svg=plots.curves(
+        svg=calibration_plot.calibration(
           {
-            "relative to log2(C)": _points(entropies),
-            "relative to the largest (as published)": _points(published),
+            "relative to log2(C)": entropies,
+            "to the largest (as published)": published,
           },
           name="entropy",
           x_label="1 - entropy / largest entropy (%)",
-          y_label="accuracy (%)",
           diagonal=True,
         ),
       ),
@@ -204,12 +203,14 @@ def _rows(name, vote):
     )
 
 
-def _points(bins: Bins):
-  """Confidence and accuracy in percent; bins of few queries left out."""
-  few = max(20, bins.counts.sum() / 200)
-  enough = bins.counts >= min(few, bins.counts.max())
-  return dict(
-    zip(100 * bins.confidence[enough], 100 * bins.accuracy[enough], strict=True)
+def _finding(found) -> str:
+  """The best calibrated voter, before and after fitting."""
+  gap = lambda name: found[name].fitted.bins.ece()
+  best = min(found, key=gap)
+  return (
+    f"Fitted on tuning rows, the {best} vote's confidence misses its accuracy"
+    f" by {percent(gap(best))} points on average (raw:"
+    f" {percent(found[best].raw.bins.ece())})."
   )
 
 

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from visual_memory.analysis.intervals import exact_share
 from visual_memory.reports import class_figures, formats, plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.gallery import GalleryItem
@@ -67,7 +68,14 @@ def sections(
   parts.append(
     Section(
       title="Accuracy by voter and k",
-      figures=(Figure(name="accuracy", svg=_accuracy_figure(found.accuracy)),),
+      finding=_finding(found),
+      figures=(
+        Figure(
+          name="accuracy",
+          svg=_accuracy_figure(found),
+          caption="With exact 95 % intervals.",
+        ),
+      ),
       tables=(_accuracy_table(found, name="accuracy"),),
     )
   )
@@ -260,12 +268,34 @@ def _classes_section(found: Results) -> Section:
   )
 
 
-def _accuracy_figure(accuracy: Mapping[str, Mapping[int, float]]) -> str:
+def _finding(found: Results) -> str:
+  """How good the chosen vote is, and where it errs most."""
+  right, counts = found.per_class()
+  share = exact_share(int(right.sum()), int(counts.sum()))
+  text = (
+    f"The {found.voter} vote of {found.k} neighbors is right for"
+    f" {int(right.sum()):,} of {int(counts.sum()):,} queries:"
+    f" {formats.interval(share)} %."
+  )
+  confused = most_confused(found, limit=1)
+  if confused:
+    ((true, taken, count),) = confused
+    text += f" The commonest error: {true} taken for {taken} ({count:,})."
+  return text
+
+
+def _accuracy_figure(found: Results) -> str:
   """Accuracy in percent against k, on a log axis, one line per voter."""
+  total = len(found.labels) - found.num_unlabeled
+  interval = lambda value: exact_share(round(value * total), total)
   return plots.curves(
     {
       voter: {k: 100 * value for k, value in by_k.items()}
-      for voter, by_k in accuracy.items()
+      for voter, by_k in found.accuracy.items()
+    },
+    bands={
+      voter: {k: formats.span(interval(value))[1:] for k, value in by_k.items()}
+      for voter, by_k in found.accuracy.items()
     },
     name="accuracy",
     x_label="k, the number of neighbors that vote",

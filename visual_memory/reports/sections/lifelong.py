@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from visual_memory.analysis.lifelong import Scores
+from visual_memory.analysis.lifelong import Scores, changes
 from visual_memory.reports import formats, plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
@@ -11,33 +11,52 @@ from visual_memory.reports.tables import Table
 
 
 def sections(
-  found: Sequence[Scores], *, num_known: int, num_new: int, seconds: float
+  found: Sequence[Scores],
+  *,
+  num_known: int,
+  num_new: int,
+  seconds: float,
+  seed: int = 0,
 ) -> tuple[list[Section], dict[str, Any]]:
   """The section of a page and the values for report.json.
 
   Args:
-    found: scores of every group of queries.
+    found: the known queries before and after, then the new ones.
     num_known: rows of the memory before.
     num_new: rows that were added.
     seconds: what adding them took.
+    seed: of the bootstrap of the change.
   """
-  voters = list(found[0].chosen)
+  before, after, new = found
+  changed = changes(before, after, seed=seed)
+  voters = list(before.chosen)
+  best = max(voters, key=lambda voter: new.chosen[voter].accuracy.mean)
   honest = Table(
-    header=("memory", "queries", "nearest row", *voters),
+    header=(
+      "voter",
+      "known before (%)",
+      "known after (%)",
+      "change (points)",
+      "p",
+      "new (%)",
+    ),
     rows=tuple(
       (
-        item.memory,
-        item.queries,
-        percent(item.nearest),
-        *(formats.interval(item.chosen[voter], digits=2) for voter in voters),
+        voter,
+        *(formats.interval(x.chosen[voter].accuracy) for x in (before, after)),
+        formats.change(changed[voter].interval),
+        formats.p_value(changed[voter].p_value),
+        formats.interval(new.chosen[voter].accuracy),
       )
-      for item in found
+      for voter in voters
     ),
-    caption="Accuracy (%); k chosen on the known classes' tuning rows.",
+    caption="Accuracy of known and new queries, with 95 % intervals; k chosen"
+    " on the known classes' tuning rows. Change: of the same queries, with"
+    " McNemar's exact test.",
     name="lifelong",
   )
   published = Table(
-    header=("memory", "queries", "nearest row", *found[0].as_published),
+    header=("memory", "queries", "nearest row", *before.as_published),
     rows=tuple(
       (
         item.memory,
@@ -53,25 +72,33 @@ def sections(
     caption="As published: the best k on the very queries that are scored.",
     name="lifelong_as_published",
   )
-  bars = plots.bars(
+  points = plots.intervals(
     {
       f"{item.queries} queries, {item.memory}": {
-        voter: 100 * item.chosen[voter].mean for voter in voters
+        voter: formats.span(item.chosen[voter].accuracy) for voter in voters
       }
       for item in found
     },
+    order=voters,
     name="lifelong",
-    y_label="accuracy (%)",
-    y_range=(0, 100),
+    x_label="accuracy (%)",
   )
   section = Section(
     title="New classes",
-    prose=(
-      f"{num_new:,} rows of classes that the memory did not know joined its"
-      f" {num_known:,} rows in {seconds:.2f} s. Nothing was trained.",
+    finding=(
+      f"{num_new:,} rows of new classes joined {num_known:,} rows in"
+      f" {seconds:.2f} s, and nothing was trained: new queries are right in"
+      f" {formats.interval(new.chosen[best].accuracy)} % ({best} vote), and"
+      " those of the known classes changed by"
+      f" {formats.change(changed[best].interval)} points"
+      f" (p: {formats.p_value(changed[best].p_value)})."
     ),
     tables=(honest, published),
-    figures=(Figure(name="lifelong", svg=bars),),
+    figures=(
+      Figure(
+        name="lifelong", svg=points, caption="Accuracy with 95 % intervals."
+      ),
+    ),
   )
   values = {
     "lifelong": [
@@ -79,7 +106,7 @@ def sections(
         "memory": item.memory,
         "queries": item.queries,
         "nearest": item.nearest,
-        "chosen": {voter: vars(x) for voter, x in item.chosen.items()},
+        "chosen": {voter: vars(x.accuracy) for voter, x in item.chosen.items()},
         "as_published": {
           voter: {"k": k, "accuracy": accuracy}
           for voter, (k, accuracy) in item.as_published.items()
@@ -87,6 +114,9 @@ def sections(
       }
       for item in found
     ],
+    "change_of_known": {
+      voter: change.values() for voter, change in changed.items()
+    },
     "rows": {"known": num_known, "new": num_new},
     "add_seconds": seconds,
   }

@@ -1,13 +1,15 @@
 """Pruning on a page: table 3 both ways, and the rows that mislead most."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from visual_memory.analysis import choosing
 from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.influence import RemovalEffects
+from visual_memory.analysis.intervals import Difference
 from visual_memory.analysis.pruned_votes import Pruned
 from visual_memory.reports import formats, plots
 from visual_memory.reports.formats import percent
@@ -26,6 +28,8 @@ def sections(
   chosen: Choice,
   row_ids: np.ndarray,
   k: int,
+  row_image: Callable[[str], np.ndarray | None] = lambda _: None,
+  seed: int = 0,
 ) -> tuple[list[Section], dict[str, Any]]:
   """The sections of a page and the values for report.json.
 
@@ -37,10 +41,14 @@ def sections(
     chosen: the vote whose decisions those are.
     row_ids: the memory's ids.
     k: neighbors that the wrong counts look at.
+    row_image: from a row's id to its picture, or None.
+    seed: of the bootstrap of changes.
   """
+  changed = _changes(found, seed)
   parts = [
     Section(
       title="Accuracy after pruning",
+      finding=_finding(found, changed),
       prose=(
         "Hard pruning removes rows: the neighbors behind them move in, as if"
         " the rows had never been there. Soft pruning discounts them. By"
@@ -48,8 +56,8 @@ def sections(
         " answers right than wrong. Each voter chose its treatment and k on"
         " tuning rows that none of the counts had seen.",
       ),
-      tables=(_table(found), _chosen_table(found)),
-      figures=(_figure(found),),
+      tables=(_table(found, changed),),
+      figures=(_figure(changed),),
     ),
     Section(
       title="As published",
@@ -60,11 +68,15 @@ def sections(
       ),
       tables=(_published_table(published),),
     ),
-    _counted_section(wrong, effects, chosen, row_ids, k),
+    _counted_section(wrong, effects, chosen, row_ids, k, row_image),
   ]
   values = {
     "pruning": {
-      kind: {voter: _plain(result) for voter, result in voters.items()}
+      kind: {
+        voter: _plain(result)
+        | ({"change": changed[kind][voter].values()} if kind in changed else {})
+        for voter, result in voters.items()
+      }
       for kind, voters in found.items()
     },
     "as_published": {
@@ -104,67 +116,85 @@ def _plain(result: Pruned) -> dict[str, Any]:
   }
 
 
-def _table(found) -> Table:
-  """Accuracy with its interval, by kind and voter."""
-  voters = list(next(iter(found.values())))
-  return Table(
-    header=("pruning", *voters),
-    rows=tuple(
-      (
-        kind,
-        *(
-          formats.interval(results[voter].scored.accuracy, digits=2)
-          for voter in voters
-        ),
-      )
-      for kind, results in found.items()
-    ),
-    caption="Test accuracy (%), with its 95 % bootstrap interval.",
-    name="pruning",
-  )
-
-
-def _chosen_table(found) -> Table:
-  """What every voter chose."""
-  return Table(
-    header=("pruning", "voter", "chosen", "k", "rows removed", "tuning (%)"),
-    rows=tuple(
-      (
-        kind,
-        voter,
-        result.treatment.name,
-        str(result.k),
-        f"{result.treatment.num_excluded:,}",
-        percent(result.tuning_accuracy),
-      )
-      for kind, results in found.items()
-      for voter, result in results.items()
-    ),
-    caption="Chosen on the tuning rows.",
-    name="pruning_choices",
-  )
-
-
-def _figure(found) -> Figure:
-  """Bars of accuracy."""
-  groups = {
+def _changes(found, seed) -> dict[str, dict[str, Difference]]:
+  """Each kind against the same voter's unpruned memory, query by query."""
+  plain = found["none"]
+  return {
     kind: {
-      voter: 100 * result.scored.accuracy.mean
+      voter: choosing.difference(result.scored, plain[voter].scored, seed=seed)
       for voter, result in results.items()
     }
     for kind, results in found.items()
+    if kind != "none"
   }
-  low = min(min(values.values()) for values in groups.values())
-  high = max(max(values.values()) for values in groups.values())
-  room = max(1.0, high - low)
+
+
+def _table(found, changed) -> Table:
+  """What every voter chose, and what that changed."""
+  rows = []
+  for voter in found["none"]:
+    for kind, results in found.items():
+      result = results[voter]
+      change = changed[kind][voter] if kind in changed else None
+      rows.append(
+        (
+          voter,
+          kind,
+          formats.interval(result.scored.accuracy, digits=2),
+          "" if change is None else formats.change(change.interval),
+          "" if change is None else formats.p_value(change.p_value),
+          "" if kind == "none" else result.treatment.name,
+          str(result.k),
+          f"{result.treatment.num_excluded:,}",
+        )
+      )
+  return Table(
+    header=(
+      "voter", "pruning", "accuracy (%)", "change (points)", "p", "chosen", "k",
+      "rows removed",
+    ),
+    rows=tuple(rows),
+    caption="Test accuracy and its change against the same voter without"
+    " pruning, on the same queries, with 95 % intervals and McNemar's exact"
+    " test; treatment and k were chosen on the tuning rows.",
+    name="pruning",
+  )  # fmt: skip
+
+
+def _figure(changed) -> Figure:
+  """The changes with their intervals."""
   return Figure(
     name="pruning",
-    svg=plots.bars(
-      groups,
+    svg=plots.intervals(
+      {
+        kind: {
+          voter: formats.span(change.interval)
+          for voter, change in voters.items()
+        }
+        for kind, voters in changed.items()
+      },
+      order=list(next(iter(changed.values()), ())),
       name="pruning",
-      y_label="accuracy (%)",
-      y_range=(max(0.0, low - room / 2), min(100.0, high + room)),
+      x_label="change of accuracy against no pruning (points)",
+      zero=True,
     ),
+    caption="With 95 % intervals of the paired difference.",
+  )
+
+
+def _finding(found, changed) -> str:
+  """The kind and voter of the highest tuning accuracy, and what it changed."""
+  kind, voter = max(
+    ((kind, voter) for kind in changed for voter in changed[kind]),
+    key=lambda place: found[place[0]][place[1]].tuning_accuracy,
+  )
+  result, change = found[kind][voter], changed[kind][voter]
+  return (
+    f"{kind.capitalize()} pruning ({result.treatment.name}), which the tuning"
+    f" rows prefer with the {voter} vote, changes test accuracy by"
+    f" {formats.change(change.interval)} points (p:"
+    f" {formats.p_value(change.p_value)}) to"
+    f" {formats.interval(result.scored.accuracy)} %."
   )
 
 
@@ -183,9 +213,10 @@ def _published_table(published) -> Table:
   )
 
 
-def _counted_section(wrong, effects, chosen, row_ids, k) -> Section:
+def _counted_section(wrong, effects, chosen, row_ids, k, row_image) -> Section:
   """How often rows mislead, and which do most."""
   order = np.argsort(-wrong, kind="stable")[:_SHOWN]
+  order = order[wrong[order] > 0]
   table = Table(
     header=("row", "wrong count", "helps", "harms"),
     rows=tuple(
@@ -198,6 +229,7 @@ def _counted_section(wrong, effects, chosen, row_ids, k) -> Section:
       for row in order
     ),
     caption="The rows retrieved most often with a wrong label.",
+    pictures=_pictures(row_image, row_ids[order]),
     name="misleading_rows",
   )
   return Section(
@@ -226,6 +258,12 @@ def _counted_section(wrong, effects, chosen, row_ids, k) -> Section:
       ),
     ),
   )
+
+
+def _pictures(row_image, ids) -> tuple:
+  """The rows' pictures; () where there are none."""
+  found = tuple(row_image(str(row_id)) for row_id in ids)
+  return found if any(one is not None for one in found) else ()
 
 
 def _share_reaching(wrong) -> dict[int, float]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.shifted_sets import ShiftedScores
+from visual_memory.reports import formats, plots
 from visual_memory.reports.formats import file_name, percent
-from visual_memory.reports.page import Section
+from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
 
@@ -40,6 +41,9 @@ def _plain(item: ShiftedScores) -> dict[str, Any]:
     "competing_classes": item.num_classes,
     "nearest": item.nearest,
     "unanswered": item.num_unanswered,
+    "over_nearest": {
+      voter: gain.values() for voter, gain in item.gains.items()
+    },
     "chosen": {voter: vars(x) for voter, x in item.chosen.items()},
     "as_published": {
       voter: {"k": k, "accuracy": accuracy}
@@ -51,32 +55,63 @@ def _plain(item: ShiftedScores) -> dict[str, Any]:
 def _section(name, scores, counts) -> Section:
   """One set."""
   voters = list(scores[0].chosen)
-  start = lambda item: (
-    item.protocol,
-    f"{item.num_classes:,}",
-    percent(item.nearest),
-  )
-  head = ("protocol", "classes", "nearest row")
+  best = max(voters, key=lambda voter: scores[0].chosen[voter].mean)
+  gain = scores[0].gains[best]
   return Section(
     title=name,
+    finding=(
+      f"{name}: {formats.interval(scores[0].chosen[best])} % are right among"
+      f" {scores[0].protocol} ({best} vote),"
+      f" {formats.change(gain.interval)} points against the nearest row alone"
+      f" (p: {formats.p_value(gain.p_value)})."
+    ),
     prose=(
       ", ".join(f"{value:,} {what}" for what, value in counts.items()) + ".",
     ),
+    figures=(
+      Figure(
+        name=f"shifted_{file_name(name)}",
+        svg=plots.intervals(
+          {
+            item.protocol: {
+              voter: formats.span(item.chosen[voter]) for voter in voters
+            }
+            for item in scores
+          },
+          order=voters,
+          name=f"shifted {name}",
+          x_label="accuracy (%)",
+        ),
+        caption="k chosen on the memory's tuning rows; 95 % intervals.",
+      ),
+    ),
     tables=(
       Table(
-        header=(*head, *voters),
-        rows=tuple(
-          (*start(item), *(percent(item.chosen[v].mean) for v in voters))
-          for item in scores
+        header=(
+          "protocol", "voter", "accuracy (%)", "over the nearest row", "p",
         ),
-        caption="Accuracy (%); k chosen on the memory's tuning rows.",
+        rows=tuple(
+          (
+            f"{item.protocol} ({item.num_classes:,})",
+            voter,
+            formats.interval(item.chosen[voter]),
+            formats.change(item.gains[voter].interval),
+            formats.p_value(item.gains[voter].p_value),
+          )
+          for item in scores
+          for voter in voters
+        ),
+        caption="Differences are of the same queries, in points, with 95 %"
+        " intervals and McNemar's exact test. In parentheses: how many classes"
+        " compete.",
         name=file_name(name),
       ),
       Table(
-        header=(*head, *scores[0].as_published),
+        header=("protocol", "nearest row", *scores[0].as_published),
         rows=tuple(
           (
-            *start(item),
+            item.protocol,
+            percent(item.nearest),
             *(
               f"{percent(accuracy)} (k={k})"
               for k, accuracy in item.as_published.values()
@@ -88,4 +123,4 @@ def _section(name, scores, counts) -> Section:
         name=f"{file_name(name)}_as_published",
       ),
     ),
-  )
+  )  # fmt: skip
