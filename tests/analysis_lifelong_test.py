@@ -81,7 +81,7 @@ def test_scores_are_those_of_the_votes():
     majority.append(order[0])
   by_three = np.mean(majority == labels)
   assert found.nearest == pytest.approx(nearest)
-  assert found.chosen["plurality"].mean == pytest.approx(by_three)
+  assert found.chosen["plurality"].accuracy.mean == pytest.approx(by_three)
   assert found.as_published["plurality"][1] == pytest.approx(
     max(nearest, by_three)
   )

@@ -81,7 +81,7 @@ def _comparable(report):
   kept = {
     key: value
     for key, value in report.items()
-    if key not in ("timings", "neighbors_fingerprint")
+    if key not in ("findings", "timings", "neighbors_fingerprint")
   }
   kept["counts"] = {
     name: count

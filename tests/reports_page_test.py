@@ -207,3 +207,57 @@ def test_sections_tell_what_was_found():
     | robustness.growth_values({"rank": points}, laws, misses)
   )
   json.dumps(values, allow_nan=False)
+
+
+def test_a_table_says_once_what_rows_have_in_common():
+  table = Table(
+    header=("voter", "pruning", "accuracy (%)"),
+    rows=(("rank", "none", "98.7"), ("rank", "hard", "–"), ("", "soft", "1")),
+    marks={(1, 2): "best"},
+  )
+  text = page.render_page(make_page(make_section(tables=(table,))))
+  assert text.count('<th scope="row" rowspan="2">rank</th>') == 1
+  assert '<td class="best">–</td>' in text
+  assert text.count('<td class="word">') == 3  # Words stand at the left.
+
+
+def test_long_tables_and_galleries_are_folded_and_rows_have_pictures():
+  picture = np.full((9, 9, 3), 200, np.uint8)
+  many = Table(
+    header=("row", "count"),
+    rows=tuple((f"row/{i}", str(i)) for i in range(40)),
+    pictures=(picture, None) * 20,
+  )
+  text = page.render_page(make_page(make_section(tables=(many,))))
+  assert text.count("<tr>") == 41 and "show all 40 rows" in text
+  assert text.count('<img src="data:image/png') == 20
+  assert 'loading="lazy"' not in text  # A capture of the page is complete.
+  few = Table(header=("row",), rows=(("a",),))
+  assert "show all" not in page.render_page(
+    make_page(make_section(tables=(few,)))
+  )
+
+
+def test_the_finding_stands_first(tmp_path):
+  found = make_page(
+    make_section(finding="All <right>."),
+    make_section(title="More", figures=(), tables=(), finding="And more."),
+  )
+  page.write_page(tmp_path, found, {})
+  text = (tmp_path / "report.html").read_text()
+  places = [
+    text.index(words)
+    for words in ("All &lt;right&gt;.", "And more.", "First &amp;", "50,000")
+  ]
+  assert places == sorted(places)
+  report = json.loads((tmp_path / "report.json").read_text())
+  assert report["findings"] == ["All <right>.", "And more."]
+
+
+def test_axes_of_accuracies_make_no_cliff_of_two_queries():
+  svg = plots.curves(
+    {"rank": {1: 98.0, 10: 98.4}}, name="flat", x_label="k",
+    y_label="accuracy (%)",
+  )  # fmt: skip
+  ticks = [float(t) for t in re.findall(r">\s*(\d+)\s*</text>", svg)]
+  assert min(t for t in ticks if t > 50) <= 95

@@ -42,6 +42,12 @@ def interval(found: Interval, *, digits: int = 1) -> str:
   return f"{mean} ({low} to {high})"
 
 
+def share(found: Interval, *, digits: int = 1) -> str:
+  """The same in a sentence: 44.8 % (43.9 to 45.8)."""
+  mean, rest = interval(found, digits=digits).split(" ", 1)
+  return f"{mean} % {rest}"
+
+
 def change(found: Interval, *, digits: int = 2) -> str:
   """A difference with its interval, in points, signed."""
   mean, low, high = (
@@ -56,6 +62,12 @@ def p_value(value: float | int | None) -> str:
   if value is None or math.isnan(value):
     return NONE
   return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_words(value: float | int | None) -> str:
+  """The same in a sentence: p = 0.250, or p < 0.001."""
+  text = p_value(value)
+  return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def spread(values: Sequence[float] | np.ndarray) -> str:

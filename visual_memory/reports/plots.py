@@ -281,7 +281,7 @@ def _band(axes, band, color) -> None:
   xs = sorted(band)
   if xs:
     low, high = zip(*(band[x] for x in xs), strict=True)
-    axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.fill_between(xs, low, high, color=color, alpha=0.13, linewidth=0)
 
 
 def _fits(axes, fits, bands, names: Sequence[str]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from visual_memory import files
 from visual_memory.reports import gallery, tables
 
-_MOST_COLUMNS = 6
-"""Of a table that stands beside a figure."""
+_MOST_CHARACTERS = 64
+"""Across a table that stands beside a figure."""
+_NUMBER = re.compile(r"[-+–<]?\s*[\d.,]+")
 
 
 def environment():
@@ -68,6 +69,8 @@ def table(shown: tables.Table) -> dict[str, Any]:
   once, unless rows have pictures.
   """
   pictured = bool(shown.pictures)
+  words = [_is_words(column) for column in zip(*shown.rows, strict=True)]
+  words = words or [False] * len(shown.header)
   firsts = [row[0] if row else "" for row in shown.rows]
   spans = [0] * len(firsts)
   for place, first in enumerate(firsts):
@@ -78,7 +81,8 @@ def table(shown: tables.Table) -> dict[str, Any]:
     "header": shown.header,
     "caption": shown.caption,
     "text": shown.text,
-    "wide": len(shown.header) > _MOST_COLUMNS,
+    "wide": _width(shown) > _MOST_CHARACTERS,
+    "words": words,
     "pictured": pictured,
     "num_rows": len(shown.rows),
     "rows": [
@@ -87,13 +91,29 @@ def table(shown: tables.Table) -> dict[str, Any]:
         "span": spans[place],
         "picture": _picture(shown.pictures[place]) if pictured else None,
         "cells": [
-          (cell, shown.marks.get((place, column), ""))
+          (
+            cell,
+            shown.marks.get((place, column), "")
+            + (" word" if words[column] else ""),
+          )
           for column, cell in enumerate(row[1:], start=1)
         ],
       }
       for place, row in enumerate(shown.rows)
     ],
   }
+
+
+def _width(shown: tables.Table) -> int:
+  """How many characters the widest cells of a table take, and their gaps."""
+  columns = zip(shown.header, *shown.rows, strict=True)
+  return sum(2 + max(map(len, column)) for column in columns)
+
+
+def _is_words(cells) -> bool:
+  """Whether a column holds words rather than numbers."""
+  filled = [cell for cell in cells if cell]
+  return bool(filled) and not any(_NUMBER.match(cell) for cell in filled)
 
 
 def pretty(value: Mapping[str, Any]) -> str:

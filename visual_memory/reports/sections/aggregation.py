@@ -57,11 +57,11 @@ def summary(found: Mapping[str, Comparison]) -> Section:
     finding=" ".join(
       f"{name}: the tuning rows prefer {value.overall.name} at"
       f" k = {value.overall.k}, which is right for"
-      f" {formats.interval(value.scored[value.overall.name].accuracy)} % of the"
+      f" {formats.share(value.scored[value.overall.name].accuracy)} of the"
       " test queries,"
       f" {formats.change(value.gains[value.overall.name].interval)} points"
-      " against the nearest row alone (p:"
-      f" {formats.p_value(value.gains[value.overall.name].p_value)})."
+      " against the nearest row alone ("
+      f"{formats.p_words(value.gains[value.overall.name].p_value)})."
       for name, value in found.items()
     ),
     prose=(

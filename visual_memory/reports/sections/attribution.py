@@ -174,9 +174,9 @@ def predicted(found: Comparison, *, num_responses: int) -> Section:
     title="Guessing what the model says",
     prose=(
       f"{num_responses:,} responses. With neighbors against without: Fisher's"
-      f" exact test, p: {formats.p_value(found.fisher_p)}; by image,"
+      f" exact test, {formats.p_words(found.fisher_p)}; by image,"
       f" {found.more} are guessed better and {found.fewer} worse, exact sign"
-      f" test, p: {formats.p_value(found.paired_p)}.",
+      f" test, {formats.p_words(found.paired_p)}.",
     ),
     tables=(
       _proportions(

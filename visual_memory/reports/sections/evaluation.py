@@ -273,15 +273,20 @@ def _finding(found: Results) -> str:
   right, counts = found.per_class()
   share = exact_share(int(right.sum()), int(counts.sum()))
   text = (
-    f"The {found.voter} vote of {found.k} neighbors is right for"
+    f"The {found.voter} vote of {_neighbors(found.k)} is right for"
     f" {int(right.sum()):,} of {int(counts.sum()):,} queries:"
-    f" {formats.interval(share)} %."
+    f" {formats.share(share)}."
   )
   confused = most_confused(found, limit=1)
   if confused:
     ((true, taken, count),) = confused
     text += f" The commonest error: {true} taken for {taken} ({count:,})."
   return text
+
+
+def _neighbors(k: int) -> str:
+  """So many neighbors, in words."""
+  return "the nearest row" if k == 1 else f"{k} neighbors"
 
 
 def _accuracy_figure(found: Results) -> str:

@@ -88,10 +88,10 @@ def sections(
     finding=(
       f"{num_new:,} rows of new classes joined {num_known:,} rows in"
       f" {seconds:.2f} s, and nothing was trained: new queries are right in"
-      f" {formats.interval(new.chosen[best].accuracy)} % ({best} vote), and"
+      f" {formats.share(new.chosen[best].accuracy)} ({best} vote), and"
       " those of the known classes changed by"
       f" {formats.change(changed[best].interval)} points"
-      f" (p: {formats.p_value(changed[best].p_value)})."
+      f" ({formats.p_words(changed[best].p_value)})."
     ),
     tables=(honest, published),
     figures=(

@@ -192,9 +192,9 @@ def _finding(found, changed) -> str:
   return (
     f"{kind.capitalize()} pruning ({result.treatment.name}), which the tuning"
     f" rows prefer with the {voter} vote, changes test accuracy by"
-    f" {formats.change(change.interval)} points (p:"
-    f" {formats.p_value(change.p_value)}) to"
-    f" {formats.interval(result.scored.accuracy)} %."
+    f" {formats.change(change.interval)} points ("
+    f"{formats.p_words(change.p_value)}) to"
+    f" {formats.share(result.scored.accuracy)}."
   )
 
 

@@ -60,10 +60,10 @@ def _section(name, scores, counts) -> Section:
   return Section(
     title=name,
     finding=(
-      f"{name}: {formats.interval(scores[0].chosen[best])} % are right among"
+      f"{name}: {formats.share(scores[0].chosen[best])} are right among"
       f" {scores[0].protocol} ({best} vote),"
       f" {formats.change(gain.interval)} points against the nearest row alone"
-      f" (p: {formats.p_value(gain.p_value)})."
+      f" ({formats.p_words(gain.p_value)})."
     ),
     prose=(
       ", ".join(f"{value:,} {what}" for what, value in counts.items()) + ".",
