@@ -160,7 +160,7 @@ def over_seeds(differences: Sequence[float]) -> Difference | None:
 
 def paired(
   ours: Shaped[np.ndarray, "Q"],
-  theirs: Shaped[np.ndarray, "Q"],
+  theirs: Shaped[np.ndarray, "_"],
   *,
   seed: int,
 ) -> Difference:

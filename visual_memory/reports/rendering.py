@@ -11,7 +11,7 @@ from visual_memory.reports import gallery, tables
 
 _MOST_CHARACTERS = 64
 """Across a table that stands beside a figure."""
-_NUMBER = re.compile(r"[-+–<]?\s*[\d.,]+")
+_NUMBER = re.compile(r"[-+–<→\s]*\d")
 
 
 def environment():
