@@ -3,7 +3,8 @@
   with files.replacing("rows.npz") as temporary:
     np.savez(temporary, rows=rows)      # rows.npz appears when the block ends
 
-A killed run never leaves half a file under a name that is read.
+A killed run never leaves half a file under a name that is read. What is read
+here may come from a stranger: it is bounded, and refused in one sentence.
 """
 
 import contextlib
@@ -13,10 +14,22 @@ import os
 import pathlib
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+_MOST_RATIO = 200
+"""What an .npz may unpack to, relative to its size: embeddings and pictures
+gain little by compression, labels and masks more."""
+
+_LEAST_BYTES = 1 << 28
+
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 _KEPT_OF_NAME = 40  # Characters, so that a long name stays a legal one.
 
@@ -112,6 +125,71 @@ def erase(path: str | os.PathLike) -> None:
     finally:
       os.close(file)
   os.unlink(path)
+
+
+def read_arrays(
+  path: str | os.PathLike, names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+  """The arrays of an .npz file, whoever wrote it; no pickle is read.
+
+  Every array must be as long as it declares, before memory is reserved for it,
+  and all of them may be `_MOST_RATIO` times the file's size (or 256 MiB).
+
+  Args:
+    path: the file.
+    names: those to read, if they are there; by default all.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: not such a file, damaged, or too large; names it.
+  """
+  with open(path, "rb") as file:  # What fails from here on is the content.
+    try:
+      return _arrays(file, names)
+    except Exception as error:  # A damaged file can break a parser anywhere.
+      raise ValueError(
+        f"{path} is no file of arrays (.npz), or is damaged: {reason(error)}."
+      ) from error
+
+
+def _arrays(file, names) -> dict[str, np.ndarray]:
+  left = max(_MOST_RATIO * os.fstat(file.fileno()).st_size, _LEAST_BYTES)
+  with zipfile.ZipFile(file) as archive:
+    entries = archive.infolist()
+    found = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+    if len(found) < len(entries):
+      raise ValueError("two arrays have one name")
+    if sum(entry.file_size for entry in entries) > left:
+      raise ValueError(f"it unpacks to more than {left:,} bytes")
+    return {
+      name: _array(archive, entry)
+      for name, entry in found.items()
+      if names is None or name in names
+    }
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+  """One array, after its header was held against its length."""
+  with archive.open(entry) as file:
+    try:
+      header = _HEADERS[np.lib.format.read_magic(file)]
+      shape, by_columns, dtype = header(file)
+      count = math.prod(shape)
+    except Exception:  # NumPy's own sentence advises to trust the file.
+      raise ValueError(f"{entry.filename} has no readable header") from None
+    if dtype.hasobject or min(shape, default=0) < 0:
+      raise ValueError(f"{entry.filename} holds Python objects")
+    if file.tell() + count * dtype.itemsize != entry.file_size:
+      raise ValueError(f"{entry.filename} is not as long as it declares")
+    # A bytearray, so that the array may be written to.
+    flat = np.frombuffer(bytearray(file.read()), dtype, count)
+  return flat.reshape(shape, order="F" if by_columns else "C")
+
+
+def reason(error: Exception) -> str:
+  """What a parser says, in one line that is short enough for a sentence."""
+  said = getattr(error, "strerror", None) or str(error)
+  return " ".join(said.split())[:200].rstrip(".") or type(error).__name__
 
 
 def plain(value: Any, *, where: str = "") -> Any:

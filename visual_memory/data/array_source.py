@@ -13,7 +13,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from visual_memory import types
+from visual_memory import files, types
 from visual_memory.data import image_source, selection
 
 
@@ -122,14 +122,20 @@ def npz(path: str | os.PathLike, *, split: str | None = None) -> ArraySource:
   try:
     with zipfile.ZipFile(path) as archive:
       checksums = [(entry.filename, entry.CRC) for entry in archive.infolist()]
-  except zipfile.BadZipFile as error:
-    raise ValueError(f"{path!r} is not a .npz file: {error}.") from error
+  except Exception as error:  # A damaged directory breaks its parser anyhow.
+    raise ValueError(
+      f"{path!r} is not a .npz file: {files.reason(error)}."
+    ) from error
   try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return array_source(
-        **_named_arrays(arrays, path=path, split=split),
-        fingerprint=image_source.digest("npz", sorted(checksums), split),
-      )
+    prefix = f"{split}_" if split else ""
+    _check_arrays([name.removesuffix(".npy") for name, _ in checksums], prefix)
+    arrays = files.read_arrays(
+      path, {"class_names", *(prefix + n for n in ("images", "labels", "ids"))}
+    )
+    return array_source(
+      **_named_arrays(arrays, path=path, split=split),
+      fingerprint=image_source.digest("npz", sorted(checksums), split),
+    )
   except ValueError as error:
     raise ValueError(f"{path!r} cannot be used: {error}") from error
 
@@ -139,7 +145,6 @@ def _named_arrays(
 ) -> dict[str, Any]:
   """The arguments of `array_source` that a file holds, or their defaults."""
   prefix = f"{split}_" if split else ""
-  _check_arrays(list(arrays), prefix)
   images, labels = arrays[prefix + "images"], arrays[prefix + "labels"]
   if prefix + "ids" in arrays:
     ids = arrays[prefix + "ids"]

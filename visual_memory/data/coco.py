@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from visual_memory import types
-from visual_memory.data import file_trees, image_source, mask_sources
+from visual_memory.data import decoding, file_trees, image_source, mask_sources
 
 
 def coco(path: str | os.PathLike, *, split: str) -> mask_sources.MaskedImages:
@@ -61,7 +61,15 @@ def _painted(
 ) -> Int32[np.ndarray, "H W"]:
   """The instances of the image at this position, one over the other."""
   entry = images[row]
-  mask = np.zeros((entry["height"], entry["width"]), np.int32)
+  size = entry["height"], entry["width"]
+  if not all(type(n) is int and n > 0 for n in size) or (
+    size[0] * size[1] > decoding.MOST_PIXELS
+  ):
+    raise ValueError(
+      f"The image {entry['file_name']!r} of the annotations is {size[0]!r} x"
+      f" {size[1]!r}: no size of an image."
+    )
+  mask = np.zeros(size, np.int32)
   for instance in annotations.imgToAnns[entry["id"]]:
     painted = annotations.annToMask(instance).astype(bool)
     mask[painted] = class_of[instance["category_id"]]

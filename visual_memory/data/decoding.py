@@ -10,6 +10,7 @@
 | with transparency (alpha, tRNS) | composed over white, as a page shows it |
 | 32-bit integers outside 0..65535, floats | unreadable: no agreed range |
 | several frames | the first |
+| no pixel, or more than `MOST_PIXELS` | unreadable, before it is unpacked |
 | an EXIF orientation | turned upright; stored order with orient=False |
 | an ICC profile | its stored values; sRGB with profile=True |
 | HEIC, HEIF | as Pillow reads them with the `heif` extra |
@@ -33,6 +34,10 @@ FORMATS = tuple(
   "AVIF BMP DIB GIF ICO JPEG JPEG2000 PCX PNG PPM QOI SGI TGA TIFF WEBP".split()
 )
 """What is opened, by Pillow's names; HEIF comes with its extra."""
+
+MOST_PIXELS = 178_956_970
+"""The bound at which Pillow speaks of an attack, whatever an application has
+set Pillow's to. The largest cameras make 151,000,000."""
 
 _BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF's tags.
 # Between once and twice Pillow's limit it warns, beyond that it refuses, which
@@ -75,12 +80,26 @@ def decode_image(
   """
   try:
     with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+      check_size(image)
       icc = image.info.get("icc_profile") if profile else None
       return _rgb(_upright(image) if orient else image, icc)
   except UnidentifiedImageError as error:
     raise UnreadableImage(id, signatures.described(data)) from error
   except Exception as error:  # Pillow's parsers raise whatever they stumble on.
     raise _unreadable(id, error) from error
+
+
+def check_size(image: Image.Image) -> None:
+  """Raises ValueError for an open image that must not be unpacked.
+
+  Pillow has read its header alone so far.
+  """
+  width, height = image.size
+  if not 0 < width * height <= MOST_PIXELS:
+    raise ValueError(
+      f"it has {width:,} x {height:,} pixels, and from 1 to {MOST_PIXELS:,} are"
+      " read"
+    )
 
 
 def to_rgb(image: Image.Image, *, id: str) -> UInt8[np.ndarray, "H W 3"]:

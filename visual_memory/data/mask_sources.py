@@ -225,8 +225,9 @@ def _read_mask(
   """The classes in the mask file at this position."""
   try:
     with Image.open(io.BytesIO(tree.read(paths[row]))) as image:
+      decoding.check_size(image)
       return classes(np.asarray(image))
-  except OSError as error:  # Pillow's and the file system's.
+  except Exception as error:  # Pillow's parsers raise anything.
     raise ValueError(
       f"The mask {paths[row]!r} cannot be read: {error}."
     ) from error

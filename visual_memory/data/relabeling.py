@@ -10,7 +10,6 @@ gives each validation image a list of right labels, possibly empty.
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int
 
+from visual_memory import files
 from visual_memory.data import image_source
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.tfds_source import SCAN_ROWS, TfdsSource
@@ -123,11 +123,7 @@ def real_labels(
     ValueError: no such list, an id without a number or beyond the list, or a
       label out of range; names it.
   """
-  with open(path, encoding="utf-8") as file:
-    try:
-      lists = json.load(file)
-    except ValueError as error:
-      raise ValueError(f"{os.fspath(path)!r} is no JSON: {error}.") from error
+  lists = files.read_json(path, remedy="download it again")
   if not isinstance(lists, list) or not all(isinstance(x, list) for x in lists):
     raise ValueError(f"{os.fspath(path)!r} is not a list of lists of labels.")
   found = []

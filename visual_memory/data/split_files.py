@@ -13,13 +13,12 @@ Aircraft" (2013).
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from visual_memory import types
+from visual_memory import files, types
 from visual_memory.data import file_trees, image_source
 from visual_memory.data.folder import FolderSource
 
@@ -104,17 +103,15 @@ def _lines(path: str) -> list[str]:
 
 def _read(path: str | os.PathLike) -> dict[str, list]:
   """The splits of a JSON file, after checking every row of them."""
-  with open(path, encoding="utf-8") as file:
-    try:
-      values = json.load(file)
-    except json.JSONDecodeError as error:
-      raise ValueError(f"{os.fspath(path)!r} is not JSON: {error}.") from error
+  values = files.read_json(path, remedy="download it again")
   if not isinstance(values, dict) or not values:
     raise ValueError(f"{os.fspath(path)!r} is not an object of splits.")
   for split, rows in values.items():
+    if not isinstance(rows, list):
+      raise ValueError(f"{os.fspath(path)!r}, {split}: no list of rows.")
     for place, row in enumerate(rows):
       good = (
-        isinstance(row, Sequence)
+        isinstance(row, list)
         and len(row) == 3
         and isinstance(row[0], str)
         and isinstance(row[1], int)

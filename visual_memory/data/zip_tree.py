@@ -13,7 +13,11 @@ import struct
 import zipfile
 import zlib
 
+from visual_memory import files
+
 LOCAL_HEADER_BYTES = 30  # before the file name (PKWARE APPNOTE 4.3.7)
+_LOCAL_HEADER = b"PK\x03\x04"
+
 MAX_FILE_BYTES = 1 << 30
 """A file that unpacks to more than this is no picture."""
 
@@ -50,10 +54,12 @@ class ZipTree:
     try:
       with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:  # A damaged directory breaks its parser anyhow.
       raise ValueError(
-        f"{path!r} is neither a folder nor a readable .zip file: {error}."
+        f"{path!r} is neither a folder nor a readable .zip file:"
+        f" {files.reason(error)}."
       ) from error
+    self._size = os.path.getsize(path)
     self._entries: dict[str, tuple[int, int, int, int, int]] = {}
     for name, entry in self._named(entries, encoding):
       self._add(name, entry)
@@ -81,10 +87,12 @@ class ZipTree:
     start += int.from_bytes(block[28:30], "little")
     if start > guess:
       block = os.pread(self._file.fileno(), start + packed, offset)
+    if not block.startswith(_LOCAL_HEADER):
+      raise OSError("its entry in the .zip is damaged (no header)")
     data = block[start : start + packed]
     try:
       data = _METHODS[method](data, size)
-    except (zlib.error, OSError, EOFError) as error:
+    except (zlib.error, OSError, EOFError, ValueError) as error:
       raise OSError(f"its entry in the .zip is damaged ({error})") from error
     if len(data) != size or zlib.crc32(data) != crc:
       raise OSError("its entry in the .zip fails the checksum")
@@ -138,7 +146,7 @@ class ZipTree:
     hidden = [p for p in parts if p.startswith(".") and p != ".."]
     if hidden or "__MACOSX" in parts:
       return
-    if reason := _unreadable(entry, parts):
+    if reason := _unreadable(entry, parts, self._size):
       self.problems.append((name, reason))
       return
     if name in self._entries:
@@ -153,8 +161,12 @@ class ZipTree:
     )
 
 
-def _unreadable(entry: zipfile.ZipInfo, parts: list[str]) -> str | None:
-  """Why an entry cannot be read, if it cannot."""
+def _unreadable(
+  entry: zipfile.ZipInfo, parts: list[str], size: int
+) -> str | None:
+  """Why an entry of an archive of this size cannot be read, if it cannot."""
+  if not 0 <= entry.header_offset <= size - entry.compress_size:
+    return "said to lie outside of the archive"
   if ".." in parts:
     return "its name leads out of the archive"
   if entry.flag_bits & _ENCRYPTED:

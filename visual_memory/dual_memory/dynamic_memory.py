@@ -212,8 +212,7 @@ def load(path: str | os.PathLike) -> DynamicMemory:
   Raises:
     ValueError: the file holds something else.
   """
-  with np.load(path, allow_pickle=False) as arrays:
-    parts = {name: arrays[name] for name in arrays.files}
+  parts = files.read_arrays(path)
   try:
     book = Book(
       **{name: parts[f"book_{name}"] for name in ("items", "entropies",

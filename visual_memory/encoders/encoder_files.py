@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from visual_memory import files
+
 SHIPPED = pathlib.Path(__file__).parent / "shipped"
 """The directory of the encoders that come with the package."""
 
@@ -71,7 +73,9 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         f"There is no {str(needed)!r}: an encoder is a .npz of weights and a"
         " .json card of the same name, as an export writes them."
       )
-  card = json.loads(card_path.read_text(encoding="utf-8"))
+  card = files.read_json(card_path, remedy="export the encoder again")
+  if not isinstance(card, dict):
+    raise ValueError(f"{card_path} is no card of an encoder.")
   missing = [name for name in _NEEDED if name not in card]
   if missing:
     raise ValueError(f"{card_path} is no card: it lacks {', '.join(missing)}.")
@@ -79,8 +83,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     raise ValueError(
       f"{path} is damaged, or not the file that {card_path.name} describes."
     )
-  with np.load(path, allow_pickle=False) as arrays:
-    leaves = {name: arrays[name].astype(np.float32) for name in arrays}
+  arrays = files.read_arrays(path)
+  leaves = {name: value.astype(np.float32) for name, value in arrays.items()}
   return _nested(leaves), card
 
 

@@ -160,7 +160,7 @@ class Recordings:
       return "these images were never asked about together"
     differs = sorted(
       name for name in about
-      if all(other[name] != about[name] for other in asked)
+      if all(other.get(name) != about[name] for other in asked)
     )  # fmt: skip
     return f"the recordings of these images differ in {', '.join(differs)}"
 

@@ -12,7 +12,6 @@ session that was not finished counts with the answers it has, and is counted.
 
 import csv
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
+
+from visual_memory import files
+
+_MOST_BYTES = 64 << 20
+_MOST_PARTICIPANTS = 10**9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,11 +63,12 @@ def read_responses(
     key: what `Design.key` returned.
 
   Raises:
-    ValueError: there are no files; or names the file, the place in it, and
-      what is wrong.
+    ValueError: there are no files, or no key of a study; or names the file,
+      the place in it, and what is wrong.
   """
   if not paths:
     raise ValueError("There are no response files to analyse.")
+  _check_key(key)
   places = {trial["name"]: i for i, trial in enumerate(key["trials"])}
   rows, owners, num_unfinished = [], {}, 0
   for path in map(pathlib.Path, paths):
@@ -95,8 +100,38 @@ def read_responses(
   )
 
 
+def _check_key(key: Any) -> None:
+  """Raises ValueError for a key that no `Design.key` returned."""
+  try:
+    names = [trial["name"] for trial in key["trials"]]
+    whole = (
+      all(isinstance(name, str) for name in [key["study"], *names])
+      and len(set(names)) == len(names) > 0
+      and isinstance(key["extras"], list | tuple)
+      and all(
+        isinstance(trial["choices"], list | tuple)
+        and trial["answer"] in trial["choices"]
+        for trial in key["trials"]
+      )
+      and len(key["conditions"]) > 0
+      and all(
+        isinstance(row, str) and len(row) == len(names) and set(row) <= {*"AB"}
+        for row in key["conditions"]
+      )
+    )
+  except (LookupError, TypeError):
+    whole = False
+  if not whole:
+    raise ValueError(
+      "This is no key of a study: pass key.json as the study wrote it, with a"
+      " name, choices, an answer and conditions for every trial."
+    )
+
+
 def _session(path, key, places):
   """A file's participant and checked answers: [(trial, B?, choice, s)]."""
+  if not path.is_file():
+    raise ValueError(f"{path} is no file of responses.")
   content = _read_csv(path) if path.suffix == ".csv" else _read_json(path)
   if content["study"] != key["study"]:
     raise ValueError(
@@ -104,8 +139,10 @@ def _session(path, key, places):
       f" {key['study']!r}."
     )
   participant = _whole(content["participant"], path, "the participant")
-  if participant < 1:
-    raise ValueError(f"{path}: participant {participant}; they count from 1.")
+  if not 1 <= participant <= _MOST_PARTICIPANTS:
+    raise ValueError(
+      f"{path}: participant {_shown(participant)}; they count from 1."
+    )
   conditions = key["conditions"][(participant - 1) % len(key["conditions"])]
   answers, seen = [], set()
   for number, response in enumerate(content["responses"], start=1):
@@ -124,13 +161,14 @@ def _answer(response, where, key, places, conditions):
   missing = [name for name in fields if name not in response]
   if missing:
     raise ValueError(f"{where} has no {missing[0]!r}.")
-  trial = places.get(response["trial"])
+  name = response["trial"]
+  trial = places.get(name) if isinstance(name, str) else None
   if trial is None:
-    raise ValueError(f"{where}: no trial is called {response['trial']!r}.")
+    raise ValueError(f"{where}: no trial is called {_shown(name)}.")
   if response["condition"] != conditions[trial]:
     raise ValueError(
       f"{where}: {response['trial']} was shown in condition"
-      f" {response['condition']!r}, but this participant's is"
+      f" {_shown(response['condition'])}, but this participant's is"
       f" {conditions[trial]!r}."
     )
   choice = _whole(response["choice"], where, "the choice")
@@ -139,21 +177,20 @@ def _answer(response, where, key, places, conditions):
     raise ValueError(f"{where}: choice {choice} of {offered} offered.")
   try:
     seconds = float(response["seconds"])
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     seconds = -1.0
   if not 0 <= seconds < float("inf"):
-    raise ValueError(f"{where}: {response['seconds']!r} is no time in seconds.")
+    raise ValueError(
+      f"{where}: {_shown(response['seconds'])} is no time in seconds."
+    )
   return trial, response["condition"] == "B", choice, seconds
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
   """A saved session."""
-  try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is not valid JSON ({error}): ask for it to be saved again."
-    ) from error
+  content = files.read_json(
+    path, most_bytes=_MOST_BYTES, remedy="ask for it to be saved again"
+  )
   if not isinstance(content, dict):
     raise ValueError(f"{path} holds no session: it must be an object.")
   for name in ("study", "participant", "responses"):
@@ -169,8 +206,15 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _read_csv(path: pathlib.Path) -> dict[str, Any]:
   """A session saved as a table: the study and participant on every line."""
-  with open(path, encoding="utf-8", newline="") as file:
-    rows = list(csv.DictReader(file))
+  if path.stat().st_size > _MOST_BYTES:
+    raise ValueError(f"{path} is longer than any session.")
+  try:
+    with open(path, encoding="utf-8", newline="") as file:
+      rows = list(csv.DictReader(file))
+  except (csv.Error, ValueError) as error:
+    raise ValueError(
+      f"{path} is no table ({error}): ask for it to be saved again."
+    ) from error
   if not rows:
     raise ValueError(f"{path} holds no responses.")
   for name in ("study", "participant"):
@@ -191,4 +235,15 @@ def _whole(value, where, what) -> int:
       raise ValueError
     return int(value)
   except (TypeError, ValueError):
-    raise ValueError(f"{where}: {what} {value!r} is no whole number.") from None
+    raise ValueError(
+      f"{where}: {what} {_shown(value)} is no whole number."
+    ) from None
+
+
+def _shown(value: Any) -> str:
+  """What a file says, short enough for a sentence."""
+  return (
+    repr(value)[:80]
+    if isinstance(value, str | int | float)
+    else (f"a {type(value).__name__}")
+  )

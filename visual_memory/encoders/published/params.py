@@ -73,7 +73,13 @@ def read(weights: str | os.PathLike | Place) -> dict[str, np.ndarray]:
   tensors = {}
   for path in place.weights():
     safe = path.suffix == ".safetensors"
-    tensors |= _read_safetensors(path) if safe else torch_pickle.read(path)
+    found = _read_safetensors(path) if safe else torch_pickle.read(path)
+    if twice := sorted(tensors.keys() & found.keys()):
+      raise ValueError(
+        f"{path} has the tensor {twice[0]!r}, as has another part of {weights}:"
+        " download it again."
+      )
+    tensors |= found
   return tensors
 
 

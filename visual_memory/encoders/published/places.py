@@ -61,7 +61,7 @@ class Place:
       return None
     try:
       content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       raise ValueError(f"{path} is damaged; download it again.") from error
     if not isinstance(content, dict):
       raise ValueError(f"{path} is damaged: it holds no object.")

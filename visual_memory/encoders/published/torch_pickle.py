@@ -15,11 +15,12 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
 
+from visual_memory import files
 from visual_memory.encoders.published import inert_pickle
 from visual_memory.encoders.published.inert_pickle import (
   Function,
@@ -59,27 +60,31 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     UnsafeFileError: the pickle names code, or a type that is not a tensor.
     ValueError: not such a file, or a truncated or inconsistent one.
   """
-  try:
-    with zipfile.ZipFile(path) as archive:
-      file = _File(archive, max(os.path.getsize(path), _LEAST_WORK))
-      tree = inert_pickle.load(
-        file.entry("data.pkl"), resolve=_resolve, refer=file.storage
-      )
-      tensors = {}
-      for name, value in _flatten(tree, "", file.work):
-        if name in tensors:
-          raise ValueError(f"it has two tensors of the name {name}.")
-        tensors[name] = value
-      return tensors
-  except OSError:
-    raise
-  except UnsafeFileError as error:
-    raise UnsafeFileError(f"{path}: {str(error)[:_SHOWN]}") from None
-  except Exception as error:  # A damaged file can break a parser anywhere.
-    raise ValueError(
-      f"{path} is no PyTorch file (torch >= 1.6), or is damaged or cut short;"
-      f" download it again. ({type(error).__name__}: {str(error)[:_SHOWN]})"
-    ) from error
+  with open(path, "rb") as file:  # What fails from here on is the content.
+    try:
+      return _tensors(file)
+    except UnsafeFileError as error:
+      raise UnsafeFileError(f"{path}: {str(error)[:_SHOWN]}") from None
+    except Exception as error:  # A damaged file can break a parser anywhere.
+      raise ValueError(
+        f"{path} is no PyTorch file (torch >= 1.6), or is damaged or cut short;"
+        f" download it again. ({files.reason(error)})"
+      ) from error
+
+
+def _tensors(file: BinaryIO) -> dict[str, np.ndarray]:
+  size = os.fstat(file.fileno()).st_size
+  with zipfile.ZipFile(file) as archive:
+    content = _File(archive, max(size, _LEAST_WORK))
+    tree = inert_pickle.load(
+      content.entry("data.pkl"), resolve=_resolve, refer=content.storage
+    )
+    tensors = {}
+    for name, value in _flatten(tree, "", content.work):
+      if name in tensors:
+        raise ValueError(f"it has two tensors of the name {name}.")
+      tensors[name] = value
+    return tensors
 
 
 def _root(archive: zipfile.ZipFile) -> str:
