@@ -172,6 +172,7 @@ def test_a_program_is_not_run(monkeypatch):
   assert not ran
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about what it skips.
 def test_changed_pictures_are_read_or_unreadable():
   """Any byte of five formats: pixels come out, or the one error."""
   rng = np.random.default_rng(1)
