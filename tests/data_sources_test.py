@@ -85,7 +85,7 @@ def test_npz_in_the_layout_of_medmnist(tmp_path):
     ({"images": IMAGES / 255}, "must be uint8.*float64"),
     ({"images": IMAGES[..., :2]}, r"\[N, H, W, 3\].*\(6, 4, 5, 2\)"),
     ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no pixels"),
-    ({"class_names": np.array(["a", None, {}])}, "allow_pickle"),
+    ({"class_names": np.array(["a", None, {}])}, "holds Python objects"),
   ],
 )
 def test_npz_with_bad_content(tmp_path, change, message):

@@ -178,7 +178,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     except Exception:  # NumPy's own sentence advises to trust the file.
       raise ValueError(f"{entry.filename} has no readable header") from None
     if dtype.hasobject or min(shape, default=0) < 0:
-      raise ValueError(f"{entry.filename} holds Python objects")
+      raise ValueError(f"{entry.filename} holds Python objects, no numbers")
     if file.tell() + count * dtype.itemsize != entry.file_size:
       raise ValueError(f"{entry.filename} is not as long as it declares")
     # A bytearray, so that the array may be written to.
