@@ -94,7 +94,7 @@ def test_an_entry_may_not_declare_too_much(tmp_path):
 def test_a_long_file_of_a_folder_is_refused(tmp_path, monkeypatch):
   (tmp_path / "a.png").write_bytes(bytes(101))
   monkeypatch.setattr(zip_tree, "MAX_FILE_BYTES", 100)
-  with pytest.raises(OSError, match="larger than any picture"):
+  with pytest.raises(OSError, match="any picture"):
     file_trees.open_tree(tmp_path).read("a.png")
 
 
@@ -167,7 +167,7 @@ def test_a_program_is_not_run(monkeypatch):
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
     b"(%pipe%touch it_ran) (w) file\n%%EOF\n"
   )
-  with pytest.raises(decoding.UnreadableImage, match="PostScript"):
+  with pytest.raises(decoding.UnreadableImage, match="cannot be read"):
     decoding.decode_image(page, id="a")
   assert not ran
 
