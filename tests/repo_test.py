@@ -70,7 +70,7 @@ HOMES = {
   "matplotlib": ("reports/",),
   "pillow_heif": ("data/decoding.py",),
   "pyarrow": (
-    "collection/exchange.py",
+    "collection/row_files.py",
     "experiments/benchmarks/store_peers.py",
   ),
   "transformers": ("experiments/benchmarks/encoder_peers.py",),

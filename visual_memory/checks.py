@@ -7,6 +7,7 @@ an answer.
 """
 
 import reprlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,10 +41,23 @@ def as_list(values: Iterable[Any], what: str) -> list[Any]:
   refuse_masked(values, what)
   if getattr(values, "ndim", 1) != 1:
     raise ValueError(f"{what} must be a list or [N]; got {values.shape}.")
+  if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+    check_text(values, what)
   try:
     return values.tolist() if hasattr(values, "tolist") else list(values)
   except TypeError:
     raise ValueError(f"{what} must be a list; got a {kind}.") from None
+
+
+def check_text(values: np.ndarray, what: str) -> None:
+  """Raises ValueError for code points that no text has.
+
+  NumPy makes strings of any four bytes, which Python then cannot handle.
+  """
+  native = values.astype(values.dtype.newbyteorder("="))
+  points = np.frombuffer(native.tobytes(), np.uint32)
+  if points.max(initial=0) > sys.maxunicode:
+    raise ValueError(f"{what}: an entry is no text.")
 
 
 def refuse_masked(values: Any, what: str) -> None:

@@ -18,13 +18,9 @@ from typing import Any
 import numpy as np
 
 from visual_memory import files
+from visual_memory.checks import as_class_names
+from visual_memory.collection import row_files
 from visual_memory.types import UNLABELED, EmbeddedSet, embedded_set
-
-_KEY = b"visual_memory"
-_NEEDS = (
-  "Parquet needs the `pyarrow` package: install it with"
-  " pip install 'visual_memory[cli]', or use a .npz file."
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,19 +52,28 @@ def write_rows(path: str | os.PathLike, rows: Rows) -> None:
 
 
 def read_rows(path: str | os.PathLike) -> Rows:
-  """Reads what `write_rows` wrote, checked.
+  """Reads what `write_rows` wrote, or another program in the same form.
+
+  The file may be a stranger's: nothing in it is executed, nothing that it
+  names is opened, and it is refused before it unpacks to more than a hundred
+  times its size. In Parquet, text may be any string type, and an embedding a
+  list of floats of any width.
 
   Raises:
-    ValueError: another suffix, or rows that break their promises.
+    ValueError: another suffix, a file that is no such table, or rows that
+      break their promises; in one sentence.
     ImportError: Parquet without pyarrow; names the extra.
     OSError: there is no such file, or it cannot be read.
   """
   path = os.fspath(path)
-  read = {".npz": _read_npz, ".parquet": _read_parquet}[_suffix(path)]
-  try:
-    return read(path)
-  except KeyError as error:
-    raise ValueError(f"{path} has no {error}: see exchange.py.") from error
+  read = {".npz": row_files.read_npz, ".parquet": row_files.read_parquet}
+  with open(path, "rb") as file:
+    try:
+      return _checked(**read[_suffix(path)](file))
+    except ValueError as error:
+      raise ValueError(f"{path} cannot be imported: {error}") from error
+    except MemoryError as error:
+      raise ValueError(f"{path} does not fit into memory.") from error
 
 
 def _suffix(path: str) -> str:
@@ -101,19 +106,8 @@ def _write_npz(path: str, rows: Rows) -> None:
     )
 
 
-def _read_npz(path: str) -> Rows:
-  with np.load(path, allow_pickle=False) as arrays:
-    return _checked(
-      heading=str(arrays["visual_memory"]),
-      ids=arrays["ids"].tolist(),
-      labels=arrays["labels"],
-      embeddings=arrays["embeddings"],
-      metadata=arrays["metadata"].tolist(),
-    )
-
-
 def _write_parquet(path: str, rows: Rows) -> None:
-  pyarrow, parquet = _pyarrow()
+  pyarrow, parquet = row_files.pyarrow()
   embedded = rows.embedded
   names = [*embedded.class_names, None]
   vectors = pyarrow.FixedSizeListArray.from_arrays(
@@ -129,49 +123,45 @@ def _write_parquet(path: str, rows: Rows) -> None:
       [json.dumps(m) for m in rows.metadata], pyarrow.string()
     ),
   })  # fmt: skip
-  table = table.replace_schema_metadata({_KEY: _heading(rows)})
+  table = table.replace_schema_metadata({row_files.HEADING: _heading(rows)})
   parquet.write_table(table, path)
 
 
-def _read_parquet(path: str) -> Rows:
-  _, parquet = _pyarrow()
-  table = parquet.read_table(path)
-  heading = (table.schema.metadata or {})[_KEY].decode()
-  names = json.loads(heading)["class_names"]
-  position = {None: UNLABELED, **{name: i for i, name in enumerate(names)}}
-  vectors = table["embedding"].combine_chunks()
-  return _checked(
-    heading=heading,
-    ids=table["id"].to_pylist(),
-    labels=np.array([position[v] for v in table["label"].to_pylist()], int),
-    embeddings=vectors.flatten().to_numpy(zero_copy_only=False).reshape(
-      len(vectors), vectors.type.list_size
-    ),
-    metadata=table["metadata"].to_pylist(),
-  )  # fmt: skip
-
-
 def _checked(*, heading, ids, labels, embeddings, metadata) -> Rows:
-  """The rows of a file."""
-  head = json.loads(heading)
+  """The rows of a file; labels are indices, or names (None is unknown)."""
+  head = _json(heading, "its heading")
+  names, fingerprint = head.get("class_names"), head.get("fingerprint")
+  about = head.get("about", {})
+  if not isinstance(fingerprint, str) or not isinstance(about, dict):
+    raise ValueError("its heading names no encoder's fingerprint.")
+  names = as_class_names(names)
+  if isinstance(labels, list):
+    position = {None: UNLABELED, **{name: i for i, name in enumerate(names)}}
+    unknown = [name for name in labels if name not in position]
+    if unknown:
+      raise ValueError(f"the label {unknown[0]!r} is no class of its heading.")
+    labels = np.array([position[name] for name in labels], np.int32)
+  embedded = embedded_set(
+    embeddings, labels, ids, class_names=names, fingerprint=fingerprint
+  )
+  if len(metadata) != len(embedded):
+    raise ValueError(f"{len(embedded)} rows but {len(metadata)} metadata.")
   return Rows(
-    embedded=embedded_set(
-      embeddings,
-      labels,
-      ids,
-      class_names=head["class_names"],
-      fingerprint=head["fingerprint"],
-    ),
-    metadata=[json.loads(text) for text in metadata],
-    about=head["about"],
+    embedded=embedded,
+    metadata=[
+      _json(text, f"the metadata of row {row}") if text else {}
+      for row, text in enumerate(metadata)
+    ],
+    about=about,
   )
 
 
-def _pyarrow():
-  """The parts of pyarrow that are used here."""
+def _json(text: str, what: str) -> dict[str, Any]:
+  """A JSON object."""
   try:
-    import pyarrow
-    import pyarrow.parquet
-  except ImportError as error:
-    raise ImportError(_NEEDS) from error
-  return pyarrow, pyarrow.parquet
+    value = json.loads(text)
+  except (ValueError, TypeError, RecursionError):
+    value = None
+  if not isinstance(value, dict):
+    raise ValueError(f"{what} is no JSON object.")
+  return value

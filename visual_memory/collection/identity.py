@@ -70,12 +70,13 @@ class Picture:
 
 
 def picture_of(metadata: Mapping[str, Any]) -> Picture | None:
-  """The picture that a row's metadata records, or None."""
+  """The picture that a row's metadata records, or None if it records none."""
   record = metadata.get(PICTURE)
-  if record is None:
+  try:
+    places = tuple((int(o), str(path)) for o, path in record["places"])
+    return Picture(content=(record["size"], record["crc"]), places=places)
+  except (TypeError, ValueError, KeyError):
     return None
-  places = tuple((int(o), str(path)) for o, path in record["places"])
-  return Picture(content=(record["size"], record["crc"]), places=places)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,9 @@ def provenance(store: Store) -> Provenance:
   try:
     origins = tuple(map(origin_from, attributes["origins"]))
     known = {name: attributes[name] for name in _FIELDS}
-    return Provenance(**{**known, "origins": origins})
-  except (KeyError, TypeError) as error:
+    encoder = dict(known["encoder"])  # What is no mapping is no encoder.
+    return Provenance(**{**known, "origins": origins, "encoder": encoder})
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise StoreError(
       f"{store.path} does not say which encoder made its rows: it was made"
       " by Store.create, not from images. Embed images as it was made, and use"
@@ -86,7 +87,10 @@ def provenance(store: Store) -> Provenance:
 
 def origins_of(store: Store) -> tuple[Origin, ...]:
   """The origins of a store's rows; none where they were not recorded."""
-  return tuple(map(origin_from, store.attributes.get("origins", ())))
+  try:
+    return tuple(map(origin_from, store.attributes.get("origins", ())))
+  except (TypeError, KeyError, AttributeError):
+    return ()
 
 
 def load_encoder(store: Store) -> Encoder:
@@ -128,7 +132,9 @@ class Pictures:
     if picture is None:
       raise UnreadableImage(row_id, "its file was not recorded")
     problem = "it is no longer where it was found"
-    for number, path in picture.places:
+    known = range(len(self._origins))
+    places = [place for place in picture.places if place[0] in known]
+    for number, path in places:
       try:
         data = self.bytes_at(number, path)
       except (OSError, ValueError) as error:
@@ -137,7 +143,7 @@ class Pictures:
       if (len(data), zlib.crc32(data)) == picture.content:
         return decode_image(data, id=row_id, profile=True)
       problem = "another picture lies there now"
-    where = [self._origins[n].location(path) for n, path in picture.places[:1]]
+    where = [self._origins[n].location(path) for n, path in places[:1]]
     reason = " ".join([*(f"{at}:" for at in where), problem.rstrip(".")])
     raise UnreadableImage(row_id, reason)
 
@@ -166,7 +172,10 @@ class Pictures:
     origin = self._origins[number]
     if not os.path.isdir(origin.path):
       return self._tree(number).read(path)
-    with open(file_trees.real_path(origin.path, path), "rb") as file:
+    at = file_trees.real_path(origin.path, path)
+    if os.path.exists(at) and not os.path.isfile(at):
+      raise ValueError("no plain file lies there")  # A device never ends.
+    with open(at, "rb") as file:
       return file.read()
 
   @functools.cache  # noqa: B019
