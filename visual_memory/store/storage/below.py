@@ -94,11 +94,11 @@ class Below:
     found = self.stat(key)
     return found is not None and stat.S_ISLNK(found.st_mode)
 
-  def entries(self, folder: str) -> dict[str, bool]:
-    """What is in a folder: whether each name is a plain file."""
+  def entries(self, folder: str) -> dict[str, str]:
+    """What is in a folder: each name is a "file", "folder" or "other"."""
     try:
       with self.folder(folder) as opened, os.scandir(opened) as found:
-        return {e.name: e.is_file(follow_symlinks=False) for e in found}
+        return {entry.name: _kind(entry) for entry in found}
     except FileNotFoundError:
       return {}
 
@@ -142,6 +142,12 @@ class Below:
       f"{key}: is a link, or something else than a plain file or folder. A"
       " store's files are its own: restore it, or delete it."
     ])  # fmt: skip
+
+
+def _kind(entry: os.DirEntry) -> str:
+  if entry.is_file(follow_symlinks=False):
+    return "file"
+  return "folder" if entry.is_dir(follow_symlinks=False) else "other"
 
 
 def _make_durably(path: str) -> None:

@@ -18,6 +18,7 @@ on a full disk."""
 JOURNAL = "journal"
 LOCKS = ("lock", "gate")
 _ALONE = {manifest.KEY, JOURNAL, RECEIPTS, *LOCKS}
+_FOLDERS = {f"{name}/" for name in (DERIVED, *arrays.ARRAYS)}
 _METADATA = {"zarr.json", *(f"{name}/zarr.json" for name in arrays.ARRAYS)}
 
 
@@ -71,15 +72,15 @@ def is_derived(key: str) -> bool:
 
 
 def is_known(key: str, of: Manifest) -> bool:
-  """Whether a generation has this file."""
-  if key in _ALONE or is_derived(key):
+  """Whether a generation has this file, or folder ("text/")."""
+  if key in _FOLDERS or key in _ALONE or is_derived(key):
     return True
   return most_bytes(key, of) is not None
 
 
 def could_be(key: str) -> bool:
   """Whether some store could have this file."""
-  known = key in _ALONE or key in _METADATA
+  known = key in _FOLDERS or key in _ALONE or key in _METADATA
   return known or may_be_erased(key)
 
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from visual_memory import direct_files
-from visual_memory.store.errors import StoreDamaged, StoreError, StoreLocked
+from visual_memory.store.errors import StoreError, StoreLocked
 from visual_memory.store.storage import parallel
 from visual_memory.store.storage.below import Below, split
 from visual_memory.store.storage.place import Overwrite
@@ -86,11 +86,11 @@ class LocalFiles:
   def keys(self, folder: str) -> list[str]:
     """The files directly in a folder ("" is the store itself)."""
     found = self._below.entries(folder)
-    names = sorted(name for name, plain in found.items() if plain)
+    names = sorted(name for name, kind in found.items() if kind == "file")
     return [f"{folder}/{name}" if folder else name for name in names]
 
   def every_key(self) -> list[str]:
-    """All there is, at any depth: files, links, and folders without files."""
+    """All there is: files, links, and folders (their names end in a slash)."""
     return sorted(_walked(self._below, ""))
 
   def is_empty(self) -> bool:
@@ -294,14 +294,15 @@ class LocalFiles:
 
 
 def _walked(below: Below, folder: str) -> Iterator[str]:
-  """Everything in a folder; what is deeper is named and not entered."""
-  for name, plain in below.entries(folder).items():
+  """All in a folder; what is two folders deep is named and not entered."""
+  for name, kind in below.entries(folder).items():
     key = f"{folder}/{name}" if folder else name
-    inside = []
-    if not plain and not folder and not name.startswith("."):
-      with contextlib.suppress(StoreDamaged):
-        inside = list(_walked(below, name))
-    yield from inside or [key]
+    if kind != "folder":
+      yield key
+      continue
+    yield f"{key}/"
+    if not folder:
+      yield from _walked(below, name)
 
 
 @functools.cache

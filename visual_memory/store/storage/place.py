@@ -88,7 +88,7 @@ class Files(Protocol):
     """The files directly in a folder ("" is the store itself)."""
 
   def every_key(self) -> list[str]:
-    """All that there is in this place, at any depth."""
+    """All that there is in this place; names of folders end in a slash."""
 
   def is_empty(self) -> bool:
     """Whether there is nothing at all in this place."""
