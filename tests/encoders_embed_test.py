@@ -19,6 +19,7 @@ from visual_memory.encoders import builders
 from visual_memory.encoders.embedding import blocks
 from visual_memory.encoders.embedding.embed import embed, embed_with_report
 from visual_memory.encoders.encoder import load_encoder, make_encoder
+from visual_memory.encoders.parts import Parts
 from visual_memory.progress import Progress
 
 PIXELS = load_encoder("pixels", size=4)
@@ -333,7 +334,7 @@ def _run_processes(outputs, *, shared_cache):
 
 
 def _encoder(apply):
-  parts = builders.Parts(
+  parts = Parts(
     params=(),
     apply=apply,
     preprocess=preprocess.square(4),

@@ -19,6 +19,7 @@ from visual_memory.encoders.encoder import (
   unit_rows,
 )
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.parts import Parts
 
 TINY_VIT = {"size": 8, "patch": 4, "dim": 16, "depth": 1, "heads": 2}
 
@@ -245,7 +246,9 @@ def test_published_encoder_has_its_authors_preprocessing(
     lambda leaf: np.zeros(leaf.shape, leaf.dtype),
     vit.shapes(catalog.MODELS[name].image),
   )
-  monkeypatch.setattr(catalog, "load", lambda name, weights: zeros)
+  model = catalog.MODELS[name]
+  loaded = catalog.Loaded(name=name, model=model, params=zeros)
+  monkeypatch.setattr(catalog, "load", lambda name, weights: loaded)
   encoder = load_encoder(name, weights="file", **options)
   assert encoder.dim == dim
   assert (encoder.preprocess.resize, encoder.preprocess.crop) == (resize, crop)
@@ -286,7 +289,7 @@ def test_compilations_are_seen():
 
 
 def _parts(*, apply):
-  return builders.Parts(
+  return Parts(
     params=(),
     apply=apply,
     preprocess=preprocess_lib.square(8),

@@ -220,9 +220,9 @@ def test_a_published_name_loads_a_published_file(tmp_path):
   torch_files.write_pth(tmp_path / "dinov2_vits14_pretrain.pth", tensors)
   params = catalog.load(
     "dinov2_vits14", tmp_path / "dinov2_vits14_pretrain.pth"
-  )
+  ).params
   assert params["blocks"][11]["scale2"][0] == len("blocks.11.ls2.gamma")
-  with pytest.raises(ValueError, match="Unknown image tower 'dinov2_vits'"):
+  with pytest.raises(ValueError, match="no published encoder 'dinov2_vits'"):
     catalog.load("dinov2_vits", tmp_path)
 
 

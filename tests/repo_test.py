@@ -49,8 +49,8 @@ ENCODER_LAYERS = (
   ("encoder",),
   ("builders",),
   ("families",),
-  ("vit", "published", "dictionary", "encoder_files", "grad_cam"),
-  ("settings", "transformer", "patch_grid", "layers"),
+  ("parts", "vit", "published", "dictionary", "encoder_files", "grad_cam"),
+  ("settings", "transformer", "patch_grid", "layers", "outputs"),
 )
 ENCODER_LEVEL = {
   name: -level for level, names in enumerate(ENCODER_LAYERS) for name in names

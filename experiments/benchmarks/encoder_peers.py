@@ -125,7 +125,7 @@ def _params(task):
   config = catalog.MODELS[task.model].image
   side = task.image_size // config.patch_size
   params = vit.prepare(
-    catalog.load(task.model, task.weights),
+    catalog.load(task.model, task.weights).params,
     dataclasses.replace(config, position_rule="plain"),
     grid=(side, side),
     precision=task.precision,

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
 
-from visual_memory.encoders.builders import ViTApply
 from visual_memory.encoders.dictionary.contributions import contributions
 from visual_memory.encoders.dictionary.patch_dictionary import PatchDictionary
 from visual_memory.encoders.encoder import Encoder, unit_rows
 from visual_memory.encoders.grad_cam import grad_cam
-from visual_memory.encoders.vit import POOLINGS
+from visual_memory.encoders.outputs import POOLINGS
+from visual_memory.encoders.parts import ViTApply
 from visual_memory.types import Array, EmbeddedSet, Neighbors
 
 

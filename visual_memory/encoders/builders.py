@@ -17,64 +17,12 @@ from visual_memory.encoders.dictionary.patch_dictionary import (
 )
 from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.parts import Parts, vit_parts
 from visual_memory.encoders.patch_grid import PixelPatches, patch_grid
 from visual_memory.encoders.published import params as params_lib
-from visual_memory.encoders.settings import ViTConfig, config_from
+from visual_memory.encoders.published import places
+from visual_memory.encoders.settings import config_from
 from visual_memory.encoders.settings import vit as vit_settings
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Parts:
-  """An encoder before it has a name and a fingerprint.
-
-  Attributes:
-    params: the weights, a pytree of arrays.
-    apply: hashable pure function (params, pixels [B, S, S, 3]) -> [B, D].
-    preprocess: makes the pixels.
-    weights_fingerprint: identifies weights and architecture by value.
-    apply_patches: as `apply`, but one row per patch, [B, P, E].
-    grid: (rows, columns) of those patches.
-    patches_form: tells apart what one encoder can give for its patches.
-  """
-
-  params: Any
-  apply: Callable[..., jax.Array]
-  preprocess: Preprocess
-  weights_fingerprint: str
-  apply_patches: Callable[..., jax.Array] | None = None
-  grid: tuple[int, int] | None = None
-  patches_form: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class ViTApply:
-  """The image embedding of a vision transformer; equal for equal settings."""
-
-  config: ViTConfig
-  precision: str
-  pooling: str = "class"
-
-  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
-    """Embeddings [B, D], not normalized."""
-    outputs = vit.forward(
-      params, pixels, config=self.config, precision=self.precision
-    )
-    return vit.POOLINGS[self.pooling](outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class ViTPatches:
-  """The patch tokens of a vision transformer, after the final LayerNorm."""
-
-  config: ViTConfig
-  precision: str
-
-  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
-    """Patch tokens row by row [B, P, D], not normalized."""
-    outputs = vit.forward(
-      params, pixels, config=self.config, precision=self.precision
-    )
-    return outputs.patch_tokens
 
 
 def pixels(
@@ -174,26 +122,27 @@ def published(
   preprocess: Preprocess | str | None = None,
   image_size: int | None = None,
 ) -> Parts:
-  """A DINO, DINOv2 or CLIP image tower with its authors' weights.
+  """A published image tower with its authors' weights; see `families`.
 
   Args:
-    name: a key of `catalog.MODELS`.
+    name: one of `catalog.MODELS`; or a directory, or a repository of the
+      Hugging Face hub, that says what it is.
     weights: checkpoint file or directory; downloaded and kept if None.
     precision: "float32" or "bfloat16".
     preprocess: in place of that with which the authors evaluate.
     image_size: side of the center crop in pixels, where not the usual one; the
       resize before it keeps its proportion.
   """
-  model = catalog.MODELS[name]
-  preprocess = _chosen(preprocess) or model.preprocess
+  loaded = catalog.load(name, weights)
+  preprocess = _chosen(preprocess) or loaded.model.preprocess
   if image_size is not None:
     preprocess = _at_size(preprocess, image_size)
-  weights = catalog.fetch(name) if weights is None else weights
   return vit_parts(
-    catalog.load(name, weights),
-    model.image,
+    loaded.params,
+    loaded.model.image,
     preprocess=preprocess,
     precision=precision,
+    name=loaded.name,
   )
 
 
@@ -274,47 +223,6 @@ def _dictionary_patches(
   return {"apply_patches": apply, "grid": grid, "patches_form": form}
 
 
-def vit_parts(
-  params: Any,
-  config: ViTConfig,
-  *,
-  preprocess: Preprocess,
-  precision: str,
-  pooling: str = "class",
-) -> Parts:
-  """A vision transformer, prepared for the resolution of its preprocessing.
-
-  Args:
-    params: of the transformer, with the stored table of positions.
-    config: their settings.
-    preprocess: makes the pixels.
-    precision: "float32" or "bfloat16".
-    pooling: what the embedding is; a key of `vit.POOLINGS`.
-  """
-  side = preprocess.size
-  grid = patch_grid((side, side), config.patch_size)
-  return Parts(
-    params=vit.prepare(params, config, grid=grid, precision=precision),
-    apply=ViTApply(config, precision, pooling),
-    preprocess=preprocess,
-    weights_fingerprint=_fingerprint(params, config, pooling),
-    apply_patches=ViTPatches(config, precision),
-    grid=grid,
-  )
-
-
-def _fingerprint(params: Any, config: ViTConfig, pooling: str) -> str:
-  """Identifies every weight and every setting, by name and value."""
-  settings = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(config)
-    if getattr(config, field.name) != field.default
-  }
-  if pooling != "class":
-    settings["pooling"] = pooling
-  return f"{params_lib.fingerprint(params)} {sorted(settings.items())}"
-
-
 def _at_size(preprocess: Preprocess, size: int) -> Preprocess:
   """The same preprocessing with a crop of another size."""
   resize = round(preprocess.resize * size / preprocess.crop)
@@ -341,3 +249,10 @@ BUILDERS = {
   **{name: published for name in catalog.MODELS},
 }
 """For each encoder, a function of its name and options that gives its Parts."""
+
+
+def find(name: str) -> Callable[..., Parts] | None:
+  """The function that makes the Parts of an encoder, by name or repository."""
+  if name in BUILDERS:
+    return BUILDERS[name]
+  return published if places.is_repository(name) else None

@@ -27,6 +27,7 @@ from visual_memory.data.given_images import GivenImages
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import builders
 from visual_memory.encoders.layers import PRECISIONS
+from visual_memory.encoders.parts import Parts
 from visual_memory.types import Array
 
 _VERSION = 1
@@ -174,7 +175,9 @@ def load_encoder(
   """The encoder of this name.
 
   Args:
-    name: one of `list_encoders()`.
+    name: one of `list_encoders()`; or a directory, or a repository of the
+      Hugging Face hub ("facebook/dinov2-small", "hf-hub:timm/..."), whose
+      config.json says what it is.
     weights: a published checkpoint (a file, or a directory as Hugging Face
       lays it out); None looks in the cache of downloads, then downloads.
     precision: "float32", or "bfloat16": faster, with a float32 residual stream.
@@ -188,15 +191,17 @@ def load_encoder(
       does not have.
     OSError: the weights are neither here nor to be downloaded; says from where.
   """
-  if name not in builders.BUILDERS:
+  builder = builders.find(name)
+  if builder is None:
     raise ValueError(
       f"There is no encoder {name!r}; there are: {', '.join(list_encoders())}."
+      " A directory or a repository of the Hugging Face hub (owner/name) with a"
+      " config.json of a known family does as well."
     )
   if precision not in PRECISIONS:
     raise ValueError(
       f"precision cannot be {precision!r}; it can be: {', '.join(PRECISIONS)}."
     )
-  builder = builders.BUILDERS[name]
   given = {
     "weights": weights,
     "preprocess": preprocess,
@@ -213,7 +218,8 @@ def load_encoder(
         f"The encoder {name!r} has no option {key!r}; it has:"
         f" {', '.join(known)}."
       )
-  return make_encoder(name, builder(name, **given), precision=precision)
+  parts = builder(name, **given)
+  return make_encoder(parts.name or name, parts, precision=precision)
 
 
 def list_encoders() -> tuple[str, ...]:
@@ -222,7 +228,7 @@ def list_encoders() -> tuple[str, ...]:
 
 
 def make_encoder(
-  name: str, parts: builders.Parts, *, precision: str = "float32"
+  name: str, parts: Parts, *, precision: str = "float32"
 ) -> Encoder:
   """An Encoder from its parts, with its fingerprint and its dimension.
 

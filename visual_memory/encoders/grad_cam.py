@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Float32
 
 from visual_memory.encoders import vit
+from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import patch_grid
-from visual_memory.encoders.vit import ViTConfig, ViTOutputs
+from visual_memory.encoders.settings import ViTConfig
 from visual_memory.types import Array
 
 

@@ -132,8 +132,14 @@ def gelu(x: Float[Array, "..."]) -> Float[jax.Array, "..."]:
   return jax.nn.gelu(x, approximate=False)
 
 
+def gelu_tanh(x: Float[Array, "..."]) -> Float[jax.Array, "..."]:
+  """The tanh approximation of x * Phi(x)."""
+  return jax.nn.gelu(x, approximate=True)
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   "gelu": gelu,
+  "gelu_tanh": gelu_tanh,
   "quick_gelu": quick_gelu,
 }
 """Activations by the name that a ViTConfig knows."""

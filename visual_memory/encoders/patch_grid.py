@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 
 from visual_memory.data.resampling import keys_kernel
 from visual_memory.encoders.layers import LayerNorm, Linear, gelu
@@ -112,6 +112,33 @@ def cubic_matrix(
   raise ValueError(
     f"Unknown position rule {rule!r}; known: offset, antialias, plain."
   )
+
+
+def rotations(
+  grid: tuple[int, int], *, head_dim: int, num_first: int
+) -> Float32[np.ndarray, "2 T d"]:
+  """Cosines and sines by which DINOv3 turns queries and keys of each token.
+
+  A quarter of the pairs of a head turns with the row, by 2 pi times a
+  coordinate in (-1, 1), with periods from 1 to 100; a quarter with the column;
+  and so again. Each axis is measured by its own length. Class token and
+  registers are not turned.
+
+  Args:
+    grid: (rows, columns) of patches.
+    head_dim: d.
+    num_first: tokens before the patches.
+
+  Reference: Simeoni et al., "DINOv3" (2025); periods in full precision, as in
+  Hugging Face transformers (the released .pth rounds them to bfloat16).
+  """
+  period = 100.0 ** (4 * np.arange(head_dim // 4) / head_dim)
+  axes = [2 * (np.arange(n) + 0.5) / n - 1 for n in grid]
+  places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)  # [h, w, 2]
+  angles = 2 * np.pi * places[..., None] / period  # [h, w, 2, d / 4]
+  angles = np.tile(angles.reshape(-1, head_dim // 2), 2)
+  angles = np.concatenate([np.zeros((num_first, head_dim)), angles])
+  return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
 def _interpolating(size: int, new_size: int, step: float) -> np.ndarray:

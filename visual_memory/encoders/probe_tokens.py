@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.builders import ViTApply
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.parts import ViTApply
 from visual_memory.encoders.settings import ViTConfig
 
 _BLOCKS = 4

@@ -24,7 +24,8 @@ class ViTConfig:
     mlp_dim: width of the hidden layer of a block.
     image_size: side of the images that it is used with by default, in pixels.
     grid: side, in patches, of the table of position embeddings that is stored.
-    act: 'gelu' (exact, by erf) or 'quick_gelu', x * sigmoid(1.702 x).
+    act: 'gelu' (exact, by erf), 'gelu_tanh' (its approximation) or
+      'quick_gelu', x * sigmoid(1.702 x).
     ffn: 'mlp', or 'swiglu': silu of one half of the hidden layer gates the
       other.
     num_registers: extra tokens that carry no position.
@@ -37,6 +38,14 @@ class ViTConfig:
       `patch_grid.resample`.
     stem: channels of the strided convolutions before the patches (`ConvStem`);
       patch_size, which counts pixels, is a multiple of 2 ** len(stem).
+    class_token: whether there is one.
+    pool: what the embedding is: 'class' (the class token, projected), 'map' (a
+      learned query attends to all tokens: SigLIP) or 'mean' (of the patches).
+    qkv_bias: whether queries, keys and values have a bias.
+    rope: whether positions are rotations of queries and keys (DINOv3) in place
+      of a table.
+    ragged: whether rows and columns of pixels that fill no patch are left out,
+      instead of being an error.
   """
 
   patch_size: int
@@ -56,6 +65,16 @@ class ViTConfig:
   projection: int | None = None
   position_rule: str = "offset"
   stem: tuple[int, ...] = ()
+  class_token: bool = True
+  pool: str = "class"
+  qkv_bias: bool = True
+  rope: bool = False
+  ragged: bool = False
+
+  @property
+  def num_first(self) -> int:
+    """Tokens before those of the patches: class token and registers."""
+    return int(self.class_token) + self.num_registers
 
   @property
   def embedding_dim(self) -> int:
@@ -70,6 +89,11 @@ _WIDTHS = {
   "b": (768, 12, 12),
   "l": (1024, 24, 16),
   "g": (1536, 40, 24),
+  "h": (1280, 32, 16),
+  "so400m": (1152, 27, 16),
+  "clip_g": (1408, 40, 16),
+  "bigg": (1664, 48, 16),
+  "gopt": (1536, 40, 16),
 }
 
 
@@ -142,6 +166,14 @@ class TextConfig:
     vocabulary_size: number of token ids; the largest id is the end mark.
     context_length: the most tokens in a row.
     act: as in ViTConfig.
+    eps: added to the variance by LayerNorm.
+    mlp_dim: width of the hidden layer of a block; 0: four times the width.
+    causal: whether a token sees only itself and those before it. A text is then
+      read at its end mark; otherwise at the last position, which is padding.
+    projection_bias: whether the map to the embedding has a bias.
+    logit_bias: whether there is one (SigLIP, whose logits go into a sigmoid).
+    tokenizer: 'clip'; or 'siglip' or 'siglip2', whose vocabularies come with
+      the weights.
   """
 
   width: int
@@ -151,3 +183,9 @@ class TextConfig:
   vocabulary_size: int = 49408
   context_length: int = 77
   act: str = "quick_gelu"
+  eps: float = 1e-5
+  mlp_dim: int = 0
+  causal: bool = True
+  projection_bias: bool = False
+  logit_bias: bool = False
+  tokenizer: str = "clip"

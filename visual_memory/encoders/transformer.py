@@ -5,6 +5,7 @@ Tokens are [B, T, D]; `layers` says what the precisions are.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
@@ -21,9 +22,11 @@ from visual_memory.types import Array
 class Attention(nnx.Module):
   """Multi-head self-attention; q, k and v come from one fused kernel."""
 
-  def __init__(self, dim: int, *, num_heads: int, rngs: nnx.Rngs):
+  def __init__(
+    self, dim: int, *, num_heads: int, bias: bool = True, rngs: nnx.Rngs
+  ):
     """The columns of qkv are q, k, v, each in order of heads."""
-    self.qkv = Linear(dim, 3 * dim, rngs=rngs)
+    self.qkv = Linear(dim, 3 * dim, bias=bias, rngs=rngs)
     self.proj = Linear(dim, dim, rngs=rngs)
     self.num_heads = num_heads
 
@@ -34,11 +37,19 @@ class Attention(nnx.Module):
     causal: bool,
     precision: str,
     maps: bool,
+    turns: Float[np.ndarray, "2 T d"] | None = None,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
-    """The attended tokens and, if asked for, the attention maps."""
+    """The attended tokens and, if asked for, the attention maps.
+
+    turns, if given, are cosines and sines by which queries and keys are
+    rotated (see `patch_grid.rotations`).
+    """
     batch, tokens, dim = x.shape
     qkv = self.qkv(x, precision=precision, hidden=True)
     qkv = qkv.reshape(batch, tokens, 3, self.num_heads, -1)
+    if turns is not None:
+      turned = rotated(qkv[:, :, :2], turns)
+      qkv = jnp.concatenate([turned, qkv[:, :, 2:]], axis=2)
     fused = fused_attention()
     if fused and precision == "bfloat16" and not maps:
       q, k, v = jnp.moveaxis(qkv.astype(jnp.bfloat16), 2, 0)  # [B, T, h, d]
@@ -103,11 +114,12 @@ class Block(nnx.Module):
     ffn: str = "mlp",
     layer_scale: bool = False,
     eps: float = 1e-6,
+    qkv_bias: bool = True,
     rngs: nnx.Rngs,
   ):
     """Arguments as the fields of ViTConfig."""
     self.norm1 = LayerNorm(dim, eps=eps)
-    self.attn = Attention(dim, num_heads=num_heads, rngs=rngs)
+    self.attn = Attention(dim, num_heads=num_heads, bias=qkv_bias, rngs=rngs)
     self.norm2 = LayerNorm(dim, eps=eps)
     self.mlp = (
       SwiGlu(dim, hidden=mlp_dim, rngs=rngs)
@@ -125,6 +137,7 @@ class Block(nnx.Module):
     precision: str = "float32",
     maps: bool = False,
     branch_scales: Float[Array, "2 B"] | None = None,
+    turns: Float[np.ndarray, "2 T d"] | None = None,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
     """The tokens after the block and, if asked for, its attention maps.
 
@@ -135,9 +148,14 @@ class Block(nnx.Module):
       maps: whether attention maps are wanted.
       branch_scales: what each image's attention and mlp branches are multiplied
         by (stochastic depth in training); ones if None.
+      turns: rotations of queries and keys; see `Attention`.
     """
     mixed, weights = self.attn(
-      self.norm1(x), causal=causal, precision=precision, maps=maps
+      self.norm1(x),
+      causal=causal,
+      precision=precision,
+      maps=maps,
+      turns=turns,
     )
     mixed = _scaled(mixed, self.scale1)
     if branch_scales is not None:
@@ -147,6 +165,71 @@ class Block(nnx.Module):
     if branch_scales is not None:
       fed = fed * branch_scales[1][:, None, None]
     return x + fed, weights
+
+
+class AttentionPool(nnx.Module):
+  """One learned query that attends to all tokens, then a residual mlp.
+
+  The probe itself is not added to what it finds.
+
+  Reference: the multi-head attention pooling of big_vision's ViT (SigLIP).
+  """
+
+  def __init__(
+    self,
+    dim: int,
+    *,
+    num_heads: int,
+    mlp_dim: int,
+    act: str,
+    eps: float,
+    rngs: nnx.Rngs,
+  ):
+    """Arguments as the fields of ViTConfig."""
+    self.probe = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (dim,)))
+    self.qkv = Linear(dim, 3 * dim, rngs=rngs)
+    self.proj = Linear(dim, dim, rngs=rngs)
+    self.norm = LayerNorm(dim, eps=eps)
+    self.mlp = Mlp(dim, hidden=mlp_dim, act=act, rngs=rngs)
+    self.num_heads = num_heads
+
+  def __call__(
+    self, x: Float[Array, "B T D"], *, precision: str
+  ) -> Float[jax.Array, "B D"]:
+    """The pooled tokens."""
+    batch, tokens, dim = x.shape
+    kernel, bias = self.qkv.kernel[...], self.qkv.bias[...]
+    # The query is the same for every image.
+    probe = self.probe[...][None]
+    last = (((1,), (0,)), ((), ()))
+    q = (
+      dot(probe, kernel[:, :dim], last, precision=precision) + bias[None, :dim]
+    )
+    last = (((2,), (0,)), ((), ()))
+    kv = dot(x, kernel[:, dim:], last, precision=precision, hidden=True)
+    kv = (kv + bias[None, None, dim:]).reshape(
+      batch, tokens, 2, self.num_heads, -1
+    )
+    k, v = jnp.moveaxis(kv, (2, 3), (0, 2))  # [B, h, T, d] each
+    q = jnp.broadcast_to(
+      q.reshape(1, self.num_heads, 1, -1), (*k.shape[:2], 1, k.shape[-1])
+    )
+    mixed, _ = attend(q, k, v, causal=False, precision=precision)
+    y = self.proj(mixed.reshape(batch, dim), precision=precision)
+    return y + self.mlp(self.norm(y), precision=precision)
+
+
+def rotated(
+  x: Float[Array, "B T n h d"], turns: Float[np.ndarray, "2 T d"]
+) -> Float[jax.Array, "B T n h d"]:
+  """Each head's halves as pairs of coordinates, turned by each token's angles.
+
+  Reference: Su et al., "RoFormer" (2021), in DINOv3's layout: value t and value
+  t + d / 2 of a head are a pair.
+  """
+  cos, sin = jnp.asarray(turns)[:, None, :, None, None]
+  first, second = jnp.split(x, 2, axis=-1)
+  return x * cos + jnp.concatenate([-second, first], axis=-1) * sin
 
 
 def attend(

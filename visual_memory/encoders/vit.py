@@ -12,25 +12,27 @@ Params are a plain nested dict of arrays, so they can be sharded, saved and
 hashed without knowing flax.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
 from visual_memory.encoders.layers import PRECISIONS, LayerNorm, Linear
+from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import (
   ConvStem,
   patch_grid,
   patchify,
   resample,
+  rotations,
 )
 from visual_memory.encoders.settings import ViTConfig
-from visual_memory.encoders.transformer import Block
+from visual_memory.encoders.transformer import AttentionPool, Block
 from visual_memory.types import Array
 
 _CACHE_BYTES = 8 << 20
@@ -38,31 +40,6 @@ _CACHE_BYTES = 8 << 20
 32 MiB on a CPU with 32 MiB of last-level cache)."""
 
 _normal = nnx.initializers.truncated_normal(stddev=0.02)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ViTOutputs:
-  """What a vision transformer says about a batch of images, in float32.
-
-  Attributes:
-    embedding: the class token, projected where the model has a projection
-      (CLIP), [B, E]. Not normalized.
-    class_token: after the final LayerNorm, [B, D].
-    patch_tokens: after the final LayerNorm, row by row, [B, P, D].
-    register_tokens: after the final LayerNorm, [B, R, D]; R may be zero.
-    blocks: for each block asked for, all its output tokens (class, registers,
-      patches) after the final LayerNorm, [B, 1 + R + P, D].
-    attention: for each block asked for, softmax weights [B, heads, T, T],
-      T = 1 + R + P, where row t says what token t looks at.
-  """
-
-  embedding: Float[Array, "*B E"]
-  class_token: Float[Array, "*B D"]
-  patch_tokens: Float[Array, "*B P D"]
-  register_tokens: Float[Array, "*B R D"]
-  blocks: dict[int, jax.Array]
-  attention: dict[int, jax.Array]
 
 
 class ViT(nnx.Module):
@@ -78,11 +55,15 @@ class ViT(nnx.Module):
     channels = config.stem[-1] if config.stem else 3
     values = channels * (patch >> len(config.stem)) ** 2
     self.patch_embed = Linear(values, dim, bias=config.patch_bias, rngs=rngs)
-    self.class_token = nnx.Param(_normal(rngs.params(), (dim,)))
-    self.class_position = nnx.Param(_normal(rngs.params(), (dim,)))
-    self.patch_position = nnx.Param(
-      _normal(rngs.params(), (config.grid, config.grid, dim))
-    )
+
+    def table(*shape: int) -> nnx.Param:
+      return nnx.Param(_normal(rngs.params(), (*shape, dim)))
+
+    has_table = not config.rope
+    with_class = config.class_token
+    self.class_token = table() if with_class else None
+    self.class_position = table() if with_class and has_table else None
+    self.patch_position = table(config.grid, config.grid) if has_table else None
     registers = (config.num_registers, dim)
     self.registers = (
       nnx.Param(_normal(rngs.params(), registers)) if registers[0] else None
@@ -97,11 +78,24 @@ class ViT(nnx.Module):
         ffn=config.ffn,
         layer_scale=config.layer_scale,
         eps=config.eps,
+        qkv_bias=config.qkv_bias,
         rngs=rngs,
       )
       for _ in range(config.depth)
     )
     self.norm = LayerNorm(dim, eps=config.eps)
+    self.pool = (
+      AttentionPool(
+        dim,
+        num_heads=config.num_heads,
+        mlp_dim=config.mlp_dim,
+        act=config.act,
+        eps=config.eps,
+        rngs=rngs,
+      )
+      if config.pool == "map"
+      else None
+    )
     self.projection = (
       Linear(dim, config.projection, bias=False, rngs=rngs)
       if config.projection
@@ -126,6 +120,7 @@ class ViT(nnx.Module):
     tokens = self.embed(pixels, precision=precision)
     if self.norm_pre is not None:
       tokens = self.norm_pre(tokens)
+    turns = self.rotations(pixels.shape[1:3])
     states, maps = {}, {}
     for index, block in enumerate(self.blocks):
       run = functools.partial(
@@ -133,6 +128,7 @@ class ViT(nnx.Module):
         precision=precision,
         maps=index in attention,
         branch_scales=None if branch_scales is None else branch_scales[index],
+        turns=turns,
       )
       tokens, weights = (jax.checkpoint(run) if remat else run)(tokens)
       if index in blocks:
@@ -140,17 +136,34 @@ class ViT(nnx.Module):
       if weights is not None:
         maps[index] = weights
     tokens = self.norm(tokens)
-    first_patch = 1 + self.config.num_registers
-    class_token = tokens[:, 0]
+    first_patch = self.config.num_first
+    patch_tokens = tokens[:, first_patch:]
+    if self.pool is not None:
+      pooled = self.pool(tokens, precision=precision)
+    elif self.config.pool == "mean":
+      pooled = jnp.mean(patch_tokens, axis=1)
+    else:
+      pooled = tokens[:, 0]
     return ViTOutputs(
-      embedding=class_token
+      embedding=pooled
       if self.projection is None
-      else self.projection(class_token, precision=precision),
-      class_token=class_token,
-      register_tokens=tokens[:, 1:first_patch],
-      patch_tokens=tokens[:, first_patch:],
+      else self.projection(pooled, precision=precision),
+      class_token=tokens[:, 0] if self.config.class_token else pooled,
+      register_tokens=tokens[:, int(self.config.class_token) : first_patch],
+      patch_tokens=patch_tokens,
       blocks=states,
       attention=maps,
+    )
+
+  def rotations(self, size: tuple[int, int]) -> np.ndarray | None:
+    """How queries and keys of images of this size are turned, or None."""
+    config = self.config
+    if not config.rope:
+      return None
+    return rotations(
+      grid_of(config, size),
+      head_dim=config.dim // config.num_heads,
+      num_first=config.num_first,
     )
 
   def embed(
@@ -158,47 +171,31 @@ class ViT(nnx.Module):
   ) -> Float[jax.Array, "B T D"]:
     """Class token, registers and patches, with their positions."""
     config = self.config
-    grid = patch_grid(pixels.shape[1:3], config.patch_size)
-    batch = pixels.shape[0]
+    grid = grid_of(config, pixels.shape[1:3])
+    rows, columns = (n * config.patch_size for n in grid)
+    batch, pixels = pixels.shape[0], pixels[:, :rows, :columns]
     if self.stem is not None:
       pixels = self.stem(pixels, precision=precision)
     patches = self.patch_embed(
       patchify(pixels, config.patch_size >> len(config.stem)),
       precision=precision,
     )
-    table = self.patch_position[...]
-    if table.shape[:2] != grid:
-      _check_native(table, config, grid)
-      table = resample(table, grid, rule=config.position_rule)
-    patches = patches + table.reshape(1, -1, config.dim)
-    first = (self.class_token[...] + self.class_position[...])[None]
+    if self.patch_position is not None:
+      table = self.patch_position[...]
+      if table.shape[:2] != grid:
+        _check_native(table, config, grid)
+        table = resample(table, grid, rule=config.position_rule)
+      patches = patches + table.reshape(1, -1, config.dim)
+    first = []
+    if self.class_token is not None:
+      token = self.class_token[...]
+      if self.class_position is not None:
+        token = token + self.class_position[...]
+      first.append(token[None])
     if self.registers is not None:  # They carry no position.
-      first = jnp.concatenate([first, self.registers[...]])
-    first = jnp.broadcast_to(first, (batch, *first.shape))
-    return jnp.concatenate([first, patches], axis=1)
-
-
-def class_token(outputs: ViTOutputs) -> jax.Array:
-  """The class token (projected, where the model has a projection), [B, E]."""
-  return outputs.embedding
-
-
-def mean_patch(outputs: ViTOutputs) -> jax.Array:
-  """The mean of the patch tokens, [B, D]."""
-  return jnp.mean(outputs.patch_tokens, axis=1)
-
-
-def class_and_mean(outputs: ViTOutputs) -> jax.Array:
-  """Class token and mean patch token side by side, [B, E + D]."""
-  return jnp.concatenate([class_token(outputs), mean_patch(outputs)], axis=-1)
-
-
-POOLINGS: dict[str, Callable[[ViTOutputs], jax.Array]] = {
-  "class": class_token,
-  "mean": mean_patch,
-  "class_and_mean": class_and_mean,
-}
-"""Ways to pool, by the name that recipes and cards use."""
+      first.append(self.registers[...])
+    first = [jnp.broadcast_to(part, (batch, *part.shape)) for part in first]
+    return jnp.concatenate([*first, patches], axis=1)
 
 
 def forward(
@@ -280,12 +277,25 @@ def prepare(
     precision: 'bfloat16' also stores the kernels in bfloat16.
   """
   params = dict(params)
-  params["patch_position"] = resample(
-    params["patch_position"], grid, rule=config.position_rule
-  )
+  if not config.rope:
+    params["patch_position"] = resample(
+      params["patch_position"], grid, rule=config.position_rule
+    )
   if precision == "bfloat16":
     params = jax.tree_util.tree_map_with_path(_half_kernel, params)
   return jax.tree.map(jnp.asarray, params)
+
+
+def grid_of(config: ViTConfig, size: tuple[int, int]) -> tuple[int, int]:
+  """Rows and columns of patches of images of (height, width) pixels.
+
+  Raises:
+    ValueError: the sides are not whole patches, and must be.
+  """
+  patch = config.patch_size
+  if config.ragged:
+    size = tuple(max(patch, side // patch * patch) for side in size)
+  return patch_grid(size, patch)
 
 
 def images_at_once(config: ViTConfig, shape: tuple[int, ...]) -> int:
@@ -297,8 +307,8 @@ def images_at_once(config: ViTConfig, shape: tuple[int, ...]) -> int:
   batch, height, width, _ = shape
   if jax.default_backend() != "cpu":
     return batch
-  rows, columns = patch_grid((height, width), config.patch_size)
-  tokens = 1 + config.num_registers + rows * columns
+  rows, columns = grid_of(config, (height, width))
+  tokens = config.num_first + rows * columns
   wanted = max(1, _CACHE_BYTES // (4 * tokens * config.mlp_dim))
   return max(n for n in range(1, wanted + 1) if batch % n == 0)
 

@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.preprocess import square
-from visual_memory.encoders import builders
 from visual_memory.encoders.embedding.embed import embed
 from visual_memory.encoders.encoder import Encoder, make_encoder
+from visual_memory.encoders.parts import vit_parts
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.pretraining.recipe import Recipe
 from visual_memory.retrieval.exact import search
@@ -59,7 +59,7 @@ def knn_evaluation(
 
 def backbone_encoder(recipe: Recipe, params: Any) -> Encoder:
   """The encoder of a backbone's params at the size of its global views."""
-  parts = builders.vit_parts(
+  parts = vit_parts(
     jax.tree.map(np.asarray, params),
     recipe.backbone,
     preprocess=square(recipe.views.global_size),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, PRNGKeyArray
 
-from visual_memory.encoders import vit
+from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.vit import ViT
 from visual_memory.pretraining.heads import DinoHead, ProjectionHead
 from visual_memory.pretraining.recipe import Recipe
@@ -102,7 +102,7 @@ def project(
       branch_scales=scales,
       remat=recipe.remat,
     )
-    pooled.append(vit.POOLINGS[recipe.pooling](outputs))
+    pooled.append(POOLINGS[recipe.pooling](outputs))
   rows = network.head(jnp.concatenate(pooled), precision=recipe.precision)
   return rows.reshape(-1, views.globals.shape[1], rows.shape[-1])
 

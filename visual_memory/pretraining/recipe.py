@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.encoders import vit
 from visual_memory.encoders.layers import PRECISIONS
+from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
 from visual_memory.pretraining.optimizer import OptimizerSettings
@@ -64,7 +64,7 @@ class Recipe:
     objective: "dino", or "contrastive": the supervised contrastive loss with
       the labels of the images (program ids) as classes.
     backbone: the vision transformer.
-    pooling: what the head sees of its tokens; a key of `vit.POOLINGS`.
+    pooling: what the head sees of its tokens; a key of `outputs.POOLINGS`.
     drop_path: probability of dropping a residual branch of the last block of
       the student; it rises linearly from zero at the first.
     head: the projection head.
@@ -109,7 +109,7 @@ def checked(recipe: Recipe) -> Recipe:
   """
   choices = {
     "objective": (recipe.objective, ("dino", "contrastive")),
-    "pooling": (recipe.pooling, tuple(vit.POOLINGS)),
+    "pooling": (recipe.pooling, tuple(POOLINGS)),
     "precision": (recipe.precision, PRECISIONS),
   }
   for name, (value, known) in choices.items():

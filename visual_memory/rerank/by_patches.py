@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.builders import ViTApply
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.parts import ViTApply
 from visual_memory.encoders.patch_grid import patchify
 from visual_memory.rerank.rerank import Answer, Question
 from visual_memory.types import Array

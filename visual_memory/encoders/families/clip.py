@@ -5,8 +5,11 @@ Language Supervision" (ICML 2021); sizes as in the released code and weights.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from visual_memory.data.preprocess import PRESETS
+from visual_memory.data.preprocess import PRESETS, Preprocess
+from visual_memory.encoders.families import described
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.published.download import Published
 from visual_memory.encoders.published.naming import (
@@ -19,12 +22,13 @@ from visual_memory.encoders.published.naming import (
   positions,
   same,
 )
-from visual_memory.encoders.settings import TextConfig, vit
+from visual_memory.encoders.settings import TextConfig, ViTConfig, vit
 
 _BLOCK = "blocks.{i}"
 
 
-def _openai_blocks(tower: str) -> dict[str, Source]:
+def text_blocks(tower: str) -> dict[str, Source]:
+  """The blocks of a tower of OpenAI's code or of open_clip."""
   layer = f"{tower}.resblocks.{{i}}"
   return {
     **norm(f"{_BLOCK}.norm1", f"{layer}.ln_1"),
@@ -60,7 +64,7 @@ _OPENAI_IMAGE = Naming(
     **patch_embed("visual.conv1", bias=False),
     **norm("norm_pre", "visual.ln_pre"),
     **norm("norm", "visual.ln_post"),
-    **_openai_blocks("visual.transformer"),
+    **text_blocks("visual.transformer"),
   },
 )
 _OPENAI_TEXT = Naming(
@@ -73,7 +77,7 @@ _OPENAI_TEXT = Naming(
       logit_scale="logit_scale",
     ),
     **norm("norm", "ln_final"),
-    **_openai_blocks("transformer"),
+    **text_blocks("transformer"),
   },
 )
 _HF_IMAGE = Naming(
@@ -107,6 +111,19 @@ TEXT = (_OPENAI_TEXT, _HF_TEXT)
 """The namings of CLIP's text tower."""
 
 
+_OWN = {
+  "eps": 1e-5,
+  "ln_pre": True,
+  "patch_bias": False,
+  "position_rule": "plain",
+}
+"""What tells CLIP's image tower from a plain ViT."""
+
+
+def _preprocess(side: int) -> Preprocess:
+  return dataclasses.replace(PRESETS["clip"], resize=side, crop=side)
+
+
 def clip(
   width: str,
   *,
@@ -125,21 +142,18 @@ def clip(
     **fields: of the Model.
   """
   text = _TEXTS[width]
-  preset = PRESETS["clip"]
   return Model(
     image=vit(
       f"vit_{width}",
       image_size=image_size,
       patch_size=patch_size,
+      **({"mlp_dim": _MLP_DIMS[width]} if width in _MLP_DIMS else {}),
       act=act,
-      eps=1e-5,
-      ln_pre=True,
-      patch_bias=False,
       projection=text.dim,
-      position_rule="plain",
+      **_OWN,
     ),
     text=dataclasses.replace(text, act=act),
-    preprocess=dataclasses.replace(preset, resize=image_size, crop=image_size),
+    preprocess=_preprocess(image_size),
     **fields,
   )
 
@@ -147,6 +161,119 @@ def clip(
 _TEXTS = {
   "b": TextConfig(width=512, depth=12, num_heads=8, dim=512),
   "l": TextConfig(width=768, depth=12, num_heads=12, dim=768),
+  "h": TextConfig(width=1024, depth=24, num_heads=16, dim=1024),
+  "clip_g": TextConfig(width=1024, depth=24, num_heads=16, dim=1024),
+  "bigg": TextConfig(width=1280, depth=32, num_heads=20, dim=1280),
+}
+_MLP_DIMS = {"clip_g": 6144, "bigg": 8192}
+"""Of image towers whose hidden layer is not four times as wide."""
+
+
+def read_config(config: Mapping[str, Any]) -> Model | None:
+  """The model of transformers' config.json or of an open_clip_config.json.
+
+  An activation that transformers' file does not name is OpenAI's; one that
+  open_clip's does not name is exact GELU.
+  """
+  if "model_cfg" in config:
+    return _read_open_clip(config)
+  if config.get("model_type") not in ("clip", "clip_vision_model"):
+    return None
+  alone = config if config["model_type"] == "clip_vision_model" else {}
+  image = {
+    **_DEFAULTS,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    **(config.get("vision_config") or alone),
+  }
+  text = {
+    **_DEFAULTS,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_attention_heads": 8,
+    "vocab_size": 49408,
+    "max_position_embeddings": 77,
+    **(config.get("text_config") or {}),
+  }
+  side, dim = image["image_size"], config.get("projection_dim", 512)
+  return Model(
+    image=ViTConfig(
+      patch_size=image["patch_size"],
+      dim=image["hidden_size"],
+      depth=image["num_hidden_layers"],
+      num_heads=image["num_attention_heads"],
+      mlp_dim=image["intermediate_size"],
+      image_size=side,
+      grid=side // image["patch_size"],
+      act=image["hidden_act"],
+      projection=dim,
+      **{**_OWN, "eps": image["layer_norm_eps"]},
+    ),
+    text=TextConfig(
+      width=text["hidden_size"],
+      depth=text["num_hidden_layers"],
+      num_heads=text["num_attention_heads"],
+      mlp_dim=_unless_usual(text["intermediate_size"], text["hidden_size"]),
+      dim=dim,
+      vocabulary_size=text["vocab_size"],
+      context_length=text["max_position_embeddings"],
+      act=text["hidden_act"],
+      eps=text["layer_norm_eps"],
+    ),
+    preprocess=_preprocess(side),
+  )
+
+
+def _read_open_clip(config: Mapping[str, Any]) -> Model | None:
+  settings = config["model_cfg"]
+  image, text = settings["vision_cfg"], settings["text_cfg"]
+  if "timm_model_name" in image or not isinstance(image["layers"], int):
+    return None  # A tower of timm's, or a ResNet.
+  act = "quick_gelu" if settings.get("quick_gelu") else "gelu"
+  dim, side = image["width"], image.get("image_size", 224)
+  return Model(
+    image=ViTConfig(
+      patch_size=image["patch_size"],
+      dim=dim,
+      depth=image["layers"],
+      num_heads=dim // image.get("head_width", 64),
+      mlp_dim=int(dim * image.get("mlp_ratio", 4)),
+      image_size=side,
+      grid=side // image["patch_size"],
+      act=act,
+      projection=settings["embed_dim"],
+      # What open_clip resamples a table by when it loads one.
+      **{**_OWN, "position_rule": "antialias"},
+    ),
+    text=TextConfig(
+      width=text["width"],
+      depth=text["layers"],
+      num_heads=text["heads"],
+      mlp_dim=_unless_usual(
+        int(text["width"] * text.get("mlp_ratio", 4)), text["width"]
+      ),
+      dim=settings["embed_dim"],
+      vocabulary_size=text.get("vocab_size", 49408),
+      context_length=text.get("context_length", 77),
+      act=act,
+    ),
+    preprocess=described.from_open_clip(config),
+  )
+
+
+def _unless_usual(mlp_dim: int, width: int) -> int:
+  """0 for what a TextConfig takes of itself: equal settings are equal."""
+  return 0 if mlp_dim == 4 * width else mlp_dim
+
+
+_DEFAULTS = {
+  # What transformers takes where a config.json is silent.
+  "num_hidden_layers": 12,
+  "image_size": 224,
+  "patch_size": 32,
+  "hidden_act": "quick_gelu",
+  "layer_norm_eps": 1e-5,
 }
 
 
@@ -200,4 +327,5 @@ OPENAI_CLIP = Family(
   },
   image=IMAGE,
   text=TEXT,
+  read_config=read_config,
 )

@@ -43,8 +43,8 @@ class Family:
     image: namings of the image tower.
     text: namings of the text tower.
     unused: patterns of tensors that its files hold and no encoder needs.
-    by_origin: settings of the image tower that another implementation than the
-      authors' has otherwise, by the origin of a file's layout.
+    as_origin: from a model and the origin of a file's layout to the model as
+      that origin's own code runs it.
     read_config: from a repository's description (its config.json) to the model
       it describes, or None if it is of another family.
   """
@@ -56,7 +56,5 @@ class Family:
   image: tuple[Naming, ...]
   text: tuple[Naming, ...] = ()
   unused: tuple[str, ...] = ()
-  by_origin: Mapping[str, Mapping[str, Any]] = dataclasses.field(
-    default_factory=dict
-  )
+  as_origin: Callable[[Model, str], Model] = lambda model, origin: model
   read_config: Callable[[Mapping[str, Any]], Model | None] = lambda config: None

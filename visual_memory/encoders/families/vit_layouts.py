@@ -13,6 +13,28 @@ from visual_memory.encoders.published.naming import (
 _BLOCK, _LAYER = "blocks.{i}", "encoder.layer.{i}"
 
 
+def timm_blocks(
+  prefix: str = "", *, fc1: str = "fc1", fc2: str = "fc2"
+) -> dict[str, Source]:
+  """The blocks of the released code of DINO, MAE and DeiT, and of timm.
+
+  Args:
+    prefix: before every name.
+    fc1, fc2: what the layers of a block's mlp are called.
+  """
+  layer = f"{prefix}{_BLOCK}"
+  return {
+    **norm(f"{_BLOCK}.norm1", f"{layer}.norm1"),
+    **norm(f"{_BLOCK}.norm2", f"{layer}.norm2"),
+    **linear(f"{_BLOCK}.attn.qkv", f"{layer}.attn.qkv"),
+    **linear(f"{_BLOCK}.attn.proj", f"{layer}.attn.proj"),
+    f"{_BLOCK}.scale1": Source((f"{layer}.ls1.gamma",)),
+    f"{_BLOCK}.scale2": Source((f"{layer}.ls2.gamma",)),
+    **linear(f"{_BLOCK}.mlp.fc1", f"{layer}.mlp.{fc1}"),
+    **linear(f"{_BLOCK}.mlp.fc2", f"{layer}.mlp.{fc2}"),
+  }
+
+
 def hub(
   origin: str, *, fc1: str = "fc1", fc2: str = "fc2", skip: int = 1
 ) -> Naming:
@@ -30,14 +52,7 @@ def hub(
       **positions("pos_embed", skip=skip),
       **patch_embed("patch_embed.proj"),
       **norm("norm", "norm"),
-      **norm(f"{_BLOCK}.norm1", f"{_BLOCK}.norm1"),
-      **norm(f"{_BLOCK}.norm2", f"{_BLOCK}.norm2"),
-      **linear(f"{_BLOCK}.attn.qkv", f"{_BLOCK}.attn.qkv"),
-      **linear(f"{_BLOCK}.attn.proj", f"{_BLOCK}.attn.proj"),
-      f"{_BLOCK}.scale1": Source((f"{_BLOCK}.ls1.gamma",)),
-      f"{_BLOCK}.scale2": Source((f"{_BLOCK}.ls2.gamma",)),
-      **linear(f"{_BLOCK}.mlp.fc1", f"{_BLOCK}.mlp.{fc1}"),
-      **linear(f"{_BLOCK}.mlp.fc2", f"{_BLOCK}.mlp.{fc2}"),
+      **timm_blocks(fc1=fc1, fc2=fc2),
     },
   )
 

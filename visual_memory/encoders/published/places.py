@@ -124,6 +124,11 @@ def find_place(weights: str | os.PathLike) -> Place:
   raise FileNotFoundError(f"There is no file or directory {weights}.")
 
 
+def is_repository(name: str) -> bool:
+  """Whether this names a directory here, or could name one on the hub."""
+  return pathlib.Path(name).is_dir() or bool(_HUB_ID.fullmatch(name))
+
+
 def _nothing(name: str) -> None:
   del name
 

@@ -23,6 +23,10 @@ from visual_memory.encoders.families import catalog
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.settings import TextConfig
 from visual_memory.encoders.text import text_tower
+from visual_memory.encoders.text.siglip_tokenizer import (
+  SiglipTokenizer,
+  load_siglip_tokenizer,
+)
 from visual_memory.encoders.text.tokenizer import ClipTokenizer, load_tokenizer
 
 _VERSION = 1
@@ -50,7 +54,7 @@ class TextEncoder:
 
   params: Any
   config: TextConfig
-  tokenizer: ClipTokenizer
+  tokenizer: ClipTokenizer | SiglipTokenizer
   name: str
   precision: str
   fingerprint: str
@@ -62,8 +66,13 @@ class TextEncoder:
 
   @property
   def logit_scale(self) -> float:
-    """Logarithm of CLIP's inverse temperature, about ln 100."""
-    return float(self.params["logit_scale"])
+    """Logarithm of the inverse temperature, for CLIP about ln 100."""
+    return float(np.ravel(self.params["logit_scale"])[0])
+
+  @property
+  def logit_bias(self) -> float:
+    """What SigLIP adds to its logits before the sigmoid; 0 for CLIP."""
+    return float(np.ravel(self.params.get("logit_bias", 0.0))[0])
 
   def encode_texts(
     self, texts: Sequence[str], *, truncate: bool = False
@@ -72,7 +81,7 @@ class TextEncoder:
 
     Args:
       texts: any number of strings.
-      truncate: cut texts of more than 77 tokens instead of raising.
+      truncate: cut texts that are too long instead of raising.
 
     Raises:
       ValueError: a text is too long, or not a string; says which.
@@ -82,7 +91,7 @@ class TextEncoder:
     # All batches are queued before the first is read: the device never waits.
     outputs = [
       (rows, _unit_embeddings(self.params, batch, self.config, self.precision))
-      for rows, batch in _batches(tokens)
+      for rows, batch in _batches(tokens, whole=not self.config.causal)
     ]
     embeddings = np.empty((len(tokens), self.dim), np.float32)
     for rows, output in outputs:
@@ -97,13 +106,15 @@ def load_text_encoder(
   vocabulary: str | os.PathLike | None = None,
   precision: str = "float32",
 ) -> TextEncoder:
-  """The text encoder of a published CLIP model.
+  """The text encoder of a published CLIP or SigLIP.
 
   Args:
-    name: one of `catalog.MODELS` that has a text tower: "clip_vitb16".
+    name: one of `catalog.MODELS` that has a text tower ("clip_vitb16"), or a
+      repository or directory that says what it is.
     weights: the checkpoint, the same file as for the image tower; downloaded
       and kept if None. Formats as in `params.load_tower`.
-    vocabulary: the tokenizer's file; see `tokenizer.load_tokenizer`.
+    vocabulary: the tokenizer's file; see `tokenizer.load_tokenizer` for CLIP.
+      SigLIP's comes with its weights.
     precision: 'float32' or 'bfloat16'.
 
   Raises:
@@ -112,27 +123,43 @@ def load_text_encoder(
     FileNotFoundError: there is no such file or directory.
     ImportError: an extra is not installed; says which.
   """
-  with_text = [n for n, model in catalog.MODELS.items() if model.text]
-  if name not in with_text:
+  found = catalog.find(name, weights)
+  config = found.model.text
+  if config is None:
+    with_text = [n for n, model in catalog.MODELS.items() if model.text]
     raise ValueError(
       f"{name!r} has no text encoder; these have: {', '.join(with_text)}."
     )
-  tokenizer = load_tokenizer(vocabulary)
-  family, config = catalog.FAMILY_OF[name], catalog.MODELS[name].text
-  params = params_lib.load_tower(
-    catalog.fetch(name) if weights is None else weights,
+  if config.tokenizer == "clip":
+    tokenizer = load_tokenizer(vocabulary)
+  else:
+    tokenizer = load_siglip_tokenizer(vocabulary or found.place, config)
+  params = catalog.read_tower(
+    found,
     template=text_tower.shapes(config),
-    namings=family.text,
-    others=family.image,
+    namings=found.family.text,
+    others=found.family.image,
   ).params
   return make_text_encoder(
-    name,
+    found.name,
     params=params,
     config=config,
     tokenizer=tokenizer,
-    weights_fingerprint=params_lib.fingerprint(params),
+    weights_fingerprint=_fingerprint(params, config),
     precision=precision,
   )
+
+
+def _fingerprint(params: Any, config: TextConfig) -> str:
+  """Identifies every weight, and every setting that weights do not show."""
+  settings = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(config)
+    if field.name in ("act", "eps", "causal")
+    and getattr(config, field.name) != field.default
+  }
+  weights = params_lib.fingerprint(params)
+  return f"{weights} {sorted(settings.items())}" if settings else weights
 
 
 def make_text_encoder(
@@ -140,7 +167,7 @@ def make_text_encoder(
   *,
   params: Any,
   config: TextConfig,
-  tokenizer: ClipTokenizer,
+  tokenizer: ClipTokenizer | SiglipTokenizer,
   weights_fingerprint: str,
   precision: str = "float32",
 ) -> TextEncoder:
@@ -182,11 +209,16 @@ def make_text_encoder(
 
 
 def _batches(
-  tokens: Int32[np.ndarray, "n T"],
+  tokens: Int32[np.ndarray, "n T"], *, whole: bool
 ) -> Iterator[tuple[np.ndarray, Int32[np.ndarray, "B t"]]]:
-  """Row positions and their tokens: rows of alike length, cut, padded."""
-  lengths = np.argmax(tokens, axis=1) + 1  # Up to the first end mark.
+  """Row positions and their tokens: rows of alike length, cut, padded.
+
+  Rows are cut behind the first end mark, unless their padding is read, too.
+  """
+  lengths = np.argmax(tokens, axis=1) + 1
   lengths = -(-lengths // _LENGTH_STEP) * _LENGTH_STEP
+  if whole:
+    lengths = np.full(len(tokens), tokens.shape[1])
   for length in np.unique(lengths):
     alike = np.flatnonzero(lengths == length)
     for start in range(0, len(alike), _BATCH_SIZE):

@@ -1,11 +1,13 @@
-"""CLIP's text tower: rows of token ids to embeddings.
+"""The text tower of CLIP or SigLIP: rows of token ids to embeddings.
 
   config = catalog.MODELS["clip_vitb16"].text
   params = init(config, seed=0)                      # or published
   embeddings = forward(params, tokens, config=config)    # float32 [B, dim]
 
-Attention is causal and a text is read off at its end mark, so whatever follows
-the mark has no influence: rows may be cut behind the last end mark, exactly.
+CLIP's attention is causal and a text is read off at its end mark, so whatever
+follows the mark has no influence: rows may be cut behind the last end mark,
+exactly. SigLIP's tokens see each other, padding included, and a text is read at
+the last of all positions: its rows are always whole.
 
 Reference: Radford et al., "Learning Transferable Visual Models From Natural
 Language Supervision" (ICML 2021), section 2.4; OpenAI CLIP, clip/model.py.
@@ -25,12 +27,12 @@ from visual_memory.encoders.settings import TextConfig
 from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
 
-_EPS = 1e-5
 _INITIAL_TEMPERATURE = 0.07
+_INITIAL_BIAS = -10.0
 
 
 class TextTower(nnx.Module):
-  """CLIP's text transformer; `forward` is the same as a pure function."""
+  """The text transformer; `forward` is the same as a pure function."""
 
   def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
     """Random weights; the temperature CLIP's training began with."""
@@ -46,16 +48,22 @@ class TextTower(nnx.Module):
       Block(
         config.width,
         num_heads=config.num_heads,
-        mlp_dim=4 * config.width,
+        mlp_dim=config.mlp_dim or 4 * config.width,
         act=config.act,
-        eps=_EPS,
+        eps=config.eps,
         rngs=rngs,
       )
       for _ in range(config.depth)
     )
-    self.norm = LayerNorm(config.width, eps=_EPS)
-    self.projection = Linear(config.width, config.dim, bias=False, rngs=rngs)
+    self.norm = LayerNorm(config.width, eps=config.eps)
+    self.config = config
+    self.projection = Linear(
+      config.width, config.dim, bias=config.projection_bias, rngs=rngs
+    )
     self.logit_scale = nnx.Param(jnp.float32(-math.log(_INITIAL_TEMPERATURE)))
+    self.logit_bias = (
+      nnx.Param(jnp.float32(_INITIAL_BIAS)) if config.logit_bias else None
+    )
 
   def __call__(
     self, tokens: Int[Array, "B T"], *, precision: str = "float32"
@@ -67,9 +75,13 @@ class TextTower(nnx.Module):
       + self.position_embedding[...][None, :length]
     )
     for block in self.blocks:
-      x, _ = block(x, causal=True, precision=precision)
+      x, _ = block(x, causal=self.config.causal, precision=precision)
     # The first end mark; LayerNorm sees each token alone, so one is enough.
-    x = self.norm(x[jnp.arange(rows), jnp.argmax(tokens, axis=1)])
+    if self.config.causal:
+      x = x[jnp.arange(rows), jnp.argmax(tokens, axis=1)]
+    else:
+      x = x[:, -1]
+    x = self.norm(x)
     return self.projection(x, precision=precision)
 
 

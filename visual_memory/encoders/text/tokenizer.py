@@ -106,12 +106,11 @@ class ClipTokenizer:
       raise ValueError(f"A list of texts is needed; got the text {texts!r}.")
     rows = np.zeros((len(texts), CONTEXT_LENGTH), np.int32)
     for index, text in enumerate(texts):
-      if not isinstance(text, str):
-        raise ValueError(f"Text {index} is not a string: {text!r}.")
+      check_text(index, text)
       ids = [self.start, *self.encode(text), self.end]
       if len(ids) > CONTEXT_LENGTH:
         if not truncate:
-          raise ValueError(_too_long(index, text, len(ids)))
+          raise ValueError(too_long(index, text, len(ids), CONTEXT_LENGTH))
         ids = [*ids[: CONTEXT_LENGTH - 1], self.end]
       rows[index, : len(ids)] = ids
     return rows
@@ -189,12 +188,18 @@ def _find_vocabulary() -> pathlib.Path:
     raise OSError(f"CLIP's vocabulary is not here. {_REMEDY}") from error
 
 
-def _too_long(index: int, text: str, num_tokens: int) -> str:
+def check_text(index: int, text: str) -> None:
+  """Raises ValueError unless it is a string."""
+  if not isinstance(text, str):
+    raise ValueError(f"Text {index} is not a string: {text!r}.")
+
+
+def too_long(index: int, text: str, num_tokens: int, context: int) -> str:
   """The error for a text that does not fit into a row."""
   shown = text if len(text) <= 80 else f"{text[:77]}..."
   return (
     f"Text {index} ({shown!r}) has {num_tokens} tokens with its marks, and the"
-    f" context is {CONTEXT_LENGTH}. Shorten it, or pass truncate=True."
+    f" context is {context}. Shorten it, or pass truncate=True."
   )
 
 

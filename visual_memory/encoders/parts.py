@@ -1,0 +1,113 @@
+"""What an encoder is made of, and the parts of a vision transformer."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from visual_memory.data.preprocess import Preprocess
+from visual_memory.encoders import vit
+from visual_memory.encoders.outputs import POOLINGS
+from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.settings import ViTConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+  """An encoder before it has a name and a fingerprint.
+
+  Attributes:
+    params: the weights, a pytree of arrays.
+    apply: hashable pure function (params, pixels [B, S, S, 3]) -> [B, D].
+    preprocess: makes the pixels.
+    weights_fingerprint: identifies weights and architecture by value.
+    apply_patches: as `apply`, but one row per patch, [B, P, E].
+    grid: (rows, columns) of those patches.
+    patches_form: tells apart what one encoder can give for its patches.
+    name: what it is, where that is not the name by which it was asked for.
+  """
+
+  params: Any
+  apply: Callable[..., jax.Array]
+  preprocess: Preprocess
+  weights_fingerprint: str
+  apply_patches: Callable[..., jax.Array] | None = None
+  grid: tuple[int, int] | None = None
+  patches_form: str = ""
+  name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTApply:
+  """The image embedding of a vision transformer; equal for equal settings."""
+
+  config: ViTConfig
+  precision: str
+  pooling: str = "class"
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    """Embeddings [B, D], not normalized."""
+    outputs = vit.forward(
+      params, pixels, config=self.config, precision=self.precision
+    )
+    return POOLINGS[self.pooling](outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTPatches:
+  """The patch tokens of a vision transformer, after the final LayerNorm."""
+
+  config: ViTConfig
+  precision: str
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    """Patch tokens row by row [B, P, D], not normalized."""
+    outputs = vit.forward(
+      params, pixels, config=self.config, precision=self.precision
+    )
+    return outputs.patch_tokens
+
+
+def vit_parts(
+  params: Any,
+  config: ViTConfig,
+  *,
+  preprocess: Preprocess,
+  precision: str,
+  pooling: str = "class",
+  name: str = "",
+) -> Parts:
+  """A vision transformer, prepared for the resolution of its preprocessing.
+
+  Args:
+    params: of the transformer, with the stored table of positions.
+    config: their settings.
+    preprocess: makes the pixels.
+    precision: "float32" or "bfloat16".
+    pooling: what the embedding is; a key of `outputs.POOLINGS`.
+    name: what it is called; see `Parts`.
+  """
+  side = preprocess.size
+  grid = vit.grid_of(config, (side, side))
+  return Parts(
+    name=name,
+    params=vit.prepare(params, config, grid=grid, precision=precision),
+    apply=ViTApply(config, precision, pooling),
+    preprocess=preprocess,
+    weights_fingerprint=_fingerprint(params, config, pooling),
+    apply_patches=ViTPatches(config, precision),
+    grid=grid,
+  )
+
+
+def _fingerprint(params: Any, config: ViTConfig, pooling: str) -> str:
+  """Identifies every weight and every setting, by name and value."""
+  settings = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(config)
+    if getattr(config, field.name) != field.default
+  }
+  if pooling != "class":
+    settings["pooling"] = pooling
+  return f"{params_lib.fingerprint(params)} {sorted(settings.items())}"
