@@ -313,6 +313,7 @@ clip_vitb32 clip_vitb16 clip_vitl14 clip_vitl14_336
 
 
 def test_names_stay_and_fingerprints_do_not_change():
-  assert list_encoders() == tuple(NAMES.split())
+  names = NAMES.split()
+  assert list_encoders()[: len(names)] == tuple(names)
   for name, fingerprint in FINGERPRINTS.items():
     assert load_encoder(name).fingerprint == fingerprint

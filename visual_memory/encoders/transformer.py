@@ -75,8 +75,8 @@ class Mlp(nnx.Module):
     self.act = act
 
   def __call__(
-    self, x: Float[Array, "B T D"], *, precision: str
-  ) -> Float[jax.Array, "B T D"]:
+    self, x: Float[Array, "*rows D"], *, precision: str
+  ) -> Float[jax.Array, "*rows D"]:
     """fc2(act(fc1(x)))."""
     hidden = ACTIVATIONS[self.act](
       self.fc1(x, precision=precision, hidden=True)
@@ -233,13 +233,13 @@ def rotated(
 
 
 def attend(
-  q: Float[Array, "B h T d"],
+  q: Float[Array, "B h Q d"],
   k: Float[Array, "B h T d"],
   v: Float[Array, "B h T d"],
   *,
   causal: bool,
   precision: str,
-) -> tuple[Float[jax.Array, "B h T d"], Float[jax.Array, "B h T T"]]:
+) -> tuple[Float[jax.Array, "B h Q d"], Float[jax.Array, "B h Q T"]]:
   """softmax(q k^T / sqrt(d)) v, and the softmax (free where it is not used).
 
   On a CPU this is faster than jax.nn.dot_product_attention: XLA makes one

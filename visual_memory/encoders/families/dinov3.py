@@ -103,6 +103,9 @@ def _read_config(config: Mapping[str, Any]) -> Model | None:
     return None
   given = {**_DEFAULTS, **config}
   side, patch = given["image_size"], given["patch_size"]
+  gated, act = given["use_gated_mlp"], given["hidden_act"]
+  if gated and act != "silu":
+    raise ValueError(f"A gated layer with {act!r} is not known, only 'silu'.")
   return Model(
     image=_tower(
       given["hidden_size"],
@@ -114,8 +117,8 @@ def _read_config(config: Mapping[str, Any]) -> Model | None:
       grid=side // patch,
       num_registers=given["num_register_tokens"],
       eps=given["layer_norm_eps"],
-      act=given["hidden_act"],
-      ffn="swiglu" if given["use_gated_mlp"] else "mlp",
+      act="gelu" if gated else act,  # A gate's own is no choice.
+      ffn="swiglu" if gated else "mlp",
       qkv_bias=given["query_bias"],
     ),
     preprocess=_PREPROCESS,

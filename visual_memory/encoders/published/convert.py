@@ -80,9 +80,10 @@ def convert(
 
 def without_prefix(name: str) -> str:
   """A tensor's name without the wrappers that it was saved from."""
+  shorter = name
   for prefix in naming_lib.PREFIXES:
-    name = name.removeprefix(prefix)
-  return name
+    shorter = shorter.removeprefix(prefix)
+  return shorter if shorter == name else without_prefix(shorter)
 
 
 def _dotted(path: tuple) -> str:

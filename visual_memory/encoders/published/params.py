@@ -27,6 +27,10 @@ from visual_memory.encoders.published.naming import Naming
 from visual_memory.encoders.published.places import Place, extra, find_place
 
 
+_WRAPPERS = ("teacher.", "state_dict.", "model.")
+"""Keys under which training scripts save weights, the wanted first."""
+
+
 def load_tower(
   weights: str | os.PathLike | Place,
   *,
@@ -73,13 +77,31 @@ def read(weights: str | os.PathLike | Place) -> dict[str, np.ndarray]:
   tensors = {}
   for path in place.weights():
     safe = path.suffix == ".safetensors"
-    found = _read_safetensors(path) if safe else torch_pickle.read(path)
+    found = (
+      _read_safetensors(path) if safe else _unwrapped(torch_pickle.read(path))
+    )
     if twice := sorted(tensors.keys() & found.keys()):
       raise ValueError(
-        f"{path} has the tensor {twice[0]!r}, as has another part of {weights}:"
-        " download it again."
+        f"{path} has the tensor {twice[0]!r}, as has another part of"
+        f" {place.name}: download it again."
       )
     tensors |= found
+  return tensors
+
+
+def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The weights of a training checkpoint, without optimizers and counters.
+
+  Of a teacher and a student the teacher is what its authors evaluate.
+  """
+  for wrapper in _WRAPPERS:
+    inside = {
+      name.removeprefix(wrapper): value
+      for name, value in tensors.items()
+      if name.startswith(wrapper)
+    }
+    if inside:
+      return _unwrapped(inside)
   return tensors
 
 
