@@ -16,6 +16,7 @@ from typing import Any
 import visual_memory as vm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+_RESULTS = ROOT / "experiments" / "results"
 _MANY = 40
 """Rows of a table that a results page shows; longer ones stay in their file."""
 
@@ -27,6 +28,7 @@ def write(folder: pathlib.Path) -> None:
     **reference(),
     "commands.md": commands(),
     "configs.md": configs(),
+    "encoders.md": encoders(),
     **results(),
   }
   for name, text in pages.items():
@@ -62,6 +64,30 @@ def _reference_page(name: str, item: Any) -> str:
   options = "" if directive == "autofunction" else "   :members:\n"
   directed = f".. {directive}:: {target}\n{options}"
   return f"# vm.{name}\n\n```{{eval-rst}}\n{directed}```\n"
+
+
+def encoders() -> str:
+  """Every encoder with its licence and address; how far from transformers."""
+  parity = json.loads((_RESULTS / "encoder_parity.json").read_text())
+  worst: dict[tuple[str, str, str], float] = {}
+  for row in parity["rows"]:
+    key = row["family"], row["layout"], row["what"]
+    worst[key] = max(worst.get(key, 0.0), row["difference"])
+  rows = [
+    f"| {' | '.join(key)} | {value:.1e} |" for key, value in worst.items()
+  ]
+  parts = [
+    "# Published encoders",
+    "`vm.load_encoder` takes these names, and also a directory or a repository"
+    " of the Hugging Face hub (`facebook/dinov2-small`) that says what it is.",
+    vm.list_encoders().to_markdown(),
+    f"## As near to {parity['against']}",
+    f"Random weights, every tensor drawn; {parity['difference']}:"
+    f" `{parity['command']}`.",
+    "| family | layout of the file | what | difference |\n"
+    "| --- | --- | --- | --- |\n" + "\n".join(rows),
+  ]
+  return "\n\n".join(parts) + "\n"
 
 
 def commands() -> str:

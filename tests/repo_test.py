@@ -47,7 +47,7 @@ LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}
 ENCODER_LAYERS = (
   ("text", "embedding", "probe_tokens", "sift"),
   ("encoder",),
-  ("builders",),
+  ("builders", "listing"),
   ("families",),
   ("parts", "vit", "published", "dictionary", "encoder_files", "grad_cam"),
   ("settings", "transformer", "patch_grid", "layers", "outputs"),

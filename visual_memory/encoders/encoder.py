@@ -27,6 +27,7 @@ from visual_memory.data.given_images import GivenImages
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import builders
 from visual_memory.encoders.layers import PRECISIONS
+from visual_memory.encoders.listing import EncoderNames, names_of
 from visual_memory.encoders.parts import Parts
 from visual_memory.types import Array
 
@@ -222,9 +223,13 @@ def load_encoder(
   return make_encoder(parts.name or name, parts, precision=precision)
 
 
-def list_encoders() -> tuple[str, ...]:
-  """The names that `load_encoder` knows."""
-  return tuple(builders.BUILDERS)
+def list_encoders() -> EncoderNames:
+  """The names that `load_encoder` knows, a tuple that shows as a table.
+
+  Each is a string with the attributes family, image_size, dim, num_params,
+  num_text_params, license and address.
+  """
+  return names_of(builders.BUILDERS)
 
 
 def make_encoder(

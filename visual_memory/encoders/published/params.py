@@ -26,7 +26,6 @@ from visual_memory.encoders.published.convert import (
 from visual_memory.encoders.published.naming import Naming
 from visual_memory.encoders.published.places import Place, extra, find_place
 
-
 _WRAPPERS = ("teacher.", "state_dict.", "model.")
 """Keys under which training scripts save weights, the wanted first."""
 
