@@ -55,6 +55,8 @@ class Encoder:
       normalized; None for an encoder without patches.
     grid: (rows, columns) of patches, P = rows * columns; None likewise.
     patches_form: part of the fingerprint of rows of patches.
+    origin: the name, weights and precision by which `load_encoder` made it, so
+      that its text tower can be found; None of one made otherwise.
   """
 
   params: Any
@@ -70,6 +72,9 @@ class Encoder:
     default=None, metadata={"static": True}
   )
   patches_form: str = dataclasses.field(default="", metadata={"static": True})
+  origin: tuple[str, str | None, str] | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
 
   def forward(self, pixels: Float[Array, "B S S 3"]) -> Float32[Array, "B D"]:
     """Unit embeddings of preprocessed pixels; pure, to be called in a jit.
@@ -220,7 +225,9 @@ def load_encoder(
         f" {', '.join(known)}."
       )
   parts = builder(name, **given)
-  return make_encoder(parts.name or name, parts, precision=precision)
+  encoder = make_encoder(parts.name or name, parts, precision=precision)
+  place = None if weights is None else str(weights)
+  return dataclasses.replace(encoder, origin=(name, place, precision))
 
 
 def list_encoders() -> EncoderNames:

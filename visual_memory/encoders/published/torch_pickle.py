@@ -49,6 +49,10 @@ _STORAGES = {
 }
 
 
+_LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""How a file begins that torch wrote before version 1.6."""
+
+
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Every tensor of a PyTorch file, by its dotted name, in its stored dtype.
 
@@ -61,6 +65,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     ValueError: not such a file, or a truncated or inconsistent one.
   """
   with open(path, "rb") as file:  # What fails from here on is the content.
+    if file.read(len(_LEGACY)) == _LEGACY:
+      raise ValueError(
+        f"{path} is of torch before 1.6 and not read here. Convert it with"
+        f" torch.save(torch.load({str(path)!r}, map_location='cpu'), NEW_PATH)."
+      )
     try:
       return _tensors(file)
     except UnsafeFileError as error:
