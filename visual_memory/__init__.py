@@ -22,6 +22,8 @@ _HOMES = {
   "VisualMemory": "memory.memory",
   "Votes": "types",
   "embed": "encoders.embedding.embed",
+  "embed_classes": "encoders.text.words",
+  "embed_texts": "encoders.text.words",
   "embedded_set": "types",
   "list_encoders": "encoders.encoder",
   "list_sources": "data.sources",

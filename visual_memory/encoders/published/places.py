@@ -126,7 +126,8 @@ def find_place(weights: str | os.PathLike) -> Place:
 
 def is_repository(name: str) -> bool:
   """Whether this names a directory here, or could name one on the hub."""
-  return pathlib.Path(name).is_dir() or bool(_HUB_ID.fullmatch(name))
+  is_hub = bool(_HUB_ID.fullmatch(name))
+  return is_hub or (bool(name) and pathlib.Path(name).is_dir())
 
 
 def _nothing(name: str) -> None:

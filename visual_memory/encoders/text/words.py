@@ -23,6 +23,7 @@ from jaxtyping import Float32
 
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.published import places
 from visual_memory.encoders.text.class_texts import zero_shot_classifier
 from visual_memory.encoders.text.templates import templates as templates_of
 from visual_memory.encoders.text.text_encoder import (
@@ -41,9 +42,9 @@ def embed_texts(
 ) -> Float32[np.ndarray, "Q D"]:
   """Unit embeddings of texts, in the space of the encoder's images.
 
-  They are queries as images are: `search(embed_texts(...), memory, k=10)`. Their
-  similarities to images are lower than those between images; compare them with
-  one another.
+  They are queries as images are: `search(embed_texts(...), memory, k=10)`.
+  Their similarities to images are lower than those between images; compare them
+  with one another.
 
   Args:
     encoder: of a family with a text tower (CLIP, SigLIP), from `load_encoder`.
@@ -103,14 +104,13 @@ def text_encoder_of(
   Raises:
     ValueError: there is none.
   """
-  name, weights, precision = encoder.origin or (encoder.name, None, "float32")
+  name, weights, precision = encoder.origin or ("", None, "")
   model = catalog.MODELS.get(name)
-  published = model is not None or "/" in name or weights is None
-  if encoder.origin is None or not published or (model and model.text is None):
+  if not (model.text if model else places.is_repository(name)):
     with_text = [n for n, m in catalog.MODELS.items() if m.text]
     raise ValueError(
-      f"The encoder {encoder.name!r} has no text tower, so words cannot be asked"
-      f" for; these have one: {', '.join(with_text)}."
+      f"The encoder {encoder.name!r} has no text tower, and words need one;"
+      f" these have: {', '.join(with_text)}."
     )
   given = None if vocabulary is None else str(vocabulary)
   text_encoder = _loaded(name, weights, precision, given)
