@@ -1,38 +1,43 @@
-"""Asking a memory: classify, explain."""
+"""Asking a memory: classify, explain, similar."""
 
 import argparse
 import itertools
 import os
 import tempfile
 import webbrowser
-from collections.abc import Iterator
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.collection import answering, inputs, origins, provenance
+from visual_memory.collection import inputs, origins, provenance, questions
+from visual_memory.collection.answering import VOTER, Asker, K
 from visual_memory.reports import explanation
+from visual_memory.store.store import Store
 from visual_memory.voting import weighting
-
-_K, _VOTER = 10, "softmax"
-"""What was best on tuning rows of CIFAR-10 (see the README)."""
 
 _CLASSIFY = """\
   visual-memory classify new.jpg
   visual-memory classify inbox/ --json           all images below a folder
-  visual-memory classify *.jpg --k 5 --voter rank"""
+  visual-memory classify old.zip --csv > answers.csv
+  visual-memory classify 'inbox/**/*.jpg' --k 5 --voter rank
+  find . -name '*.jpg' | visual-memory classify -"""
 _EXPLAIN = """\
   visual-memory explain new.jpg                  opens a page in your browser
   visual-memory explain new.jpg --output why.html --no-open"""
+_SIMILAR = """\
+  visual-memory similar new.jpg                  an image
+  visual-memory similar dog/3.jpg -k 20          or one of the memory"""
+_CSV = ("image", "class", "probability", "similarity", "nearest", "error")
 
 
 def add_commands(commands: Any) -> None:
-  """Adds classify and explain."""
+  """Adds classify, explain and similar."""
   parser = output.command(
     commands,
     "classify",
     _classify,
-    text="Say which class images belong to. Prints one line for each: the"
-    " image, its class, the share of the votes, and the nearest image.",
+    text="Say which class images belong to. Prints one line for each as it is"
+    " found: the image, its class, how probable that is, and the nearest image"
+    " of the memory. An image that is like none of them is unknown.",
     examples=_CLASSIFY,
   )
   parser.add_argument(
@@ -41,6 +46,14 @@ def add_commands(commands: Any) -> None:
     nargs="+",
     help="image files, folders, .zip files, patterns, or - (standard input)",
   )
+  parser.add_argument(
+    "--min-similarity",
+    type=float,
+    metavar="X",
+    help="below it an image is unknown (-1: none is); by default 98 % of the"
+    " memory's own images are above",
+  )
+  parser.add_argument("--csv", action="store_true", help="print a table")
   _add_vote(parser)
 
   parser = output.command(
@@ -60,19 +73,33 @@ def add_commands(commands: Any) -> None:
   )
   _add_vote(parser)
 
+  parser = output.command(
+    commands,
+    "similar",
+    _similar,
+    text="Show the images of the memory that are nearest to images.",
+    examples=_SIMILAR,
+  )
+  parser.add_argument(
+    "images", metavar="IMAGE", nargs="+", help="image files, or ids"
+  )
+  parser.add_argument(
+    "-k", "--k", type=int, default=K, metavar="N", help="how many"
+  )
+
 
 def _add_vote(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "-k",
     "--k",
     type=int,
-    default=_K,
+    default=K,
     metavar="N",
     help="how many neighbors vote (default: %(default)s)",
   )
   parser.add_argument(
     "--voter",
-    default=_VOTER,
+    default=VOTER,
     choices=tuple(weighting.VOTERS),
     help="how much say each has (default: %(default)s)",
   )
@@ -85,27 +112,89 @@ def _classify(arguments: argparse.Namespace) -> int:
     {"image": word, "error": f"{word!r} cannot be classified: {why}."}
     for word, why in problems
   ]
-  answers = itertools.chain(_answers(arguments, pictures, store), failed)
+  asker = _asker(arguments, store, min_similarity=arguments.min_similarity)
   num_failed = 0
-  with output.listing(arguments) as show:
-    for answer in answers:
+  with _listing(arguments) as show:
+    for answer in itertools.chain(asker.answers(pictures), failed):
       if "error" in answer:
         num_failed += 1
         show(answer, None)
         output.say(f"visual-memory: {output.shown(answer['error'])}")
-        continue
-      near = answer["neighbors"][0]
-      named = answer["prediction"] or "(no class)"
-      show(
-        answer,
-        f"{output.shown(answer['image'])}  {output.shown(named)}"
-        f"  {100 * answer['share']:.0f} %"
-        f"  nearest {output.shown(near['id'])} {near['similarity']:.3f}",
-      )
+      else:
+        show(answer, _line(answer))
   if left_out:
     count = output.counted(len(left_out), "file")
     output.say(f"{count} skipped: {'; '.join(origins.summary(left_out))}.")
   return 1 if num_failed else 0
+
+
+def _asker(arguments, store: Store, **options: Any) -> Asker:
+  if arguments.k < 1:
+    raise ValueError(f"--k {arguments.k}: at least one neighbor must vote.")
+  return Asker(store, k=arguments.k, voter=arguments.voter, **options)
+
+
+def _listing(arguments):
+  """What shows answers as they come: lines, JSON, or a table."""
+  if not arguments.csv:
+    return output.listing(arguments)
+  return output.table(_CSV, _cells)
+
+
+def _cells(answer: dict[str, Any]) -> list[Any]:
+  """An answer's row of a table."""
+  if "error" in answer:
+    return [answer["image"], "", "", "", "", answer["error"]]
+  near, best = answer["neighbors"][0], answer["best"]
+  sure = f"{best[0]['probability']:.4f}" if answer["known"] and best else ""
+  similarity = f"{near['similarity']:.4f}"
+  name = answer["prediction"] or ""
+  return [answer["image"], name, sure, similarity, near["id"], ""]
+
+
+def _line(answer: dict[str, Any]) -> str:
+  """An answer's line."""
+  near, best = answer["neighbors"][0], answer["best"]
+  nearest = f"nearest {output.shown(near['id'])} {near['similarity']:.3f}"
+  parts = [output.shown(answer["image"])]
+  if not answer["known"]:
+    return "  ".join([*parts, "unknown", nearest])
+  parts.append(output.shown(answer["prediction"] or "(no class)"))
+  sure = {one["class"]: one["probability"] for one in best}
+  parts.append(f"{100 * sure.get(answer['prediction'], 0):.0f} %")
+  parts.append(nearest)
+  others = [
+    f"{output.shown(one['class'])} {100 * one['probability']:.0f} %"
+    for one in best
+    if one["class"] != answer["prediction"] and one["probability"] >= 0.005
+  ]
+  return "  ".join([*parts, *([f"({', '.join(others)})"] if others else [])])
+
+
+def _similar(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  asker = Asker(store, min_similarity=-1.0)
+  present = set(store.ids.tolist())
+  files = [word for word in arguments.images if word not in present]
+  rows = [word for word in arguments.images if word in present]
+  found = questions.similar(asker, ids=rows, k=arguments.k) if rows else []
+  pictures, problems, _ = inputs.open_pictures(files)
+  if len(pictures):
+    found += questions.similar(asker, pictures, k=arguments.k)
+  found += [{"image": word, "error": why} for word, why in problems]
+  lines = []
+  for one in found:
+    if "error" in one:
+      output.say(f"visual-memory: {output.shown(one['image'])}: {one['error']}")
+      continue
+    lines.append(output.shown(one["image"]))
+    lines += [
+      f"  {near['similarity']:.3f}  {output.shown(near['id'])}"
+      f"  {output.shown(near['class'] or '(no class)')}"
+      for near in one["neighbors"]
+    ]
+  output.show(arguments, found, "\n".join(lines))
+  return 1 if any("error" in one for one in found) else 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -114,7 +203,8 @@ def _explain(arguments: argparse.Namespace) -> int:
   if problems or len(pictures) != 1:
     why = problems[0][1] if problems else "it is more than one image"
     raise ValueError(f"{arguments.image!r} cannot be explained: {why}.")
-  answer = next(iter(_answers(arguments, pictures, store)))
+  asker = _asker(arguments, store, min_similarity=-1.0)
+  answer = next(iter(asker.answers(pictures)))
   if "error" in answer:
     raise ValueError(answer["error"])
   found = provenance.provenance(store)
@@ -159,10 +249,3 @@ def _write_page(path: str | None, image: str, page: str) -> str:
   with open(path, "w", encoding="utf-8") as file:
     file.write(page)
   return os.path.abspath(path)
-
-
-def _answers(arguments, pictures, store) -> Iterator[dict[str, Any]]:
-  """Prediction, shares and neighbors of every image."""
-  return answering.answers(
-    store, pictures, k=arguments.k, voter=arguments.voter
-  )

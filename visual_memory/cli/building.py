@@ -83,9 +83,7 @@ def add_commands(commands: Any) -> None:
   parser.add_argument("old", metavar="OLD", help="where it was")
   parser.add_argument("new", metavar="NEW", help="where it is now")
   output.add_yes(parser)
-  parser.add_argument(
-    "--dry-run", action="store_true", help="only say what is there"
-  )
+  output.add_dry_run(parser)
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Changing what a memory knows: remove, relabel."""
+"""Changing what a memory knows: remove, relabel, prune."""
 
 import argparse
 import contextlib
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.collection import meant_rows
+from visual_memory.collection import edit_lists, meant_rows, pruning_factors
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg
@@ -19,10 +19,14 @@ _RELABEL = """\
   visual-memory relabel cat/7.jpg cat/9.jpg --to dog
   visual-memory relabel --class puppy --to dog   a whole class
 `visual-memory explain IMAGE` shows the ids of the images that decided."""
+_PRUNE = """\
+  visual-memory prune                            misleading images count less
+  visual-memory prune --hard 8 --dry-run         which mislead 8 others?
+  visual-memory prune --off"""
 
 
 def add_commands(commands: Any) -> None:
-  """Adds remove and relabel."""
+  """Adds remove, relabel and prune."""
   parser = output.command(
     commands,
     "remove",
@@ -60,6 +64,35 @@ def add_commands(commands: Any) -> None:
     "--to", required=True, metavar="NAME", help="their class from now on"
   )
 
+  parser = output.command(
+    commands,
+    "prune",
+    _prune,
+    text="Make images that mislead others count for less, or remove them. An"
+    " image misleads another one if it is among its nearest and of another"
+    " class. Factors are kept in the memory; the images stay.",
+    examples=_PRUNE,
+  )
+  parser.add_argument(
+    "--hard",
+    type=int,
+    metavar="V",
+    help="remove images that mislead at least V others",
+  )
+  parser.add_argument(
+    "--off", action="store_true", help="let every image count in full again"
+  )
+  parser.add_argument(
+    "-k",
+    "--k",
+    type=int,
+    default=10,
+    metavar="N",
+    help="how many neighbors are looked at (default: %(default)s)",
+  )
+  output.add_yes(parser)
+  output.add_dry_run(parser)
+
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
@@ -72,8 +105,11 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     "--class", dest="class_name", metavar="NAME", help="those of this class"
   )
   output.add_yes(parser)
+  output.add_dry_run(parser)
   parser.add_argument(
-    "--dry-run", action="store_true", help="only say what would be changed"
+    "--later",
+    action="store_true",
+    help="write it down only: see `visual-memory pending`",
   )
 
 
@@ -88,6 +124,8 @@ def _remove(arguments: argparse.Namespace) -> int:
   what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
   if arguments.dry_run:
     return _say_which(arguments, chosen)
+  if arguments.later:
+    return _wait(arguments, store, {"remove": chosen})
   question = f"Remove {what} for good?"
   if not _go_on(arguments, question, gone=len(chosen), of=len(store)):
     return 1
@@ -119,6 +157,9 @@ def _relabel(arguments: argparse.Namespace) -> int:
   what = output.counted(len(chosen), "image")
   if arguments.dry_run:
     return _say_which(arguments, chosen)
+  if arguments.later:
+    edit = {"relabel": dict.fromkeys(chosen, arguments.to)}
+    return _wait(arguments, store, edit)
   if not _go_on(arguments, f"Give {what} the class {arguments.to!r}?"):
     return 1
   new = arguments.to not in store.class_names
@@ -131,9 +172,60 @@ def _relabel(arguments: argparse.Namespace) -> int:
   return 0
 
 
+def _prune(arguments: argparse.Namespace) -> int:
+  store = output.open_store(arguments)
+  if arguments.off:
+    if not arguments.dry_run:
+      pruning_factors.forgive(store)
+    output.show(arguments, {"discounted": 0}, "Every image counts in full.")
+    return 0
+  counts = pruning_factors.look(store, k=arguments.k)
+  if arguments.hard is None:
+    num = int((counts.wrong > 0).sum())
+    if not arguments.dry_run:
+      num = pruning_factors.discount(store, counts)
+    text = f"{output.counted(num, 'image')} of {len(store):,} mislead others"
+    text += " and count for less from now on." * (not arguments.dry_run)
+    output.show(arguments, {"discounted": num, "rows": len(store)}, text)
+    return 0
+  chosen = pruning_factors.chosen_by(counts, arguments.hard)
+  if arguments.dry_run or not chosen:
+    return _say_which(arguments, chosen)
+  what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
+  question = f"Remove {what}, which mislead {arguments.hard} others or more?"
+  if not output.confirm(arguments, question, gone=len(chosen), of=len(store)):
+    return 1
+  receipt, removed = pruning_factors.prune(
+    store, counts, threshold=arguments.hard
+  )
+  result = {"removed": removed, "rows": len(store), "receipt": vars(receipt)}
+  output.show(
+    arguments,
+    result,
+    f"Removed {output.counted(len(removed), 'image')} for good;"
+    f" {len(store):,} are left.",
+  )
+  return 0
+
+
+def _wait(arguments, store, edit) -> int:
+  """Writes an edit down."""
+  edits = edit_lists.pend(store, edit)
+  output.show(
+    arguments,
+    {"pending": edits},
+    f"Written down: {output.counted(len(edits), 'edit')} pending. Apply with"
+    " `visual-memory apply`, take the last one back with `visual-memory undo`.",
+  )
+  return 0
+
+
 def _say_which(arguments, chosen: list[str]) -> int:
   """What a dry run does."""
-  output.show(arguments, {"chosen": chosen}, "\n".join(chosen))
+  output.show(
+    arguments, {"chosen": chosen}, "\n".join(map(output.shown, chosen))
+  )
+  output.say(f"{output.counted(len(chosen), 'image')}; nothing was changed.")
   return 0
 
 

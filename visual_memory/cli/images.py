@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from visual_memory.cli import output
 from visual_memory.collection import origins
 from visual_memory.collection.adding import Request
 
@@ -78,9 +79,7 @@ def add_options(parser: argparse.ArgumentParser, *, update: bool) -> None:
   parser.add_argument(
     "--batch-size", type=int, metavar="N", help="images given to a device"
   )
-  parser.add_argument(
-    "--dry-run", action="store_true", help="only say what would be done"
-  )
+  output.add_dry_run(parser)
 
 
 def request(arguments: argparse.Namespace) -> Request:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory.cli import output
-from visual_memory.collection import class_folders, exchange
+from visual_memory.collection import class_folders, exchange, label_tables
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
 
@@ -56,19 +56,24 @@ def add_commands(commands: Any) -> None:
     commands,
     "export",
     _export,
-    text="Write all rows to a .parquet or .npz file.",
+    text="Write all rows to a .parquet or .npz file, or the classes to a .csv.",
     examples="  visual-memory export rows.parquet\n"
-    "  visual-memory export rows.npz",
+    "  visual-memory export labels.csv                id, class, file",
   )
   parser.add_argument("file", metavar="FILE", help="its suffix says the format")
   parser = output.command(
     commands,
     "import",
     _import,
-    text="Make a memory from a file of `export`.",
-    examples="  visual-memory import rows.parquet --store copy",
+    text="Make a memory from a file of `export`, or take classes from a .csv.",
+    examples="  visual-memory import rows.parquet --store copy\n"
+    "  visual-memory import labels.csv --dry-run      what would change?",
   )
-  parser.add_argument("file", metavar="FILE", help="a .parquet or .npz file")
+  parser.add_argument(
+    "file", metavar="FILE", help="a .parquet or .npz file, or a .csv"
+  )
+  output.add_yes(parser)
+  output.add_dry_run(parser)
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -108,7 +113,9 @@ def _list(arguments: argparse.Namespace, store: Store) -> None:
   output.show(
     arguments,
     [{"id": i, "class": name} for i, name in pairs],
-    "\n".join(f"{output.shown(i)}\t{name or ''}" for i, name in pairs),
+    "\n".join(
+      f"{output.shown(i)}\t{output.shown(name or '')}" for i, name in pairs
+    ),
   )
 
 
@@ -206,24 +213,38 @@ def _compact(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
   store = output.open_store(arguments)
-  embedded = store.embedded()
-  rows = exchange.Rows(
-    embedded=embedded,
-    metadata=store.metadata(embedded.ids),
-    about=store.attributes,
-  )
-  exchange.write_rows(arguments.file, rows)
+  if arguments.file.lower().endswith(".csv"):
+    rows = label_tables.write_labels(store, arguments.file)
+  else:
+    embedded = store.embedded()
+    rows = len(embedded)
+    exchange.write_rows(
+      arguments.file,
+      exchange.Rows(
+        embedded=embedded,
+        metadata=store.metadata(embedded.ids),
+        about=store.attributes,
+      ),
+    )
   size = os.path.getsize(arguments.file)
   output.show(
     arguments,
-    {"file": arguments.file, "rows": len(embedded), "bytes": size},
-    f"Wrote {arguments.file}: {output.counted(len(embedded), 'image')},"
+    {"file": arguments.file, "rows": rows, "bytes": size},
+    f"Wrote {arguments.file}: {output.counted(rows, 'image')},"
     f" {size / 1e6:,.1f} MB.",
   )
 
 
-def _import(arguments: argparse.Namespace) -> None:
+def _import(arguments: argparse.Namespace) -> int:
+  if arguments.file.lower().endswith(".csv"):
+    return _import_labels(arguments)
   rows = exchange.read_rows(arguments.file)
+  if arguments.dry_run:
+    text = (
+      f"{arguments.file} holds {output.counted(len(rows.embedded), 'image')}."
+    )
+    output.show(arguments, {"rows": len(rows.embedded)}, text)
+    return 0
   store = Store.create(
     arguments.store,
     rows.embedded,
@@ -235,3 +256,20 @@ def _import(arguments: argparse.Namespace) -> None:
     {"store": arguments.store, "rows": len(store)},
     f"Made {arguments.store}: it holds {output.holding(store)}.",
   )
+  return 0
+
+
+def _import_labels(arguments: argparse.Namespace) -> int:
+  """Gives the images that a table names the classes that it says."""
+  store = output.open_store(arguments)
+  change = label_tables.read_labels(store, arguments.file)
+  what = output.counted(len(change), "image")
+  if change and not arguments.dry_run:
+    question = f"Give {what} of {len(store):,} another class?"
+    if not output.confirm(arguments, question):
+      return 1
+    store.relabel(list(change), list(change.values()))
+  done = "would get" if arguments.dry_run else "given"
+  result = {"relabelled": change, "dry_run": arguments.dry_run}
+  output.show(arguments, result, f"{what} {done} another class.")
+  return 0

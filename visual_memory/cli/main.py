@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 it could not be done (the reason is on standard error),
 """
 
 import argparse
+import importlib.metadata
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,9 +15,11 @@ from visual_memory.cli import (
   asking,
   building,
   editing,
+  examining,
   keeping,
   output,
   serving,
+  waiting,
 )
 from visual_memory.store import errors
 from visual_memory.store.errors import StoreError
@@ -57,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (StoreError, ValueError, KeyError, OSError, ImportError) as error:
     if os.environ.get("VISUAL_MEMORY_DEBUG"):
       raise
+    if arguments.json and not getattr(arguments, "told", False):
+      print(json.dumps({"error": errors.sentence(error)}), flush=True)
     output.say(f"visual-memory: {errors.sentence(error)}")
     return 1
 
@@ -68,9 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
+  parser.add_argument(
+    "--version",
+    action="version",
+    version=f"visual-memory {importlib.metadata.version('visual_memory')}",
+  )
   commands = parser.add_subparsers(
     title="commands", metavar="COMMAND", required=True
   )
-  for group in (building, asking, editing, keeping, serving):
+  groups = (building, asking, examining, editing, waiting, keeping, serving)
+  for group in groups:
     group.add_commands(commands)
   return parser

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory.store import errors
 from visual_memory.store.store import Store
 
 _DEFAULT_STORE = "memory"
@@ -60,6 +62,13 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+  """The option that changes nothing."""
+  parser.add_argument(
+    "--dry-run", action="store_true", help="only say what would be done"
+  )
+
+
 def open_store(arguments: argparse.Namespace) -> Store:
   """The memory that the command is about.
 
@@ -106,9 +115,34 @@ def listing(arguments: argparse.Namespace):
       print(line, flush=True)
     count += 1
 
+  try:
+    yield show_one
+  except Exception as error:
+    if not arguments.json:
+      raise
+    show_one({"error": errors.sentence(error)}, None)  # It stays an array.
+    arguments.told = True
+    raise
+  finally:
+    if arguments.json:
+      print("\n]" if count else "[]", flush=True)
+
+
+@contextlib.contextmanager
+def table(columns: Sequence[str], cells: Callable[[Any], Sequence[Any]]):
+  """Prints results as lines of a .csv, as they come.
+
+  Yields:
+    A function of a result and anything.
+  """
+  writer = csv.writer(sys.stdout, lineterminator="\n")
+  writer.writerow(columns)
+
+  def show_one(result: Any, line: Any) -> None:
+    writer.writerow(cells(result))
+    sys.stdout.flush()
+
   yield show_one
-  if arguments.json:
-    print("\n]" if count else "[]", flush=True)
 
 
 def say(text: str) -> None:

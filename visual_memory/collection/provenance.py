@@ -33,12 +33,14 @@ class Provenance:
     preprocess: what the encoder does to pixels, for the record.
     origins: the sources of the rows.
     unfinished: whether the store is still being built.
+    pruning: how its rows' factors were made; None if they have none.
   """
 
   encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   preprocess: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   origins: tuple[Origin, ...] = ()
   unfinished: bool = False
+  pruning: Mapping[str, Any] | None = None
 
   def to_attributes(self) -> dict[str, Any]:
     """As plain JSON values."""
@@ -74,7 +76,8 @@ def provenance(store: Store) -> Provenance:
   attributes = store.attributes
   try:
     origins = tuple(map(origin_from, attributes["origins"]))
-    known = {name: attributes[name] for name in _FIELDS}
+    known = {name: attributes[name] for name in _FIELDS if name != "pruning"}
+    known["pruning"] = attributes.get("pruning")
     encoder = dict(known["encoder"])  # What is no mapping is no encoder.
     return Provenance(**{**known, "origins": origins, "encoder": encoder})
   except (KeyError, TypeError, ValueError, AttributeError) as error:

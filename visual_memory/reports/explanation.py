@@ -50,46 +50,58 @@ def render_explanation(
   Raises:
     ImportError: jinja2 is absent; names the extra.
   """
+  neighbors = answer["neighbors"]
+  largest = max((near["weight"] for near in neighbors), default=0) or 1
+  total = sum(n["weight"] for n in neighbors if n["class"] is not None) or 1
+  return (
+    environment()
+    .from_string(template("explanation.html.jinja"))
+    .render(
+      answer=answer,
+      css=template("report.css"),
+      picture=shrunk(picture, _LARGE),
+      votes=list(answer["votes"].items())[:_MOST_CLASSES],
+      num_more=max(0, len(answer["votes"]) - _MOST_CLASSES),
+      neighbors=[
+        {
+          **near,
+          "picture": None if pixels is None else shrunk(pixels, _SMALL),
+          "length": near["weight"] / largest,
+          "share": 0 if near["class"] is None else near["weight"] / total,
+        }
+        for near, pixels in zip(neighbors, neighbor_pictures, strict=True)
+      ],
+      num_agree=sum(n["class"] == answer["prediction"] for n in neighbors),
+      about=about,
+    )
+  )
+
+
+def environment():
+  """What fills in the pages' templates, which escapes everything.
+
+  Raises:
+    ImportError: jinja2 is absent; names the extra.
+  """
   try:
     import jinja2
   except ImportError as error:
     raise ImportError(_NEEDS) from error
-  environment = jinja2.Environment(
+  return jinja2.Environment(
     autoescape=True,
     lstrip_blocks=True,
     trim_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  neighbors = answer["neighbors"]
-  largest = max((near["weight"] for near in neighbors), default=0) or 1
-  total = sum(n["weight"] for n in neighbors if n["class"] is not None) or 1
-  return environment.from_string(_template("explanation.html.jinja")).render(
-    answer=answer,
-    css=_template("report.css"),
-    picture=_picture(picture, _LARGE),
-    votes=list(answer["votes"].items())[:_MOST_CLASSES],
-    num_more=max(0, len(answer["votes"]) - _MOST_CLASSES),
-    neighbors=[
-      {
-        **near,
-        "picture": None if pixels is None else _picture(pixels, _SMALL),
-        "length": near["weight"] / largest,
-        "share": 0 if near["class"] is None else near["weight"] / total,
-      }
-      for near, pixels in zip(neighbors, neighbor_pictures, strict=True)
-    ],
-    num_agree=sum(n["class"] == answer["prediction"] for n in neighbors),
-    about=about,
-  )
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
   """The text of a file that is packaged beside this module."""
   folder = importlib.resources.files("visual_memory.reports") / "templates"
   return (folder / name).read_text(encoding="utf-8")
 
 
-def _picture(image: np.ndarray, side: int) -> dict[str, Any]:
+def shrunk(image: np.ndarray, side: int) -> dict[str, Any]:
   """An image as a data URI: shrunk to a side, but exact where it is tiny."""
   picture, buffer = Image.fromarray(image), io.BytesIO()
   tiny = max(picture.size) <= _TINY

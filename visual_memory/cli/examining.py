@@ -1,0 +1,187 @@
+"""What a memory says of itself: accuracy, suspects, outliers, duplicates."""
+
+import argparse
+from typing import Any
+
+from visual_memory.cli import output
+from visual_memory.collection import provenance, questions
+from visual_memory.collection.answering import VOTER, K
+from visual_memory.reports import picture_groups
+from visual_memory.store.store import Store
+from visual_memory.voting import weighting
+
+_SHOWN = 20
+
+
+def add_commands(commands: Any) -> None:
+  """Adds accuracy, suspects, outliers and duplicates."""
+  parser = output.command(
+    commands,
+    "accuracy",
+    _accuracy,
+    text="Say how good a memory is. Each image is asked of all the others;"
+    " shows the classes that do worst, and what they are taken for.",
+    examples="  visual-memory accuracy\n  visual-memory accuracy --json",
+  )
+  _add_vote(parser)
+  parser = output.command(
+    commands,
+    "suspects",
+    _suspects,
+    text="List images whose class is probably wrong. Their nearest images are"
+    " of another one.",
+    examples="  visual-memory suspects\n"
+    "  visual-memory suspects --output suspects.html",
+  )
+  _add_vote(parser)
+  _add_page(parser)
+  parser = output.command(
+    commands,
+    "outliers",
+    _outliers,
+    text="List images that are like none of the others.",
+    examples="  visual-memory outliers --limit 50",
+  )
+  _add_page(parser)
+  parser = output.command(
+    commands,
+    "duplicates",
+    _duplicates,
+    text="List images that are there more than once, or nearly so. Files of"
+    " one content are one image of the memory, with several places.",
+    examples="  visual-memory duplicates\n"
+    "  visual-memory duplicates --min-similarity 0.98 --output twins.html",
+  )
+  parser.add_argument(
+    "--min-similarity",
+    type=float,
+    default=questions.NEAR,
+    metavar="X",
+    help="from which images are nearly the same (default: %(default)s)",
+  )
+  _add_page(parser)
+
+
+def _add_vote(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "-k",
+    "--k",
+    type=int,
+    default=K,
+    metavar="N",
+    help="how many neighbors vote",
+  )
+  parser.add_argument(
+    "--voter", default=VOTER, choices=tuple(weighting.VOTERS), help="how much"
+    " say each has (default: %(default)s)",
+  )  # fmt: skip
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--limit", type=int, default=_SHOWN, metavar="N", help="show so many"
+  )
+  parser.add_argument(
+    "-o", "--output", metavar="FILE", help="write a page with thumbnails, too"
+  )
+
+
+def _accuracy(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  found = questions.accuracy(store, k=arguments.k, voter=arguments.voter)
+  worst = found["classes"][:_SHOWN]
+  name, what = output.shown, output.counted(found["rows"], "image")
+  lines = [
+    f"{100 * found['accuracy']:.1f} % of {what} get their own class from the"
+    f" others ({found['voter']}, k = {found['k']})."
+  ]
+  lines += [
+    f"  {100 * c['accuracy']:5.1f} %  {name(c['class'])}"
+    f"  ({c['right']:,} of {c['rows']:,})"
+    for c in worst
+  ]
+  if found["confusions"]:
+    lines.append("Taken for another class:")
+  lines += [
+    f"  {c['count']:>5,}  {name(c['from'])} for {name(c['to'])}"
+    for c in found["confusions"]
+  ]
+  output.show(arguments, found, "\n".join(lines))
+
+
+def _suspects(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  found = questions.suspects(
+    store, k=arguments.k, voter=arguments.voter, limit=arguments.limit
+  )
+  lines = [
+    f"{one['margin']:.2f}  {output.shown(one['id'])}"
+    f"  {output.shown(one['class'])}, looks like"
+    f" {output.shown(one['suggested'] or 'nothing')}"
+    for one in found
+  ]
+  _page(arguments, store, "Suspects", [
+    (f"{one['class']}, looks like {one['suggested']}", [one["id"]])
+    for one in found
+  ])  # fmt: skip
+  output.show(arguments, found, "\n".join(lines) or "No label is suspicious.")
+
+
+def _outliers(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  found = questions.outliers(store, limit=arguments.limit)
+  lines = [
+    f"{one['similarity']:.3f}  {output.shown(one['id'])}"
+    f"  {output.shown(one['class'] or '(no class)')}"
+    for one in found
+  ]
+  _page(arguments, store, "Outliers", [
+    (f"{one['similarity']:.3f} to the nearest one", [one["id"], one["nearest"]])
+    for one in found
+  ])  # fmt: skip
+  output.show(arguments, found, "\n".join(lines))
+
+
+def _duplicates(arguments: argparse.Namespace) -> None:
+  store = output.open_store(arguments)
+  found = questions.duplicates(store, min_similarity=arguments.min_similarity)
+  lines = []
+  for group in found[: arguments.limit]:
+    kind = "the same file" if group["exact"] else (
+      f"alike, {group['similarity']:.4f}"
+    )  # fmt: skip
+    lines.append(f"{kind}:")
+    for member in group["members"]:
+      at = member["files"] if group["exact"] else [member["id"]]
+      lines += [f"  {output.shown(path)}" for path in at]
+  if len(found) > arguments.limit:
+    lines.append(f"... and {len(found) - arguments.limit:,} more groups")
+  _page(arguments, store, "Duplicates", [
+    ("the same file" if group["exact"] else f"{group['similarity']:.4f}",
+     [member["id"] for member in group["members"]])
+    for group in found[: arguments.limit]
+  ])  # fmt: skip
+  output.show(arguments, found, "\n".join(lines) or "There are none.")
+
+
+def _page(arguments, store: Store, title: str, groups: list) -> None:
+  """Writes a page of thumbnails, if one is wanted."""
+  if arguments.output is None:
+    return
+  pictures = provenance.Pictures(provenance.origins_of(store))
+  names = {i: c for i, c in zip(store.ids, _classes(store), strict=True)}
+  shown = [
+    (caption, [
+      (i, names[i], pictures.find(i, record))
+      for i, record in zip(ids, store.metadata(ids), strict=True)
+    ])
+    for caption, ids in groups
+  ]  # fmt: skip
+  picture_groups.write(arguments.output, title=title, groups=shown)
+  output.say(f"Page: {arguments.output}")
+
+
+def _classes(store: Store) -> list[str | None]:
+  """The class of every row."""
+  names = [*store.class_names, None]
+  return [names[label] for label in store.labels]
