@@ -66,10 +66,11 @@ def read_rows(path: str | os.PathLike) -> Rows:
     OSError: there is no such file, or it cannot be read.
   """
   path = os.fspath(path)
-  read = {".npz": row_files.read_npz, ".parquet": row_files.read_parquet}
+  readers = {".npz": row_files.read_npz, ".parquet": row_files.read_parquet}
+  read = readers[_suffix(path)]
   with open(path, "rb") as file:
     try:
-      return _checked(**read[_suffix(path)](file))
+      return _checked(**read(file))
     except ValueError as error:
       raise ValueError(f"{path} cannot be imported: {error}") from error
     except MemoryError as error:
