@@ -80,7 +80,7 @@ def test_files_of_different_memories_are_refused(files, tmp_path):
 
 
 def test_a_search_needs_embeddings(files):
-  from visual_memory.studies import filed_study
+  from visual_memory.studies import cached_search
 
   with pytest.raises(ValueError, match="neighbor files hold no embeddings"):
-    filed_study._NoSearch()(None, 5, leave_one_out=False)
+    cached_search.NoSearch()(None, 5, leave_one_out=False)

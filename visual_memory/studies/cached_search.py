@@ -107,8 +107,21 @@ class Search:
     return digest.hexdigest()[:32]
 
 
+class NoSearch:
+  """What is not in the files cannot be searched for."""
+
+  audit: dict[str, float] = {}
+
+  def __call__(self, *_, **__):
+    """Raises ValueError."""
+    raise ValueError(
+      "This needs a search, but neighbor files hold no embeddings: run it with"
+      " config.memory and an encoder instead."
+    )
+
+
 def exact_memory(
-  embedded: EmbeddedSet, mesh: Mesh, retrieval: RetrievalSettings
+  embedded: EmbeddedSet, mesh: Mesh | None, retrieval: RetrievalSettings
 ) -> VisualMemory:
   """The memory of an experiment that edits it, or needs exact answers.
 

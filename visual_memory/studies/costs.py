@@ -184,11 +184,11 @@ class Held:
     """Adds rows."""
     self._memory = _ready(self._memory.add(rows, donate=True))
 
-  def remove(self, ids: Sequence[str]) -> None:
+  def remove(self, ids: np.ndarray) -> None:
     """Removes rows."""
     self._memory = _ready(self._memory.remove(ids, donate=True))
 
-  def relabel(self, ids: Sequence[str], labels: Sequence[int | str]) -> None:
+  def relabel(self, ids: np.ndarray, labels: np.ndarray) -> None:
     """Relabels rows."""
     self._memory = _ready(self._memory.relabel(ids, labels, donate=True))
 

@@ -16,6 +16,7 @@ from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.retrieval import recording
 from visual_memory.retrieval.neighbor_records import load_records
 from visual_memory.retrieval.published_files import read_published
+from visual_memory.studies import cached_search
 from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import EmbeddedSet
 
@@ -74,7 +75,7 @@ def study_fields(
     tune=tuning,
     tune_near=tune_near,
     rows_near=all_near if rows_near else None,
-    search=_NoSearch(),
+    search=cached_search.NoSearch(),
     embed_reports=(),
     clock=clock,
     env=env,
@@ -107,16 +108,3 @@ def _without_embeddings(records, ids, labels):
     class_names=records.class_names,
     fingerprint=records.featurizer,
   )
-
-
-class _NoSearch:
-  """What is not in the files cannot be searched for."""
-
-  audit: dict[str, float] = {}
-
-  def __call__(self, *_, **__):
-    """Raises ValueError."""
-    raise ValueError(
-      "This needs a search, but neighbor files hold no embeddings: run it with"
-      " config.memory and an encoder instead."
-    )

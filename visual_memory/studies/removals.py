@@ -42,7 +42,9 @@ class Removals:
     self._memory = build(self._rows)
     self._near = study.near.first(choice.k)
 
-  def remove(self, name: str, ids: Sequence[str], store: Store) -> Removal:
+  def remove(
+    self, name: str, ids: Sequence[str] | np.ndarray, store: Store
+  ) -> Removal:
     """Removes these rows everywhere, and compares before, after, rebuilt."""
     gone = selection.among(self._rows.ids, ids)
     self._memory.remove(ids)  # Compiles.

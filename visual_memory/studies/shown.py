@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -148,7 +149,7 @@ def explorer_of(
   )  # fmt: skip
 
 
-def found_by(study: Study, chosen: Sequence[int]) -> list[neighbor_grid.Found]:
+def found_by(study: Study, chosen: np.ndarray) -> list[neighbor_grid.Found]:
   """What a study's encoder finds for the chosen queries, and where it looks."""
   image, row_image = map(image_of, (study.queries_source, study.rows_source))
   near = study.near.take(chosen)
@@ -177,6 +178,6 @@ def found_by(study: Study, chosen: Sequence[int]) -> list[neighbor_grid.Found]:
   ]  # fmt: skip
 
 
-def class_name(class_names: Sequence[str], label: int) -> str:
+def class_name(class_names: Sequence[str], label: SupportsIndex) -> str:
   """A class's name; empty where it is unknown."""
   return class_names[label] if label >= 0 else ""

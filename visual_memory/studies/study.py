@@ -66,7 +66,7 @@ class Study:
   tune: EmbeddedSet | None
   tune_near: Neighbors | None
   rows_near: Neighbors | None
-  search: cached_search.Search
+  search: cached_search.Search | cached_search.NoSearch
   embed_reports: tuple[EmbedReport, ...]
   clock: Clock
   env: Mapping[str, Any]
