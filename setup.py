@@ -103,6 +103,7 @@ setup(
   packages=find_packages(include=["visual_memory", "visual_memory.*"]),
   package_data={
     "visual_memory": ["py.typed"],
+    "visual_memory.data": ["names/*"],
     "visual_memory.encoders": ["shipped/*"],
     "visual_memory.reports": ["templates/*"],
     "visual_memory.server": ["static/*"],

@@ -103,7 +103,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.num_shots = (0, 1, 2, 4, 8, 16)
   config.seeds = (0, 1, 2)  # Of the shots, the order of the stream, the views.
   config.shots_as_published = False  # Python's sample, the same for all seeds.
-  config.text = _text()
+  config.text = text("clip_vitb16")
   config.adaptation = _adaptation()
   config.published = ml_collections.ConfigDict()
   if name == "smoke":
@@ -117,21 +117,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.adaptation.epochs = found["epochs"]
   config.published = ml_collections.ConfigDict(published.DUAL_MEMORY[name])
   _LAYOUTS[layout](config, name, found)
+  if name.startswith("imagenet"):
+    config.memory.class_names = config.data.class_names = "imagenet_1k"
   if name in _TEST_ONLY:
     config.memory.source = ""
     config.num_shots = (0,)
   return config
 
 
-def _text() -> ml_collections.ConfigDict:
-  """The text tower; without a name the base is a visual memory."""
+def text(name: str) -> ml_collections.ConfigDict:
+  """A text tower; without a name there is none."""
   text = ml_collections.ConfigDict()
-  text.name = "clip_vitb16"
+  text.name = name
   text.weights = config_dict.placeholder(str)  # As the encoder's by default.
   text.vocabulary = config_dict.placeholder(str)
   text.templates = ""
   text.descriptions = ""  # A JSON file, {class name: [sentence, ...]}.
-  text.spoken_names = ""  # A JSON file, {name of the folder: name to speak}.
   return text
 
 

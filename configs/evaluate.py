@@ -76,6 +76,7 @@ def source(name: str) -> ml_collections.ConfigDict:
   section = ml_collections.ConfigDict()
   section.source = name
   section.classes = ()
+  section.class_names = ""  # What classes are called: a file, "imagenet_1k".
   section.options = ml_collections.ConfigDict()
   section.options.path = config_dict.placeholder(str)
   section.options.split = config_dict.placeholder(str)

@@ -16,7 +16,7 @@ prefer the model's label.
 
 import ml_collections
 
-from configs import cifar10
+from configs import cifar10, dual_memory, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -33,10 +33,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.human.neighbors = 4  # Shown in condition B.
   config.human.participants = 20  # Different orders.
   config.human.within = True  # Each person sees both conditions.
+  # Whose top predictions are the other choices; without a name any classes.
+  config.human.distractors = evaluate.encoder("")
+  config.human.text = dual_memory.text("")  # Its text tower; or its votes.
   config.human.extras = ()  # Further choices, of preference trials.
   config.human.responses = ""  # A folder of saved files.
 
   if arg == "smoke":
+    config.memory.class_names = config.data.class_names = "digits"
     config.human.trials = 4
+    config.human.distractors = evaluate.encoder("pixels", size=4)
     config.human.participants = 2
   return config

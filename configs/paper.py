@@ -61,6 +61,9 @@ from configs import (
   unlearning,
 )
 
+SYNSETS = ("imagenet", "imagenet-a", "imagenet-r", "sketch")
+"""Data sets whose folders are called by the synsets of ImageNet."""
+
 WITHOUT = ("Figures 6, 7, 9, 14 to 17 are parts of others.",)
 """What `experiments.paper --list` says of the rest of the paper."""
 
@@ -137,6 +140,7 @@ def use_folder(
   """Makes a source section that of a folder of images."""
   section.source = "folder"
   section.classes = ()
+  section.class_names = "imagenet_1k" if name in SYNSETS else ""
   section.options.path = path(name)
   section.options.split = split or config_dict.placeholder(str)
 
@@ -178,6 +182,14 @@ def _outside(config) -> None:
   use_folder(config.outside.ninco, "ninco")
 
 
+def _predicting(config) -> None:
+  """The other choices are CLIP's; the paper does not say which model's."""
+  use_encoder(config.human.distractors, "clip_vitl14")
+  config.human.text.name = "clip_vitl14"
+  config.human.text.templates = "imagenet_7"
+  use_folder(config.data, "imagenet-a")
+
+
 def _preferring(config) -> None:
   config.human.kind, config.human.trials = "preference", 100
   config.human.title = "Which name fits?"
@@ -185,7 +197,7 @@ def _preferring(config) -> None:
 
 
 def _zebras(config) -> None:
-  config.removals.label = "n02391049"
+  config.removals.label = "zebra"
 
 
 def _voters(title: str, *encoders: str, **more) -> Variant:
@@ -229,10 +241,8 @@ VARIANTS = {
                         change=_zebras),
   "appendix_j": Variant(linear_probe, "Appendix J: linear probes",
                         change=_probes),
-  "appendix_l": Variant(
-    human_study, "Appendix L: predicting the model",
-    change=lambda config: use_folder(config.data, "imagenet-a"),
-  ),
+  "appendix_l": Variant(human_study, "Appendix L: predicting the model",
+                        change=_predicting),
   "appendix_n": Variant(human_study, "Appendix N: preferring a label",
                         change=_preferring),
   "appendix_o": Variant(composition, "Appendix O: compositionality"),

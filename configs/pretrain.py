@@ -101,11 +101,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.data.procedural = ml_collections.ConfigDict()  # To sample_images:
   config.data.procedural.family = "shaders"  # Or "kml", "kml_mixup", ...
   config.data.classes = ()
+  config.data.class_names = ""
   config.data.options = _options()
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.source = ""
   config.evaluation.classes = ()
+  config.evaluation.class_names = ""
   config.evaluation.options = _options()
   config.evaluation.num_images = 5_000
   config.evaluation.ks = (10, 20)

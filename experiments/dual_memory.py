@@ -20,7 +20,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     encoder = opening.load_encoder(config.encoder)
   data = parts.Data(config, encoder, mesh, clock, workdir)
   with clock("text"):
-    text = parts.text_rows(config, data.class_names, data.cache_dir)
+    text = data.text_classifier()
   found = {}
   for variant in config.adaptation.variants:
     table = found.setdefault(variant, {})

@@ -18,13 +18,16 @@ from visual_memory.studies.study import finish_study, needs_images, open_study
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Writes site/, key.json and the report into the workdir."""
   options = config.human
+  opening.require_words("A study with people", config.memory, config.data)
   study = open_study(config, workdir, mesh)
   needs_images(study)
   chosen = opening.chosen(config, study)
   scored = choosing.score(
     study.held_out, chosen, num_classes=study.num_classes, seed=config.seed
   )
-  design = human_study.design(config, study, scored.predictions)
+  with study.clock("other choices"):
+    plausible = human_study.plausible_classes(config, workdir, mesh, study)
+  design = human_study.design(config, study, scored.predictions, plausible)
   row_image = shown.image_of(study.rows_source)
   query_image = shown.image_of(study.queries_source)
   if workdir.lead:

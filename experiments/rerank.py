@@ -5,7 +5,7 @@ from jax.sharding import Mesh
 from visual_memory.reports.sections import rerank as sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.rerank import rerank as rerank_lib
-from visual_memory.studies import reranking
+from visual_memory.studies import opening, reranking
 from visual_memory.studies.reranking import Settings
 from visual_memory.studies.study import finish_study, open_study
 
@@ -13,6 +13,8 @@ from visual_memory.studies.study import finish_study, open_study
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Votes, asks where the vote is split, and says what that changed."""
   section = config.rerank
+  if section.by != "local":
+    opening.require_words("A prompt", config.memory, config.data)
   study = open_study(config, workdir, mesh, max_k=section.k)
   vote = dict(voter=section.voter, k=section.k, num_classes=study.num_classes)
   with study.clock("vote"):

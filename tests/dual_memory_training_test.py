@@ -207,11 +207,6 @@ def test_texts_of_classes(tmp_path):
   path.write_text('{"cat": "purrs"}')
   with pytest.raises(ValueError, match="class name: .sentence"):
     class_texts.read_descriptions(path)
-  path.write_text('{"n01440764": "tench"}')
-  spoken = class_texts.spoken_names(["n01440764"], path)
-  assert spoken == ("tench",)
-  with pytest.raises(ValueError, match="no spoken name for the class 'x'"):
-    class_texts.spoken_names(["x"], path)
 
 
 def test_split_files(tmp_path):

@@ -271,3 +271,18 @@ def test_a_session_in_the_browser(site, tmp_path):
       np.testing.assert_array_equal(
         found.with_neighbors, design.with_neighbors[1][expected]
       )
+
+
+def test_other_choices_are_the_most_plausible_ones():
+  """As published: the top predictions of another model, in random order."""
+  plausible = (LABELS[:, None] + np.arange(4)) % 6
+  design = make(num_trials=30, plausible=plausible)
+  for trial in design.trials:
+    label = LABELS[trial.query]
+    wanted = dict.fromkeys([trial.answer, label, *(label + np.arange(4)) % 6])
+    assert set(trial.choices) == set(list(wanted)[:4])
+  places = [trial.choices.index(trial.label) for trial in design.trials]
+  assert len(set(places)) == 4  # The order tells nothing.
+  assert make(num_trials=30).key() != design.key()
+  with pytest.raises(ValueError, match="2 plausible classes for 4 choices"):
+    make(plausible=plausible[:, :2])

@@ -4,6 +4,8 @@ source = open_source("folder", path="photos.zip", split="train")
 example = source[0]     # image uint8 [H, W, 3], label, id
 """
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.data import (
@@ -16,6 +18,7 @@ from visual_memory.data import (
   synthetic,
   tfds_source,
 )
+from visual_memory.data import class_names as names_of_classes
 from visual_memory.data.image_source import ImageSource
 
 
@@ -24,7 +27,12 @@ def list_sources() -> tuple[str, ...]:
   return tuple(SOURCES)
 
 
-def open_source(name: str, **options: Any) -> ImageSource:
+def open_source(
+  name: str,
+  *,
+  class_names: str | os.PathLike | Mapping[str, str] | None = None,
+  **options: Any,
+) -> ImageSource:
   """The source of this name, with this source's own options.
 
   One's own pictures, and files of arrays:
@@ -57,17 +65,25 @@ def open_source(name: str, **options: Any) -> ImageSource:
 
   Args:
     name: one of `list_sources()`.
+    class_names: what the classes are called, where their folders or numbers
+      do not say it: a file, a mapping, or a map that comes with the package
+      ("imagenet_1k"); see `class_names.read_class_names`.
     **options: as above; those without a value here must be given.
 
   Raises:
-    ValueError: no such source; it names those there are.
+    ValueError: no such source; it names those there are. Or a class that
+      class_names lack.
     TypeError: an option that the source does not have, or one that it needs.
   """
   if name not in SOURCES:
     raise ValueError(
       f"There is no data source {name!r}; there are: {', '.join(SOURCES)}."
     )
-  return SOURCES[name](**options)
+  source = SOURCES[name](**options)
+  if class_names is None:
+    return source
+  names = names_of_classes.read_class_names(class_names)
+  return names_of_classes.renamed(source, names)
 
 
 def _procedural(**options: Any) -> ImageSource:

@@ -16,14 +16,11 @@ from visual_memory.dual_memory import (
   projections,
 )
 from visual_memory.dual_memory import shots as shots_lib
-from visual_memory.encoders.text import class_texts
-from visual_memory.encoders.text import templates as templates_lib
-from visual_memory.encoders.text import text_encoder as text_lib
 from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
 from visual_memory.retrieval import neighbor_files
 from visual_memory.studies import cached_search, opening
-from visual_memory.studies.study_settings import StudySettings
+from visual_memory.studies.study_settings import StudySettings, TextSettings
 
 BASES = {
   "text": "the text classifier",
@@ -39,27 +36,6 @@ CHOOSERS = {
   "memory": "tuning rows of the memory, none of them a shot",
 }
 """What chooses weights, by base."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSettings:
-  """The text tower, without a name none; and what it is told.
-
-  Attributes:
-    name: of `load_text_encoder`.
-    weights: by default the encoder's.
-    vocabulary: its file.
-    templates: a key of `templates`; empty: none.
-    descriptions: a JSON file, {class name: [sentence, ...]}.
-    spoken_names: a JSON file, {name of the folder: name to speak}.
-  """
-
-  name: str
-  weights: str | None
-  vocabulary: str | None
-  templates: str
-  descriptions: str
-  spoken_names: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +99,8 @@ class Data:
     self._workdir = workdir
     self.cache_dir = opening.cache_dir(config, workdir)
     section = config.adaptation
+    if config.text.name:
+      opening.require_words("A text classifier", config.memory, config.data)
     self._test = opening.open_source(config.data)
     self._train = opening.open_source(config.memory)
     self._drawn = self._draw()
@@ -207,6 +185,13 @@ class Data:
       mesh=self._mesh,
     )
 
+  def text_classifier(self):
+    """The texts' row of each class, [C, D]; None without a text tower."""
+    return opening.text_classifier(
+      self._config.text, self.class_names, self.cache_dir,
+      weights=self._config.encoder.weights,
+    )  # fmt: skip
+
   def _draw(self):
     """The shots of each seed, saved; none if none are asked for."""
     most = max(self._config.num_shots)
@@ -286,27 +271,6 @@ def candidates(section):
     for beta in section.sharpness
     for tau in section.inverse_temperature
   ]
-
-
-def text_rows(config, class_names, cache_dir):
-  """The text classifier of these classes; None without a text tower."""
-  text = config.text
-  if not text.name:
-    return None
-  encoder = text_lib.load_text_encoder(
-    text.name, text.weights or config.encoder.weights,
-    vocabulary=text.vocabulary,
-  )  # fmt: skip
-  texts = class_texts.class_texts(
-    class_texts.spoken_names(class_names, text.spoken_names),
-    templates_lib.templates(text.templates) if text.templates else (),
-    descriptions=class_texts.read_descriptions(text.descriptions)
-    if text.descriptions
-    else None,
-  )
-  return class_texts.cached_classifier(
-    encoder, texts, cache_dir=cache_dir / "texts"
-  )
 
 
 def fit(config, data, text, seed, mesh):

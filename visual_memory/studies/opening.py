@@ -2,17 +2,20 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float32
 
 from visual_memory.analysis import choosing
-from visual_memory.data import selection, sources
+from visual_memory.data import class_names, selection, sources
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.text import class_texts, templates, text_encoder
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import study_settings
 from visual_memory.types import EmbeddedSet
@@ -35,10 +38,26 @@ def open_source(
   if settings is None or not settings.source:
     return None
   given = {k: v for k, v in settings.options.items() if v is not None}
-  source = sources.open_source(settings.source, **given)
+  source = sources.open_source(
+    settings.source, class_names=settings.class_names or None, **given
+  )
   if settings.classes:
     source = selection.only_classes(source, settings.classes)
   return source
+
+
+def require_words(
+  what: str, *settings: study_settings.SourceSettings | None
+) -> None:
+  """Raises ValueError if a source calls a class by a number or a synset.
+
+  Args:
+    what: needs words: the beginning of a sentence.
+    *settings: the sources.
+  """
+  for source in map(open_source, settings):
+    if source is not None:
+      class_names.require_words(source.class_names, what=what)
 
 
 def sampled(
@@ -80,6 +99,38 @@ def chosen(config: study_settings.StudySettings, study: Any) -> choosing.Choice:
     settings=config.voting.settings(),
     ks=[k for k in config.voting.ks if k <= study.near.k],
     num_classes=study.num_classes,
+  )
+
+
+def text_classifier(
+  text: study_settings.TextSettings,
+  class_names: Sequence[str],
+  cache_dir: pathlib.Path,
+  *,
+  weights: str | None,
+) -> Float32[np.ndarray, "C D"] | None:
+  """The unit row of each class's texts; None without a text tower.
+
+  Args:
+    text: the tower, and what it is told.
+    class_names: C of them.
+    cache_dir: where the rows are kept.
+    weights: of the image tower, which may hold the text tower's too.
+  """
+  if not text.name:
+    return None
+  encoder = text_encoder.load_text_encoder(
+    text.name, text.weights or weights, vocabulary=text.vocabulary
+  )
+  texts = class_texts.class_texts(
+    class_names,
+    templates.templates(text.templates) if text.templates else (),
+    descriptions=class_texts.read_descriptions(text.descriptions)
+    if text.descriptions
+    else None,
+  )
+  return class_texts.cached_classifier(
+    encoder, texts, cache_dir=cache_dir / "texts"
   )
 
 

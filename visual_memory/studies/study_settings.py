@@ -41,12 +41,34 @@ class SourceSettings:
   Attributes:
     source: its name, a key of `sources.SOURCES`.
     classes: names of those that are kept; empty: all.
+    class_names: what the classes are called, where their folders or numbers
+      do not say it: a file or "imagenet_1k"; empty: as they are.
     options: of this source; those that are None are not given.
   """
 
   source: str
   classes: tuple[str, ...] = ()
+  class_names: str = ""
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSettings:
+  """The text tower, without a name none; and what it is told.
+
+  Attributes:
+    name: of `load_text_encoder`.
+    weights: by default the encoder's.
+    vocabulary: its file.
+    templates: a key of `templates`; empty: none.
+    descriptions: a JSON file, {class name: [sentence, ...]}.
+  """
+
+  name: str
+  weights: str | None
+  vocabulary: str | None
+  templates: str
+  descriptions: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

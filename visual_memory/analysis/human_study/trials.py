@@ -12,11 +12,13 @@ image alone, in B also its nearest neighbors, without labels. In appendix N
 they see images that the model and the data set label differently, and choose
 between the two labels.
 
-The paper gives neither the wrong choices, nor the order, nor whether a person
-sees both conditions. Here the true class is a choice where the model is wrong,
-the others are drawn from the remaining classes; each person has an order of
-their own; and both designs are on offer. Everything depends on ids and seed
-alone: the same images make the same study wherever they stand in their source.
+The true class is a choice where the model is wrong; the others are plausible
+ones, in the paper from a CLIP model's top predictions for that image, in random
+order (`plausible`; without it they are drawn from all classes). The paper does
+not say whether a person sees both conditions: both designs are on offer, and
+each person has an order of their own. Everything depends on ids and seed (and
+what is plausible) alone: the same images make the same study wherever they
+stand in their source.
 """
 
 import dataclasses
@@ -115,6 +117,7 @@ def prediction_trials(
   num_participants: int,
   within: bool,
   seed: int,
+  plausible: Int[Array, "Q m"] | None = None,
 ) -> Design:
   """People guess the model's answer, without (A) and with (B) its neighbors.
 
@@ -129,10 +132,18 @@ def prediction_trials(
     within: each participant sees half of the trials with neighbors, the next
       one the other half; otherwise every second participant sees all so.
     seed: of trials, choices and orders.
+    plausible: distinct classes for each query, the most plausible first: the
+      first that are neither answer nor truth are the other choices, so m =
+      num_choices are enough. None: any classes.
 
   Raises:
     ValueError: fewer queries than trials, or a number out of range.
   """
+  if plausible is not None and plausible.shape[1] < num_choices:
+    raise ValueError(
+      f"{plausible.shape[1]} plausible classes for {num_choices} choices: give"
+      " as many."
+    )
   if not 2 <= num_choices <= num_classes:
     raise ValueError(
       f"{num_choices} choices of {num_classes} classes: take 2 or more, and no"
@@ -141,9 +152,14 @@ def prediction_trials(
   asked = _choose(ids, labels, predictions, np.ones(len(ids), bool),
                   num_trials, seed)  # fmt: skip
   trials = tuple(
-    _trial(i, ids, labels, predictions, query, num_classes, num_choices, seed)
+    _trial(
+      i, ids, labels, predictions, query, num_choices, seed,
+      _others(ids[query], num_classes, seed)
+      if plausible is None
+      else np.asarray(plausible)[query],
+    )
     for i, query in enumerate(asked)
-  )
+  )  # fmt: skip
   orders = _orders(num_participants, num_trials, seed)
   turn = np.arange(num_participants)[:, None]
   half = np.arange(num_trials)[None] if within else 0
@@ -178,7 +194,7 @@ def preference_trials(
   asked = _choose(ids, labels, predictions, labels != predictions, num_trials,
                   seed)  # fmt: skip
   trials = tuple(
-    _trial(i, ids, labels, predictions, query, 0, 2, seed)
+    _trial(i, ids, labels, predictions, query, 2, seed, ())
     for i, query in enumerate(asked)
   )
   return Design(
@@ -205,14 +221,15 @@ def _choose(ids, labels, predictions, eligible, num_trials, seed):
   return positions[np.argsort(hashes, kind="stable")[:num_trials]]
 
 
-def _trial(
-  place, ids, labels, predictions, query, num_classes, num_choices, seed
-):
-  """One trial: the model's answer and the true class, then others at random."""
+def _others(query_id, num_classes, seed):
+  """All classes in a random order."""
+  return _shuffled(np.arange(num_classes), f"others/{seed}/{query_id}")
+
+
+def _trial(place, ids, labels, predictions, query, num_choices, seed, others):
+  """One trial: the model's answer and the true class, then the first others."""
   answer, label = int(predictions[query]), int(labels[query])
-  wanted = list(dict.fromkeys((answer, label)))
-  others = np.setdiff1d(np.arange(num_classes), wanted)
-  wanted += _shuffled(others, f"others/{seed}/{ids[query]}").tolist()
+  wanted = list(dict.fromkeys((answer, label, *map(int, others))))
   choices = np.array(wanted[:num_choices])
   return Trial(
     name=f"t{place + 1:03d}",

@@ -189,27 +189,6 @@ def read_descriptions(path: str | os.PathLike) -> dict[str, list[str]]:
   return values
 
 
-def spoken_names(
-  class_names: Sequence[str], path: str | os.PathLike | None
-) -> tuple[str, ...]:
-  """Class names as one says them, from a JSON object {name: spoken name}.
-
-  Folders are often called by a WordNet id or a number. Without a file the
-  names are taken as they are.
-
-  Raises:
-    ValueError: the file lacks a class; names it.
-  """
-  if not path:
-    return tuple(class_names)
-  with open(path, encoding="utf-8") as file:
-    spoken = json.load(file)
-  for name in class_names:
-    if not isinstance(spoken.get(name), str):
-      raise ValueError(f"{path} has no spoken name for the class {name!r}.")
-  return tuple(spoken[name] for name in class_names)
-
-
 def cached_classifier(
   text_encoder: TextEncoder,
   texts: Sequence[Sequence[str]],
