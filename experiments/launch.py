@@ -16,6 +16,7 @@ from ml_collections import config_flags
 from experiments import from_config
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
+from visual_memory.studies import before_work
 
 EXPERIMENTS = (
   "aggregation", "attribution", "comparison", "composition", "cost",
@@ -43,11 +44,10 @@ def run(config, path: str) -> None:
   """Runs one config into one workdir, unless it is there already.
 
   Raises:
-    ValueError: what `from_config.settings` refuses, or an unknown experiment.
-      Nothing has been written then.
+    ValueError: what `from_config.settings` refuses, an unknown experiment,
+      or a file that is not there. Nothing has been written then.
   """
-  experiment = load(config)
-  settings = from_config.settings(config.lock(), experiment.Settings)
+  experiment, settings = load(config), settings_of(config)
   workdir = open_workdir(path, config.to_dict(), tell=logging.info)
   if distributed.everyone(workdir.finished):
     logging.info("Already finished: %s", workdir.path / "report.html")
@@ -57,6 +57,13 @@ def run(config, path: str) -> None:
   distributed.barrier(f"finished {path}")  # Whoever goes on finds it done.
   if distributed.is_lead():
     print(f"Report: {workdir.path / 'report.html'}")
+
+
+def settings_of(config):
+  """The settings of a config's experiment, all of them checked."""
+  settings = from_config.settings(config.lock(), load(config).Settings)
+  before_work.check(settings)
+  return settings
 
 
 def load(config):

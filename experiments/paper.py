@@ -21,7 +21,7 @@ from configs import paper_procedural, published
 from experiments import from_config, launch
 from visual_memory import distributed
 from visual_memory.studies import papers
-from visual_memory.studies.needed_paths import weights_below
+from visual_memory.studies.before_work import weights_below
 
 PAPERS = {
   "visual_memory": (visual_memory_paper, published.VISUAL_MEMORY),

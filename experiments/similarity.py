@@ -43,6 +43,10 @@ class Settings(RunSettings):
   measured_side: int
   batch_size: int
 
+  def paths(self) -> list[str]:
+    """The triplets that have to be there."""
+    return [self.nights.path] if self.triplets == "nights" else []
+
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Asks every encoder and measure the same questions."""

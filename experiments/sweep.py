@@ -39,12 +39,15 @@ def run(config, path: str, axes: list[str]) -> list[dict]:
   """Runs every point of the grid; one record for each, best first."""
   root = pathlib.Path(path)
   grid = [from_config.parse_axis(config, axis) for axis in axes]
-  records = []
+  points, records = [], []
   for values in itertools.product(*(values for _, values in grid)):
     point = dict(zip((key for key, _ in grid), values, strict=True))
     own = copy.deepcopy(config)
     own.update_from_flattened_dict(point)
     own.cache_dir = config.cache_dir or str(root / "cache")
+    launch.settings_of(own)  # All are checked before the first one is run.
+    points.append((point, own))
+  for point, own in points:
     folder = root / ",".join(f"{k}={_plain(v)}" for k, v in point.items())
     launch.run(own, folder)
     chosen = files.read_json(folder / "report.json")["chosen"]

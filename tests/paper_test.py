@@ -13,7 +13,7 @@ from configs import paper as table
 from configs import paper_procedural, published
 from experiments import aggregation, paper
 from visual_memory.studies import papers
-from visual_memory.studies.needed_paths import missing
+from visual_memory.studies.before_work import missing
 
 NUMBERS = published.VISUAL_MEMORY
 SYNSETS = ("n01440764", "n02391049", "n03000684")

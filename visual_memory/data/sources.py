@@ -4,8 +4,9 @@ source = open_source("folder", path="photos.zip", split="train")
 example = source[0]     # image uint8 [H, W, 3], label, id
 """
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from visual_memory.data import (
@@ -75,15 +76,28 @@ def open_source(
       class_names lack.
     TypeError: an option that the source does not have, or one that it needs.
   """
-  if name not in SOURCES:
-    raise ValueError(
-      f"There is no data source {name!r}; there are: {', '.join(SOURCES)}."
-    )
+  check_options(name, ())
   source = SOURCES[name](**options)
   if class_names is None:
     return source
   names = names_of_classes.read_class_names(class_names)
   return names_of_classes.renamed(source, names)
+
+
+def check_options(name: str, options: Collection[str]) -> None:
+  """Raises ValueError unless there is such a source, with such options."""
+  if name not in SOURCES:
+    raise ValueError(
+      f"There is no data source {name!r}; there are: {', '.join(SOURCES)}."
+    )
+  known = inspect.signature(SOURCES[name]).parameters
+  free = any(each.kind is each.VAR_KEYWORD for each in known.values())
+  for option in options:
+    if option not in known and not free:
+      raise ValueError(
+        f"The data source {name!r} has no option {option!r}; it has:"
+        f" {', '.join(known) or 'none'}."
+      )
 
 
 def _procedural(**options: Any) -> ImageSource:

@@ -197,6 +197,34 @@ def load_encoder(
       does not have.
     OSError: the weights are neither here nor to be downloaded; says from where.
   """
+  given = builder_arguments(
+    name,
+    weights=weights,
+    precision=precision,
+    preprocess=preprocess,
+    image_size=image_size,
+    **options,
+  )
+  parts = builders.find(name)(name, **given)
+  encoder = make_encoder(parts.name or name, parts, precision=precision)
+  place = None if weights is None else str(weights)
+  return dataclasses.replace(encoder, origin=(name, place, precision))
+
+
+def builder_arguments(
+  name: str,
+  *,
+  weights: str | os.PathLike | None,
+  precision: str,
+  preprocess: Preprocess | str | None,
+  image_size: int | None,
+  **options: Any,
+) -> dict[str, Any]:
+  """What an encoder's builder is given; nothing is built or read.
+
+  Raises:
+    ValueError: as `load_encoder` does, about names.
+  """
   builder = builders.find(name)
   if builder is None:
     raise ValueError(
@@ -224,10 +252,7 @@ def load_encoder(
         f"The encoder {name!r} has no option {key!r}; it has:"
         f" {', '.join(known)}."
       )
-  parts = builder(name, **given)
-  encoder = make_encoder(parts.name or name, parts, precision=precision)
-  place = None if weights is None else str(weights)
-  return dataclasses.replace(encoder, origin=(name, place, precision))
+  return given
 
 
 def list_encoders() -> EncoderNames:

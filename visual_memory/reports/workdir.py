@@ -7,9 +7,9 @@
     ...
     workdir.finish()
 
-A workdir belongs to one config for ever: opening it with another one is an
-error, so no result is overwritten by a different experiment. In a run of
-several processes everyone may open it; only the lead process writes.
+A workdir with results belongs to one config for ever: opening it with another
+one is an error, so no result is overwritten by a different experiment. In a run
+of several processes everyone may open it; only the lead process writes.
 """
 
 import contextlib
@@ -129,6 +129,9 @@ def open_workdir(
 ) -> Workdir:
   """The workdir at this path, made if absent, resumed if it is this config's.
 
+  One of another config is taken over where nothing but its logs and caches is
+  left of it: a run that failed before it had results does not keep its place.
+
   Args:
     path: a directory; parents are made too.
     config: plain nested values (`ConfigDict.to_dict()`).
@@ -136,8 +139,8 @@ def open_workdir(
     tell: prints a line for whoever watches; by default nothing is printed.
 
   Raises:
-    ValueError: it belongs to another config; lists the differing keys with
-      both values. Nothing has been written then.
+    ValueError: it holds results of another config; lists the differing keys
+      with both values. Nothing has been written then.
   """
   workdir = Workdir(
     path=pathlib.Path(path),
@@ -146,9 +149,14 @@ def open_workdir(
   )
   config = files.plain(config)
   config_path = workdir.path / "config.json"
-  if config_path.exists():
-    refuse_other_config(path, files.read_json(config_path), config)
-  elif workdir.lead:
+  old = files.read_json(config_path) if config_path.exists() else None
+  if old is not None and _has_results(workdir.path):
+    refuse_other_config(path, old, config)
+  if workdir.lead and (old is None or differing_keys(old, config)):
+    if old is not None:
+      (workdir.path / "metrics.jsonl").unlink(missing_ok=True)
+      keys = ", ".join(differing_keys(old, config))
+      tell(f"{path}: a run without results, of other {keys}, makes room.")
     workdir.path.mkdir(parents=True, exist_ok=True)
     files.write_json(config_path, config)
   if workdir.lead:
@@ -214,6 +222,15 @@ def refuse_other_config(
       + "\n".join(lines)
       + "\nUse another workdir, or the config it was made with."
     )
+
+
+def _has_results(path: pathlib.Path) -> bool:
+  """Whether a workdir holds more than what any run begins with."""
+  begun = {"config.json", "env.json", "metrics.jsonl", "cache", "recordings"}
+  return any(
+    file.name not in begun and not file.name.startswith(".")
+    for file in path.iterdir()
+  )
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

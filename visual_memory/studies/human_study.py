@@ -55,6 +55,10 @@ class HumanSettings:
   extras: tuple[str, ...]
   responses: str
 
+  def paths(self) -> list[str]:
+    """The folder that has to be there."""
+    return [self.responses] if self.responses else []
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(StudySettings):

@@ -1,6 +1,5 @@
 """From settings to an encoder, a source, its embeddings, a choice."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,12 +22,13 @@ from visual_memory.types import EmbeddedSet
 
 def load_encoder(settings: study_settings.EncoderSettings) -> Encoder:
   """The encoder that settings describe; raises as `load_encoder` does."""
-  values = {
-    field.name: getattr(settings, field.name)
-    for field in dataclasses.fields(settings)
-  }
-  options = values.pop("options")
-  return encoder_lib.load_encoder(**values, **options)
+  return encoder_lib.load_encoder(**arguments(settings))
+
+
+def arguments(settings: study_settings.EncoderSettings) -> dict[str, Any]:
+  """The arguments of `load_encoder`, options among them."""
+  values = dict(vars(settings))
+  return values | dict(values.pop("options"))
 
 
 def open_source(

@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from visual_memory import distributed, files
 from visual_memory.reports import tables
 from visual_memory.studies import study_settings
-from visual_memory.studies.needed_paths import missing
+from visual_memory.studies.before_work import missing
 
 BEST = "*"
 """In a path: the largest of what follows, over all keys."""

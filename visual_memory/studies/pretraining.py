@@ -69,6 +69,11 @@ class PicturesSettings(SourceSettings):
   per_program: int
   procedural: Mapping[str, Any]
 
+  @property
+  def opened(self) -> bool:
+    """Whether these are no pictures that are made here."""
+    return self.source not in ("procedural", "pool")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(SourceSettings):

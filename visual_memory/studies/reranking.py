@@ -47,6 +47,10 @@ class RerankSettings:
   max_wait_s: float
   max_characters: int
 
+  def paths(self) -> list[str]:
+    """The recordings that have to be there."""
+    return [self.recordings] if self.offline and self.recordings else []
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(StudySettings):

@@ -24,6 +24,10 @@ class SetSettings(SourceSettings):
   layout: Literal["names", "numbers", "real"]
   labels: str
 
+  def paths(self) -> list[str]:
+    """The files and folders that have to be there."""
+    return super().paths() + ([self.labels] if self.labels else [])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(StudySettings):

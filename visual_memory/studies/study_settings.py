@@ -12,6 +12,7 @@ makes them of a config. Values are checked when settings are made.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -33,6 +34,10 @@ class EncoderSettings:
   image_size: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+  def paths(self) -> list[str]:
+    """The files that have to be there."""
+    return [self.weights] if self.name and self.weights else []
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceSettings:
@@ -50,6 +55,22 @@ class SourceSettings:
   classes: tuple[str, ...] = ()
   class_names: str = ""
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def opened(self) -> bool:
+    """Whether this is a source that `open_source` opens."""
+    return bool(self.source)
+
+  def paths(self) -> list[str]:
+    """The files and folders that have to be there."""
+    if not self.opened:
+      return []
+    options = (self.options.get(name) for name in ("path", "list_file"))
+    found = [path for path in options if path]
+    split = self.options.get("split")
+    if self.source == "folder" and split and found and os.path.isdir(found[0]):
+      found.append(os.path.join(found[0], split))
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +90,11 @@ class TextSettings:
   vocabulary: str | None
   templates: str
   descriptions: str
+
+  def paths(self) -> list[str]:
+    """The files that have to be there."""
+    given = (self.weights, self.vocabulary, self.descriptions)
+    return [path for path in given if self.name and path]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +121,10 @@ class NeighborsSettings:
 
   queries: str = ""
   rows: str = ""
+
+  def paths(self) -> list[str]:
+    """The files that have to be there."""
+    return [path for path in (self.queries, self.rows) if path]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,10 @@ class TaxonomySettings:
   rows: tuple[tuple[str, ...], ...]
   levels: tuple[str, ...]
 
+  def paths(self) -> list[str]:
+    """The table that has to be there."""
+    return [self.path] if self.source == "csv" else []
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HierarchySettings:
