@@ -7,7 +7,6 @@ from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.studies import dual_memory as parts
-from visual_memory.studies import opening
 from visual_memory.studies.dual_memory import Settings
 from visual_memory.studies.study_settings import as_values
 
@@ -16,9 +15,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Every variant at every number of shots, for every seed."""
   clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
-  with clock("encoder"):
-    encoder = opening.load_encoder(config.encoder)
-  data = parts.Data(config, encoder, mesh, clock, workdir)
+  data = parts.Data(config, mesh, clock, workdir)
   with clock("text"):
     text = data.text_classifier()
   found = {}

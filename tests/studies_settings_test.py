@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from configs import evaluate
-from experiments import from_config, launch
+from configs import aggregation, evaluate
+from experiments import from_config, launch, sweep
 from visual_memory import files
+from visual_memory.reports import workdir
 from visual_memory.studies import opening, study
 from visual_memory.studies.from_values import from_values
 from visual_memory.studies.study_settings import (
@@ -185,3 +186,73 @@ def test_a_config_with_a_script_of_its_own(tmp_path):
   with pytest.raises(ValueError, match="a script of its own"):
     launch.run(plan.get_config(), tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def digits(**changes):
+  """A small config of `evaluate`, with dotted keys changed."""
+  config = evaluate.get_config("smoke")
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.mark.parametrize(
+  "changes, problem",
+  [
+    ({"memory.source": "digitz"}, "no data source 'digitz'.*folder"),
+    ({"encoder.name": "dino_v9"}, "no encoder 'dino_v9'.*pixels"),
+    ({"memory.source": "folder", "memory.options.path": "no.zip"},
+     "Nothing was run: there is no no.zip"),
+    ({"encoder.name": "procedural", "encoder.weights": "no.npz",
+      "encoder.options": {}}, "there is no no.npz"),
+    ({"neighbors.queries": "no.npz"}, "there is no no.npz"),
+    ({"memory.options.dataset": "x"}, "'digits' has no option 'dataset'"),
+  ],
+)  # fmt: skip
+def test_nothing_is_written_for_a_config_that_cannot_run(
+  tmp_path, changes, problem
+):
+  with pytest.raises(ValueError, match=problem):
+    launch.run(digits(**changes), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_every_encoder_of_a_comparison_is_checked_before_the_first(tmp_path):
+  config = aggregation.get_config("smoke")
+  config.encoders.own.name = "pixels"
+  config.encoders.own.options = {"sise": 8}
+  with pytest.raises(ValueError, match="'pixels' has no option 'sise'.*size"):
+    launch.run(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_neighbor_files_need_neither_images_nor_encoder(tmp_path):
+  (tmp_path / "near.npz").write_bytes(b"")
+  config = digits(**{"encoder.name": "none", "memory.source": "none"})
+  config.neighbors.queries = str(tmp_path / "near.npz")
+  assert launch.settings_of(config).neighbors.queries
+
+
+def test_all_points_of_a_sweep_are_checked_before_the_first(tmp_path):
+  axes = ["retrieval.precision=float32,float31"]
+  with pytest.raises(ValueError, match="'float31'; it can be: 'float32'"):
+    sweep.run(digits(), tmp_path / "sweep", axes)
+  assert not (tmp_path / "sweep").exists()
+
+
+def test_a_corrected_config_takes_the_workdir_of_a_failed_run(tmp_path):
+  bad = digits(**{"memory.classes": ("none",)})
+  with pytest.raises(ValueError, match="none"):
+    launch.run(bad, tmp_path)
+  assert (tmp_path / "config.json").exists()
+  told = []
+  config = digits().to_dict()
+  workdir.open_workdir(tmp_path, config, tell=told.append)
+  assert "memory.classes" in told[0]
+  assert files.read_json(tmp_path / "config.json")["memory"]["classes"] == []
+  # Logs alone do not keep it; results do.
+  workdir.open_workdir(tmp_path, config).log(step=1)
+  workdir.open_workdir(tmp_path, bad.to_dict())
+  assert workdir.open_workdir(tmp_path, bad.to_dict()).metrics() == []
+  (tmp_path / "report.json").write_text("{}")
+  with pytest.raises(ValueError, match="memory.classes.*none"):
+    workdir.open_workdir(tmp_path, config)

@@ -93,14 +93,16 @@ class Settings(StudySettings):
 class Data:
   """Images and their embeddings: the test, the shots, the tuning rows."""
 
-  def __init__(self, config, encoder, mesh, clock, workdir):
+  def __init__(self, config, mesh, clock, workdir):
     """Draws the shots of every seed and embeds what is needed."""
-    self._config, self._encoder, self._mesh = config, encoder, mesh
+    self._config, self._mesh = config, mesh
     self._workdir = workdir
     self.cache_dir = opening.cache_dir(config, workdir)
     section = config.adaptation
     if config.text.name:
       opening.require_words("A text classifier", config.memory, config.data)
+    with clock("encoder"):
+      self._encoder = encoder = opening.load_encoder(config.encoder)
     self._test = opening.open_source(config.data)
     self._train = opening.open_source(config.memory)
     self._drawn = self._draw()
