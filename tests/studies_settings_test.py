@@ -191,6 +191,8 @@ def test_a_config_with_a_script_of_its_own(tmp_path):
 def digits(**changes):
   """A small config of `evaluate`, with dotted keys changed."""
   config = evaluate.get_config("smoke")
+  if "encoder.name" in changes:
+    config.encoder.options = {}
   config.update_from_flattened_dict(changes)
   return config
 
@@ -202,8 +204,8 @@ def digits(**changes):
     ({"encoder.name": "dino_v9"}, "no encoder 'dino_v9'.*pixels"),
     ({"memory.source": "folder", "memory.options.path": "no.zip"},
      "Nothing was run: there is no no.zip"),
-    ({"encoder.name": "procedural", "encoder.weights": "no.npz",
-      "encoder.options": {}}, "there is no no.npz"),
+    ({"encoder.name": "procedural", "encoder.weights": "no.npz"},
+     "there is no no.npz"),
     ({"neighbors.queries": "no.npz"}, "there is no no.npz"),
     ({"memory.options.dataset": "x"}, "'digits' has no option 'dataset'"),
   ],
