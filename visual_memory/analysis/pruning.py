@@ -115,7 +115,8 @@ def refill(
   left = (~excluded).sum(axis=1)
   # Those that are left first, in their order.
   order = np.argsort(excluded, axis=1, kind="stable")[:, :k]
-  moved = Neighbors(
+  moved = dataclasses.replace(
+    near,
     ids=np.take_along_axis(near.ids, order, axis=1),
     indices=np.take_along_axis(np.asarray(near.indices), order, axis=1),
     labels=np.take_along_axis(np.asarray(near.labels), order, axis=1),
@@ -149,7 +150,8 @@ def fill_short(refilled: Refilled, near: Neighbors) -> Neighbors:
     values[refilled.short] = getattr(near, name)
     return values
 
-  return Neighbors(
+  return dataclasses.replace(
+    old,
     ids=replaced("ids"),
     indices=replaced("indices"),
     labels=replaced("labels"),
