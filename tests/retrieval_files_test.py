@@ -6,7 +6,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from visual_memory.retrieval import neighbor_records, published_files
+from visual_memory.retrieval import (
+  neighbor_records,
+  published_files,
+  record_checks,
+)
 
 NUM_ROWS, NUM_QUERIES, K = 500, 40, 100
 
@@ -155,6 +159,22 @@ def damaged(content, change):
       lambda c, e: e["neighbor_classes"].__setitem__(0, 77),
       "elsewhere 77",
     ),
+    (
+      lambda c, e: e["neighbor_distances"].__setitem__(0, "near"),
+      "'near' in its neighbor_distances is not a distance",
+    ),
+    (
+      lambda c, e: e["neighbor_classes"].__setitem__(0, 2**40),
+      "1099511627776 in its neighbor_classes is not a class",
+    ),
+    (
+      lambda c, e: e["neighbor_image_ids"].__setitem__(0, 3),
+      "3 in its neighbor_image_ids is not a text",
+    ),
+    (lambda c, e: e.update(image_class=1.5), "1.5 is no class"),
+    (lambda c, e: e.update(image_class=[True]), "True. is no class"),
+    (lambda c, e: e.update(neighbor_classes={}), "classes are no list"),
+    (lambda c, e: e.update(featurizer=None), "featurizer is no text"),
   ],
 )
 def test_broken_entries_are_named(tmp_path, change, error):
@@ -207,11 +227,30 @@ def test_broken_compact_files_are_named(tmp_path):
   make([1, 0], [0.5, 0.5])
   for arguments, error in (
     (([0, 1], [0.5, 0.6]), "'q' are not in order"),
-    (([0, 1], [0.5, np.nan]), "'q' are not in order"),
+    (([0, 1], [0.5, np.nan]), "'q' are nan at neighbor 1"),
+    (([0, 1], [np.nan, 0.5]), "'q' are nan at neighbor 0"),
+    (([0, 1], [np.inf, 0.5]), "'q' are inf at neighbor 0"),
+    (([], []), "do not fit"),
     (([0, 2], [0.5, 0.4]), "Neighbor 1 of query 'q' is row 2"),
   ):
     with pytest.raises(ValueError, match=error):
       make(*arguments)
+  for sets, error in (
+    ([[1]], "labels of query 'q' are .1., but there are 1 class names"),
+    ([[-1]], "labels of query 'q' are .-1."),
+    ([[True]], "labels of query 'q' are .True."),
+    ([[0], [0]], "do not fit"),
+  ):
+    with pytest.raises(ValueError, match=error):
+      make([0, 1], [0.5, 0.4], label_sets=sets)
+  with pytest.raises(ValueError, match="Positions are float64"):
+    record_checks.as_numbers(np.zeros((1, 2)), np.zeros((1, 2)))
+  with pytest.raises(ValueError, match="labels must be integers"):
+    make([0, 1], [0.5, 0.4], row_labels=np.array([0, 0.5]))
+  with pytest.raises(ValueError, match="holds a NUL"):
+    make([0, 1], [0.5, 0.4], row_ids=["a", "b\0c"])
+  with pytest.raises(ValueError, match="'x' twice"):
+    make([0, 1], [0.5, 0.4], class_names=["x", "x"])
   with pytest.raises(ValueError, match="row 1 has label 4"):
     make([0, 1], [0.5, 0.4], row_labels=[0, 4])
   with pytest.raises(ValueError, match="do not fit"):

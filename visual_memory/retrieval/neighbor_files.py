@@ -5,14 +5,17 @@ the reader supplies again.
 """
 
 import hashlib
-import json
 import os
 
 import numpy as np
 
 from visual_memory import files
-from visual_memory.types import Neighbors
+from visual_memory.retrieval import record_checks
+from visual_memory.types import UNLABELED, Neighbors
 
+_ARRAYS = (
+  "format", "memory", "indices", "labels", "similarities", "num_redone",
+)  # fmt: skip
 FORMAT = 2
 """Of the files; those of format 1 held slots beside the positions."""
 
@@ -50,38 +53,48 @@ def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
     ValueError: the file is broken, of another format, or of other ids.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
-      content = dict(file)
-  except Exception as error:
+    content = files.read_arrays(path)
+    if missing := [name for name in _ARRAYS if name not in content]:
+      raise ValueError(f"it has no {missing[0]}")
+    if content["format"].tolist() != FORMAT:
+      raise ValueError(f"its format is {content['format']}, not {FORMAT}")
+    if str(content["memory"]) == _digest(row_ids):
+      return _neighbors(content, row_ids)
+  except ValueError as error:
     raise ValueError(
       f"{path} is not a whole neighbor file ({error}): delete it and search"
       " again."
     ) from error
-  if int(content["format"]) != FORMAT:
-    raise ValueError(f"{path} has format {content['format']}, not {FORMAT}.")
-  if str(content["memory"]) != _digest(row_ids):
-    raise ValueError(f"{path} belongs to a memory of other rows.")
-  return Neighbors(
-    ids=row_ids[content["indices"]],
-    indices=content["indices"],
-    labels=content["labels"],
-    similarities=content["similarities"],
-    num_redone=int(content["num_redone"]),
-  )
+  raise ValueError(f"{path} belongs to a memory of other rows.")
 
 
-def neighbors_fingerprint(near: Neighbors) -> str:
-  """The sha256, in hexadecimal, of the neighbors' ids in order.
+def _neighbors(content, row_ids: np.ndarray) -> Neighbors:
+  """The neighbors in a file's arrays.
 
-  Hashed is an ASCII text with one line for each query, in order: the JSON
-  array of its ids, best first, without spaces and with everything beyond ASCII
-  escaped, then a newline. Equal fingerprints mean equal ids in equal places.
+  Raises:
+    ValueError: values that no search gives; names the query.
   """
-  digest = hashlib.sha256()
-  for row in near.ids:
-    line = json.dumps([str(value) for value in row], separators=(",", ":"))
-    digest.update(line.encode("ascii") + b"\n")
-  return digest.hexdigest()
+  indices, similarities = content["indices"], content["similarities"]
+  labels, redone = content["labels"], content["num_redone"]
+  kinds = [(indices, "i"), (labels, "i"), (similarities, "f"), (redone, "i")]
+  if any(array.dtype.kind != kind for array, kind in kinds) or redone.ndim:
+    raise ValueError("its arrays are not of the types that were written")
+  if indices.ndim != 2 or not (
+    indices.shape == labels.shape == similarities.shape and indices.shape[1]
+  ):
+    raise ValueError("its arrays do not have one shape [Q, k]")
+  queries = np.arange(len(indices))
+  record_checks.check_range(indices, queries, len(row_ids))
+  record_checks.check_sorted(similarities, queries, kind="similarities")
+  if (labels < UNLABELED).any() or not 0 <= redone <= len(indices):
+    raise ValueError("it has labels or counts that nothing can have")
+  return Neighbors(
+    ids=row_ids[indices],
+    indices=indices.astype(np.int32, copy=False),
+    labels=labels.astype(np.int32, copy=False),
+    similarities=similarities,
+    num_redone=int(redone),
+  )
 
 
 def _digest(row_ids: np.ndarray) -> str:

@@ -20,10 +20,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from visual_memory import files
-from visual_memory.types import UNLABELED, Ids, Neighbors, as_ids, check_unique
+from visual_memory.checks import (
+  Ids,
+  as_class_names,
+  as_ids,
+  as_labels,
+  check_unique,
+)
+from visual_memory.retrieval import record_checks
+from visual_memory.types import UNLABELED, Neighbors
 
 _FORMAT = 2
 KINDS = ("similarities", "distances")
+_ARRAYS = (
+  "format", "kind", "places", "values", "query_ids", "query_labels",
+  "row_ids", "row_labels", "class_names", "featurizer", "has_sets",
+  "set_sizes", "set_labels",
+)  # fmt: skip
+_MOST_RATIO, _LEAST_TEXT = 1100, 1 << 20
+"""What names may unpack to: zlib's own limit, and never less than this."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,14 +136,18 @@ def neighbor_records(
       label out of range, or neighbors that are not the nearest first; names it.
   """
   query_ids, row_ids = as_ids(query_ids), as_ids(row_ids)
+  class_names = as_class_names(class_names)
+  for texts in (query_ids, row_ids, class_names, (featurizer,)):
+    record_checks.check_writable(texts)
   check_unique(query_ids)
   check_unique(row_ids)
-  query_labels = np.asarray(query_labels, np.int32)
-  row_labels = np.asarray(row_labels, np.int32)
+  query_labels, row_labels = as_labels(query_labels), as_labels(row_labels)
+  positions, values = record_checks.as_numbers(positions, values)
   if kind not in KINDS:
     raise ValueError(f"Unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
   if not (
     positions.ndim == 2
+    and positions.shape[1]
     and positions.shape == values.shape
     and len(positions) == len(query_ids) == len(query_labels)
     and len(row_ids) == len(row_labels)
@@ -139,7 +158,7 @@ def neighbor_records(
       f" query ids, {len(query_labels)} query labels, {len(row_ids)} row ids"
       f" and {len(row_labels)} row labels do not fit together."
     )
-  _check_range(positions, query_ids, len(row_ids))
+  record_checks.check_range(positions, query_ids, len(row_ids))
   for name, labels in (("query", query_labels), ("row", row_labels)):
     bad = (labels < UNLABELED) | (labels >= len(class_names))
     if bad.any():
@@ -147,46 +166,21 @@ def neighbor_records(
         f"The {name} {np.argmax(bad)} has label {labels[np.argmax(bad)]}, but"
         f" there are {len(class_names)} class names."
       )
-  check_sorted(values, query_ids, kind=kind)
+  if label_sets is not None:
+    label_sets = record_checks.as_sets(label_sets, query_ids, len(class_names))
+  record_checks.check_sorted(values, query_ids, kind=kind)
   return NeighborRecords(
-    positions=positions,
+    positions=positions.astype(np.int32, copy=False),
     values=values,
     kind=kind,
     query_ids=query_ids,
-    query_labels=query_labels,
-    label_sets=None
-    if label_sets is None
-    else tuple(tuple(int(x) for x in labels) for labels in label_sets),
+    query_labels=query_labels.astype(np.int32, copy=False),
+    label_sets=label_sets,
     row_ids=row_ids,
-    row_labels=row_labels,
-    class_names=tuple(class_names),
+    row_labels=row_labels.astype(np.int32, copy=False),
+    class_names=class_names,
     featurizer=featurizer,
   )
-
-
-def _check_range(positions, query_ids, num_rows) -> None:
-  """Raises ValueError if a neighbor is no row."""
-  bad = (positions < 0) | (positions >= num_rows)
-  if bad.any():
-    query, rank = np.argwhere(bad)[0]
-    raise ValueError(
-      f"Neighbor {rank} of query {query_ids[query]!r} is row"
-      f" {positions[query, rank]}, but the memory has {num_rows} rows."
-    )
-
-
-def check_sorted(values: np.ndarray, query_ids: np.ndarray, *, kind: str):
-  """Raises ValueError unless every query's nearest neighbor comes first."""
-  steps = np.diff(values, axis=1)
-  bad = ~(steps >= 0 if kind == "distances" else steps <= 0)
-  bad |= ~np.isfinite(values[:, 1:])
-  if bad.any():
-    query, rank = np.argwhere(bad)[0]
-    raise ValueError(
-      f"The neighbors of query {query_ids[query]!r} are not in order:"
-      f" {kind} {values[query, rank]} and then {values[query, rank + 1]} at"
-      f" neighbor {rank + 1}. The nearest must come first."
-    )
 
 
 def save_records(
@@ -247,25 +241,23 @@ def load_records(
       f"There is no neighbor file at {os.fspath(path)!r}."
     )
   try:
-    with np.load(path, allow_pickle=False) as file:
-      content = dict(file)
-    if int(content["format"]) != _FORMAT:
+    content = files.read_arrays(path)
+    if missing := [name for name in _ARRAYS if name not in content]:
+      raise ValueError(f"it has no {missing[0]}")
+    if content["format"].tolist() != _FORMAT:
       raise ValueError(f"its format is {content['format']}, not {_FORMAT}")
-    sizes = np.cumsum(content["set_sizes"])[:-1]
-    sets = None
-    if content["has_sets"]:
-      sets = [x.tolist() for x in np.split(content["set_labels"], sizes)]
+    sets = _unpacked_sets(content) if content["has_sets"] else None
     records = neighbor_records(
       content["places"],
       content["values"],
-      kind=str(content["kind"]),
+      kind=_text(content["kind"]),
       query_ids=_unpacked(content["query_ids"]),
       query_labels=content["query_labels"],
       label_sets=sets,
       row_ids=_unpacked(content["row_ids"]),
       row_labels=content["row_labels"],
       class_names=_unpacked(content["class_names"]),
-      featurizer=str(content["featurizer"]),
+      featurizer=_text(content["featurizer"]),
     )
   except Exception as error:
     raise ValueError(
@@ -296,9 +288,40 @@ def _packed(names: Ids) -> np.ndarray:
 
 
 def _unpacked(packed: np.ndarray) -> list[str]:
-  """The strings that `_packed` packed."""
+  """The strings that `_packed` packed.
+
+  Raises:
+    ValueError: something else, or texts that are longer than any are.
+  """
+  if packed.dtype != np.uint8 or packed.ndim != 1:
+    raise ValueError("its names are no bytes")
   count = int.from_bytes(packed[:8].tobytes(), "big")
-  if not count:
-    return []
-  text = zlib.decompress(packed[8:].tobytes())
-  return text.decode("utf-8", "surrogateescape").split("\0")
+  most = max(_LEAST_TEXT, _MOST_RATIO * len(packed))
+  unpacker = zlib.decompressobj()
+  text = unpacker.decompress(packed[8:].tobytes(), most)
+  if unpacker.unconsumed_tail or not unpacker.eof:
+    raise ValueError("its names are cut off, or longer than any are")
+  names = text.decode("utf-8", "surrogateescape").split("\0")
+  names = names if count else []
+  if len(names) != count:
+    raise ValueError(f"it has {len(names)} names where it says {count}")
+  return names
+
+
+def _unpacked_sets(content: dict[str, np.ndarray]) -> list[list[int]]:
+  """The label sets of a file."""
+  sizes, labels = content["set_sizes"], content["set_labels"]
+  for values in (sizes, labels):
+    if values.dtype.kind not in "iu" or values.ndim != 1:
+      raise ValueError("its label sets are no whole numbers")
+  sizes = sizes.astype(np.int64)
+  if (sizes < 0).any() or sizes.sum() != len(labels):
+    raise ValueError("its label sets do not have the sizes that it says")
+  return [x.tolist() for x in np.split(labels, np.cumsum(sizes)[:-1])]
+
+
+def _text(value: np.ndarray) -> str:
+  """A text that was kept as an array."""
+  if value.dtype.kind != "U" or value.ndim:
+    raise ValueError(f"it holds {value.dtype} where a text belongs")
+  return str(value)

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import reprlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,6 +36,9 @@ _FIELDS = (
   "neighbor_classes", "neighbor_distances",
 )  # fmt: skip
 _CHUNK = 256
+_MOST_CLASSES = 1 << 20
+"""A label beyond it is no class: its names alone would fill the memory."""
+_FARTHEST = 1e30
 
 
 @dataclasses.dataclass
@@ -160,6 +164,7 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
       f"image {image_id!r} was embedded by {entry['featurizer']!r}, others by"
       f" {columns.featurizer!r}."
     )
+  _check_types(image_id, entry)
   distances = entry["neighbor_distances"]
   columns.k = columns.k or len(distances)
   lengths = {len(entry[name]) for name in _FIELDS[3:]}
@@ -174,6 +179,36 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
         f"the neighbors of image {image_id!r} are not in order: distance"
         f" {distances[rank - 1]} and then {distances[rank]}."
       )
+
+
+def _check_types(image_id: str, entry: dict) -> None:
+  """Raises ValueError unless every part of an entry is of its own kind."""
+  is_label = lambda x: type(x) is int and UNLABELED <= x < _MOST_CLASSES
+  is_distance = lambda x: type(x) in (int, float) and abs(x) < _FARTHEST
+  own = entry["image_class"]
+  rules = (
+    ("neighbor_image_ids", lambda x: isinstance(x, str), "a text"),
+    ("neighbor_classes", is_label, "a class"),
+    ("neighbor_distances", is_distance, "a distance"),
+  )
+  if not isinstance(entry["featurizer"], str):
+    raise ValueError(f"image {image_id!r}: its featurizer is no text.")
+  if not all(map(is_label, own if isinstance(own, list) else [own])):
+    raise ValueError(f"image {image_id!r}: {_shown(own)} is no class.")
+  for name, rule, what in rules:
+    values = entry[name]
+    if not isinstance(values, list):
+      raise ValueError(f"image {image_id!r}: its {name} are no list.")
+    if not all(map(rule, values)):
+      wrong = next(x for x in values if not rule(x))
+      raise ValueError(
+        f"image {image_id!r}: {_shown(wrong)} in its {name} is not {what}."
+      )
+
+
+def _shown(value: Any) -> str:
+  """A value for a message, cut where it is long."""
+  return reprlib.repr(value)
 
 
 def _flush(columns: _Columns) -> None:
