@@ -5,6 +5,7 @@ the reader supplies again.
 """
 
 import hashlib
+import json
 import os
 
 import numpy as np
@@ -95,6 +96,20 @@ def _neighbors(content, row_ids: np.ndarray) -> Neighbors:
     similarities=similarities,
     num_redone=int(redone),
   )
+
+
+def neighbors_fingerprint(near: Neighbors) -> str:
+  """The sha256, in hexadecimal, of the neighbors' ids in order.
+
+  Hashed is an ASCII text with one line for each query, in order: the JSON
+  array of its ids, best first, without spaces and with everything beyond ASCII
+  escaped, then a newline. Equal fingerprints mean equal ids in equal places.
+  """
+  digest = hashlib.sha256()
+  for row in near.ids:
+    line = json.dumps([str(value) for value in row], separators=(",", ":"))
+    digest.update(line.encode("ascii") + b"\n")
+  return digest.hexdigest()
 
 
 def _digest(row_ids: np.ndarray) -> str:
