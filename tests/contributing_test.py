@@ -36,8 +36,7 @@ print("followed")
 def recipes():
   """(file, text) of every block that begins with a file's name."""
   text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-  for block in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", text, re.S):
-    yield block
+  yield from re.findall(r"```python\n# (\S+\.py)\n(.*?)```", text, re.S)
 
 
 def test_every_recipe_works(tmp_path):
