@@ -61,10 +61,10 @@ def store(tmp_path):
 @pytest.fixture
 def client(store):
   app = make_app(Session(str(store)), token=TOKEN, port=PORT)
-  base = f"http://127.0.0.1:{PORT}"
+  base = f"http://127.0.0.1:{PORT}/{TOKEN}"
   with TestClient(app, base_url=base, follow_redirects=False) as client:
-    response = client.get(f"/?token={TOKEN}")
-    assert response.status_code == 303
+    response = client.get(base)
+    assert response.headers["location"] == f"/{TOKEN}/"
     client.headers["x-visual-memory"] = "1"
     yield client
 
@@ -80,13 +80,19 @@ def test_only_the_page_itself_is_answered(client):
   )
   cross = {"sec-fetch-site": "cross-site"}
   assert client.get("/api/state", headers=cross).status_code == 403
-  assert client.get("/?token=wrong").status_code == 200  # The cookie counts.
+  other_port = {"origin": f"http://127.0.0.1:{PORT + 1}"}
+  assert client.get("/api/state", headers=other_port).status_code == 403
   client.headers.pop("x-visual-memory")
   refused = client.post("/api/pending", json={"kind": "remove", "ids": ["a"]})
   assert refused.status_code == 403
-  client.cookies.clear()
-  for address in ("/", "/api/state", "/static/main.js", "/?token=wrong"):
-    assert client.get(address).status_code == 403, address
+  base = f"http://127.0.0.1:{PORT}"
+  for path in (
+    "", "/", "/api/state", "/static/main.js", "/wrong/", "/wrong/api/state",
+    f"/{TOKEN[:-1]}/", f"/{TOKEN}x/", f"//{TOKEN}/", f"/?token={TOKEN}",
+  ):  # fmt: skip
+    assert client.get(base + path).status_code == 403, path
+  # No cookie: a browser would send it to every port of this machine.
+  assert not client.cookies
 
 
 def test_answers_allow_nothing_from_elsewhere(client):
@@ -94,10 +100,99 @@ def test_answers_allow_nothing_from_elsewhere(client):
     headers = client.get(address).headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+  # A browser's own copy of a picture would outlive its removal.
+  for address in ("/api/state", "/api/picture?id=red/0.png"):
+    assert client.get(address).headers["cache-control"] == "no-store"
   page = client.get("/").text
   assert "http://" not in page.replace("http://www.w3.org", "")
   assert "https://" not in page
   assert client.get("/static/..%2fapp.py").status_code == 404
+
+
+@pytest.mark.parametrize(
+  "body",
+  [
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b"[]",
+    b"7",
+    b'{"a": ' * 5000,
+    b"\xff",
+    b'{"ids": 3, "positions": 3, "generation": [], "number": [], "id": 1}',
+    b'{"generation": null, "number": null, "start": {}, "k": {}}',
+    b'{"k": 1e400, "start": 1e400, "number": 1e400, "generation": 1e400}',
+    b'{"classes": 3, "fields": 3, "among": 3}',
+    b'{"fields": [[1, 2, 3]], "among": {"a": 1}, "question": {}}',
+  ],
+)
+def test_what_no_page_sends_is_refused_in_words(client, body):
+  for what in (
+    "rows", "at", "find", "similar", "ask-again", "pending", "undo", "add",
+  ):  # fmt: skip
+    response = client.post(f"/api/{what}", content=body)
+    assert response.status_code in (200, 400), what
+    if response.status_code == 400:
+      error = response.json()["error"]
+      assert error and "Traceback" not in error and "\n" not in error
+
+
+def test_a_body_without_end_is_not_read(client, monkeypatch):
+  monkeypatch.setattr("visual_memory.server.app._MOST_GIVEN_BYTES", 1000)
+  monkeypatch.setattr("visual_memory.server.app._MOST_UPLOAD_BYTES", 1000)
+  sent = []
+
+  def body():
+    for _ in range(100):
+      sent.append(1)
+      yield b" " * 100
+
+  for what, says in (("rows", "too long"), ("ask", "larger than 64 MB")):
+    response = client.post(f"/api/{what}", content=body())
+    assert response.status_code == 400 and says in response.json()["error"]
+
+
+def test_doubtful_rows_are_found(client, store, tmp_path):
+  """One row of the wrong class, one picture twice, one unlike all others."""
+  opened = vm.Store.open(store)
+  opened.relabel(["red/1.png"], ["green"])
+  folder = tmp_path / "more"
+  folder.mkdir()
+  whole = (tmp_path / "photos" / "red" / "2.png").read_bytes()
+  Image.open(tmp_path / "photos" / "red" / "2.png").save(folder / "copy.bmp")
+  assert whole != (folder / "copy.bmp").read_bytes()
+  for number in range(20):
+    picture((60, 60, 60), 100 + number).save(folder / f"{number}.png")
+  lone = np.zeros((24, 24, 3), np.uint8)
+  lone[::2, :, 0], lone[:, ::2, 2] = 255, 255
+  Image.fromarray(lone).save(folder / "lone.png")
+  added = client.post("/api/add", json={"path": str(folder), "class": "more"})
+  assert added.status_code == 200, added.text
+  assert added.json()["added"] == 22
+  found = client.post("/api/doubtful", json={"k": 3}).json()
+  assert found["suspects"][0] == "red/1.png"
+  copy = next(i for i in vm.Store.open(store).ids if i.endswith("copy.bmp"))
+  assert {"red/2.png", copy} <= set(found["duplicates"][:2])
+  assert found["outliers"][0].endswith("lone.png")
+  assert found["num_asked"] == found["num_rows"] == 34
+  again = client.post("/api/add", json={"path": str(folder), "class": "more"})
+  assert again.json()["added"] == 0
+  assert again.json()["already_there"] == 22
+  for bad in ({"path": ""}, {"path": 3}, {"path": str(tmp_path / "none")}, {}):
+    assert client.post("/api/add", json=bad).status_code == 400
+
+
+def test_a_picture_with_nothing_near_is_unknown(client, store, tmp_path):
+  noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+  Image.fromarray(noise).save(tmp_path / "noise.png")
+  ask = lambda path: client.post(
+    "/api/ask?k=3", content=(tmp_path / path).read_bytes()
+  ).json()
+  assert ask("noise.png")["known"]  # Nothing has been measured yet.
+  client.app.state.session.measure()
+  assert not ask("noise.png")["known"]
+  assert ask("photos/red/0.png")["known"]
 
 
 def test_rows_are_filtered_and_cut(client):
@@ -295,7 +390,7 @@ def test_a_browser_asks_edits_and_maps(store, tmp_path):
     expect.set_options(timeout=60_000)
     with page_at(browser, address) as page:
       page.wait_for_selector(".tile img")
-      assert "token" not in page.url
+      assert not page.context.cookies()
       assert page.locator(".tile").count() == 12
       # A hostile class name is text.
       assert page.locator(".caption", has_text=HOSTILE).count() == 4
@@ -368,9 +463,9 @@ def test_a_server_killed_while_it_edits_leaves_a_sound_store(store):
   for delay_s in (0.0, 0.005, 0.02):
     before = len(vm.Store.open(store))
     with serving(store) as (process, address):
-      opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+      opener = urllib.request.build_opener()
       opener.open(address).read()
-      base = address.split("?")[0]
+      base = address
 
       def post(what, values, base=base, opener=opener):
         request = urllib.request.Request(

@@ -8,6 +8,7 @@ can mend are answered with 400 and one sentence, which the page shows.
 
 import importlib.resources
 import mimetypes
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,20 +19,30 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from visual_memory.collection import adding, origins
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.server import quality, thumbnails
+from visual_memory.server.given import (
+  VOTER,
+  Given,
+  K,
+  body_of,
+  filter_of,
+  read,
+  vote_of,
+)
 from visual_memory.server.guard import Guard
 from visual_memory.server.maps import Maps
 from visual_memory.server.pending import Pending
 from visual_memory.server.session import Session
-from visual_memory.server.snapshot import Filter, select
+from visual_memory.server.snapshot import select
 from visual_memory.store.errors import StoreError, sentence
 from visual_memory.voting import weighting
 
 _MOST_UPLOAD_BYTES = 64 << 20
+_MOST_GIVEN_BYTES = 16 << 20
 _MOST_ROWS = 500
 _LARGE = 960
-_K, _VOTER = 10, "softmax"
 _STATIC = importlib.resources.files("visual_memory.server") / "static"
 
 
@@ -59,10 +70,14 @@ def make_app(session: Session, *, token: str, port: int) -> Starlette:
     Route("/api/undo", page.answer(page.undo), methods=["POST"]),
     Route("/api/apply", page.answer(page.apply), methods=["POST"]),
     Route("/api/accuracy", page.answer(page.accuracy)),
+    Route("/api/doubtful", page.answer(page.doubtful), methods=["POST"]),
+    Route("/api/add", page.answer(page.add), methods=["POST"]),
     Route("/api/map", page.answer(page.map), methods=["POST"]),
   ]
   guard = Middleware(Guard, token=token, port=port)
-  return Starlette(routes=routes, middleware=[guard])
+  app = Starlette(routes=routes, middleware=[guard])
+  app.state.session = session
+  return app
 
 
 class _Page:
@@ -82,8 +97,10 @@ class _Page:
     """An endpoint: the function of a request's JSON, in a thread."""
 
     async def endpoint(request: Request) -> Response:
-      given = await request.json() if request.method == "POST" else {}
-      return await _in_words(lambda: JSONResponse(function(given)))
+      body = await body_of(request, _MOST_GIVEN_BYTES)
+      if body is None:
+        return _problem("What the page sent is too long.")
+      return await _in_words(lambda: JSONResponse(function(read(body))))
 
     return endpoint
 
@@ -103,13 +120,13 @@ class _Page:
         name: {key: rule.default for key, rule in voter.hypers.items()}
         for name, voter in weighting.VOTERS.items()
       },
-      "defaults": {"k": _K, "voter": _VOTER},
+      "defaults": {"k": K, "voter": VOTER},
     }
 
   def rows(self, given: dict[str, Any]) -> dict[str, Any]:
     """A stretch of the rows that a filter lets through."""
     snapshot = self._session.snapshot()
-    wanted = _filter(given)
+    wanted = filter_of(given)
     key = (snapshot.generation, wanted)
     if self._chosen[0] != key:
       self._chosen = (key, select(snapshot, wanted))
@@ -155,9 +172,7 @@ class _Page:
     found = await run_in_threadpool(made)
     if found is None:
       return Response(status_code=404)
-    # The address holds the generation: a browser may keep it until an edit.
-    headers = {"cache-control": "private, max-age=3600"}
-    return Response(found[0], media_type=found[1], headers=headers)
+    return Response(found[0], media_type=found[1])
 
   def similar(self, given: dict[str, Any]) -> dict[str, Any]:
     """The rows most like one."""
@@ -165,19 +180,18 @@ class _Page:
 
   async def ask(self, request: Request) -> Response:
     """What an uploaded picture is; its bytes are the body."""
-    length = int(request.headers.get("content-length") or 0)
-    if length > _MOST_UPLOAD_BYTES:
+    body = await body_of(request, _MOST_UPLOAD_BYTES)
+    if body is None:
       return _problem("That file is larger than 64 MB: drop a smaller picture.")
-    body = await request.body()
-    given = dict(request.query_params)
+    given = Given(request.query_params)
     name = given.pop("name", "picture")[:200]
     return await _in_words(
-      lambda: JSONResponse(self._session.ask(body, name=name, **_vote(given)))
+      lambda: JSONResponse(self._session.ask(body, name=name, **vote_of(given)))
     )
 
   def ask_again(self, given: dict[str, Any]) -> dict[str, Any]:
     """The same picture with another vote, or without some rows."""
-    return self._session.ask_again(str(given["question"]), **_vote(given))
+    return self._session.ask_again(str(given["question"]), **vote_of(given))
 
   def put(self, given: dict[str, Any]) -> dict[str, Any]:
     """One more edit that waits."""
@@ -199,6 +213,8 @@ class _Page:
         outcomes.append(outcome)
     except (KeyError, ValueError, OSError, StoreError) as error:
       problem = sentence(error)
+    if outcomes:
+      self._session.measure()
     return {
       "outcomes": outcomes,
       "problem": problem,
@@ -209,52 +225,36 @@ class _Page:
 
   def accuracy(self, given: dict[str, Any]) -> dict[str, Any]:
     """How often rows are classified rightly by the others."""
-    vote = _vote(given)
+    vote = vote_of(given)
     return {
       "accuracy": quality.accuracy(
         self._session.memory(), k=vote["k"], setting=vote["setting"]
       )
     }
 
+  def doubtful(self, given: dict[str, Any]) -> dict[str, Any]:
+    """Rows to look at: suspects, duplicates, outliers."""
+    vote = vote_of(given)
+    return quality.doubtful(
+      self._session.memory(), k=vote["k"], setting=vote["setting"],
+      most=_MOST_ROWS,
+    )  # fmt: skip
+
+  def add(self, given: dict[str, Any]) -> dict[str, Any]:
+    """Adds pictures of this machine, as the command does."""
+    path, name = given["path"], str(given.get("class") or "").strip() or None
+    if not isinstance(path, str) or not path.strip():
+      raise ValueError("Name a folder, a .zip or a picture.")
+    # With a class of its own, a folder's folders are none.
+    options = origins.Options(flat=name is not None)
+    request = adding.Request(options=options, class_name=name, progress=False)
+    path = os.path.expanduser(path.strip())
+    report = adding.add(self._session.store, [path], request)
+    return {**report.to_dict(), "remarks": report.remarks(), **self.state({})}
+
   def map(self, given: dict[str, Any]) -> dict[str, Any]:
     """Where the rows lie on the map, if it is made; else how far it is."""
     return self._maps.current(anew=bool(given.get("anew")))
-
-
-def _filter(given: dict[str, Any]) -> Filter:
-  """The filter that a request describes."""
-  among = given.get("among")
-  return Filter(
-    classes=tuple(given.get("classes") or ()),
-    text=str(given.get("text") or ""),
-    fields=tuple((str(k), str(v)) for k, v in given.get("fields") or ()),
-    among=None if among is None else tuple(map(str, among)),
-    newest_first=bool(given.get("newest_first")),
-  )
-
-
-def _vote(given: dict[str, Any]) -> dict[str, Any]:
-  """k, voter with its hyper-parameter, and the rows to do without.
-
-  Raises:
-    ValueError: k is no positive number, or no such voter.
-  """
-  k = int(given.get("k") or _K)
-  if k < 1:
-    raise ValueError(f"k = {k}: at least one neighbor must vote.")
-  voter = str(given.get("voter") or _VOTER)
-  hyper = {}
-  if given.get("hyper") not in (None, ""):
-    names = (
-      list(weighting.VOTERS[voter].hypers) if voter in weighting.VOTERS else []
-    )
-    hyper = {names[0]: float(given["hyper"])} if names else {}
-  without = given.get("without") or []
-  return {
-    "k": k,
-    "setting": weighting.setting(voter, **hyper),
-    "without": [str(row_id) for row_id in without],
-  }
 
 
 async def _in_words(work: Callable[[], Response]) -> Response:
@@ -269,6 +269,8 @@ async def _in_words(work: Callable[[], Response]) -> Response:
     UnreadableImage,
   ) as error:
     return _problem(sentence(error))
+  except (TypeError, AttributeError, OverflowError):
+    return _problem("That request is not of the form that the page sends.")
 
 
 def _problem(sentence: str) -> JSONResponse:
@@ -287,7 +289,6 @@ def _static(name: str | None = None):
     return Response(
       (_STATIC / wanted).read_bytes(),
       media_type="text/javascript" if kind.endswith("javascript") else kind,
-      headers={"cache-control": "no-cache"},
     )
 
   return endpoint

@@ -5,13 +5,13 @@
 The server binds to 127.0.0.1, but any page that the user visits may send
 requests there. So: a request with another Host is refused (a name that was
 made to point here), one with another Origin too (a page from elsewhere), and
-everything but the first visit needs the cookie that the token buys. The cookie
-is of this server alone (its name holds the port) and never sent from other
-sites. Answers forbid the page to load anything from anywhere else.
+every address begins with the token. It is in no cookie: a browser sends those
+to every port of this machine, where another user's server may listen. Answers
+forbid the page to load anything from anywhere else, to tell anyone where it
+is, and to be kept on a disk: what is removed is gone.
 """
 
 import hmac
-import urllib.parse
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -23,6 +23,7 @@ MARK = "x-visual-memory"
 site cannot send it."""
 
 _HEADERS = {
+  "cache-control": "no-store",
   "content-security-policy": (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src"
     " 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none';"
@@ -41,7 +42,6 @@ class Guard:
   def __init__(self, app: ASGIApp, *, token: str, port: int):
     """Guards an application that is served at a port of this machine."""
     self._app, self._token = app, token
-    self._cookie = f"visual_memory_{port}"
     self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,8 +50,11 @@ class Guard:
       if scope["type"] == "lifespan":
         await self._app(scope, receive, send)
       return
-    request = Request(scope)
-    answer = self._refused(request) or self._first_visit(request) or self._app
+    answer = self._refused(Request(scope)) or self._app
+    path = scope["path"].removeprefix(f"/{self._token}")
+    if answer is self._app and not path:
+      answer = RedirectResponse(f"/{self._token}/", status_code=303)
+    scope = {**scope, "path": path, "raw_path": path.encode()}
 
     async def with_headers(message: Message) -> None:
       if message["type"] == "http.response.start":
@@ -73,15 +76,12 @@ class Guard:
     if request.headers.get("host") not in self._hosts:
       return _refuse("This server answers to its own address only.")
     origin = request.headers.get("origin")
-    allowed = {f"http://{host}" for host in self._hosts}
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    if origin is not None and origin not in allowed:
+    if origin is not None and origin != f"http://{request.headers['host']}":
       return _refuse("Requests of other sites are refused.")
-    if self._visits(request):
-      return None
+    site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in ("same-origin", "none"):
       return _refuse("Requests of other sites are refused.")
-    if not self._equal(request.cookies.get(self._cookie, "")):
+    if not self._equal(request.scope["path"][1:].partition("/")[0]):
       return _refuse(
         "Open the address that `visual-memory serve` printed, token included."
       )
@@ -89,28 +89,9 @@ class Guard:
       return _refuse("Only the page itself may change something.")
     return None
 
-  def _first_visit(self, request: Request) -> RedirectResponse | None:
-    """Trades the token in the address for the cookie."""
-    if not self._visits(request):
-      return None
-    # Strict: a link on another site that leads here brings no cookie along.
-    response = RedirectResponse("/", status_code=303)
-    response.set_cookie(
-      self._cookie, self._token, httponly=True, samesite="strict"
-    )
-    return response
-
-  def _visits(self, request: HTTPConnection) -> bool:
-    """Whether it is a visit of the page with the right token."""
-    query = urllib.parse.parse_qs(request.url.query)
-    return (
-      request.scope["method"] == "GET"
-      and request.url.path == "/"
-      and self._equal(query.get("token", [""])[0])
-    )
-
   def _equal(self, token: str) -> bool:
-    return hmac.compare_digest(token.encode(), self._token.encode())
+    given = token.encode("utf-8", "replace")
+    return hmac.compare_digest(given, self._token.encode())
 
 
 def _refuse(why: str) -> PlainTextResponse:

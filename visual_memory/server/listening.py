@@ -38,11 +38,17 @@ def serve(path: str, *, port: int, ready: Callable[[str], None]) -> None:
     token = secrets.token_urlsafe(24)
     app = make_app(session, token=token, port=port)
     config = uvicorn.Config(
-      app, log_level="warning", lifespan="off", server_header=False
+      app,
+      access_log=False,  # Its lines would hold the token.
+      lifespan="off",
+      log_level="warning",
+      proxy_headers=False,  # Nobody stands between.
+      server_header=False,
+      ws="none",
     )
     # The page is there at once; what a first question needs comes meanwhile.
     threading.Thread(target=_warm, args=(session,), daemon=True).start()
-    ready(f"http://{HOST}:{port}/?token={token}")
+    ready(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])
 
 

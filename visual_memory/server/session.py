@@ -22,6 +22,7 @@ from visual_memory.data.decoding import decode_image
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
+from visual_memory.server import quality
 from visual_memory.server.snapshot import Snapshot
 from visual_memory.server.thumbnails import Thumbnails
 from visual_memory.store import which_rows
@@ -51,6 +52,7 @@ class Session:
     self._encoder: Encoder | None = None
     self._memory: VisualMemory | None = None
     self._at = -1  # The generation of _memory.
+    self._usual: float | None = None
     self._asked: collections.OrderedDict[str, np.ndarray] = (
       collections.OrderedDict()
     )
@@ -101,6 +103,12 @@ class Session:
     embedding = encoder.encode([np.zeros((side, side, 3), np.uint8)])
     if len(memory := self.memory()):
       exact.search(embedding, memory, k=min(MOST_K, len(memory)))
+    self.measure()
+
+  def measure(self) -> None:
+    """Finds how near a picture must be to something to count as known."""
+    with self._device_lock:
+      self._usual = quality.usual_similarity(self.memory())
 
   def picture(self, row_id: str) -> np.ndarray | None:
     """The picture of a row, uint8 [H, W, 3]; None if it is not to be had."""
@@ -167,7 +175,15 @@ class Session:
         near, removed=set(without), relabeled={}, k=max(k, 1)
       )
     answer = answering.decide(near.first(k), memory.class_names, setting)[0]
-    return {"question": key, "k": k, "generation": self._at, **answer}
+    nearest, usual = float(near.similarities[0, 0]), self._usual
+    return {
+      "question": key,
+      "k": k,
+      "generation": self._at,
+      "known": usual is None or nearest >= usual,
+      "usual": usual,
+      **answer,
+    }
 
   def similar(self, row_id: str, count: int) -> list[dict[str, Any]]:
     """The rows most like a row: id, class and similarity, without itself.

@@ -21,11 +21,11 @@ async function reach(address, options) {
 }
 
 export async function get(what) {
-  return answered(await reach(`/api/${what}`));
+  return answered(await reach(`api/${what}`));
 }
 
 export async function post(what, values = {}) {
-  return answered(await reach(`/api/${what}`, {
+  return answered(await reach(`api/${what}`, {
     method: "POST",
     headers: {"content-type": "application/json", "x-visual-memory": "1"},
     body: JSON.stringify(values),
@@ -34,13 +34,13 @@ export async function post(what, values = {}) {
 
 export async function upload(file, settings) {
   const query = new URLSearchParams({name: file.name ?? "picture", ...settings});
-  return answered(await reach(`/api/ask?${query}`, {
+  return answered(await reach(`api/ask?${query}`, {
     method: "POST", headers: {"x-visual-memory": "1"}, body: file,
   }));
 }
 
 export const pictureOf = (id, generation, large = false) =>
-  `/api/picture?id=${encodeURIComponent(id)}&at=${generation}${large ? "&large" : ""}`;
+  `api/picture?id=${encodeURIComponent(id)}&at=${generation}${large ? "&large" : ""}`;
 
 export const $ = (id) => document.getElementById(id);
 

@@ -42,12 +42,29 @@ function filter() {
   };
 }
 
+const NOTHING = {suspects: "No row's neighbors disagree with its class.",
+  duplicates: "No row equals another.", outliers: "No row is far from all others."};
+
+const look = attempt(async () => {
+  const kind = $("doubt").value;
+  if (!kind) { among = null; return search(); }
+  say("Asking every row of the others…");
+  const found = await post("doubtful");
+  const ids = found[kind];
+  say(ids.length ? "" : NOTHING[kind]);
+  if (!ids.length) { $("doubt").value = ""; return; }
+  const part = found.num_asked < found.num_rows
+    ? ` among ${counted(found.num_asked, "row")}` : "";
+  among = {ids, why: `${counted(ids.length, kind.slice(0, -1))}${part}`};
+  await search();
+});
+
 const search = attempt(async () => {
   const note = $("among");
   note.hidden = !among;
   note.replaceChildren(...(among ? [node("span", {class: "chip"}, among.why,
     node("button", {type: "button", "aria-label": "Show all rows again",
-      onclick: () => { among = null; search(); }}, "×"))] : []));
+      onclick: () => { among = null; $("doubt").value = ""; search(); }}, "×"))] : []));
   await grid.show(filter());
 });
 
@@ -111,6 +128,7 @@ export function begin() {
         : "The memory is empty. Add pictures: visual-memory add FOLDER";
     },
   });
+  $("doubt").addEventListener("change", look);
   for (const id of ["class", "newest"]) $(id).addEventListener("change", search);
   for (const id of ["text", "field"]) {
     $(id).addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(search, 200); });

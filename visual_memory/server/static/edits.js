@@ -67,5 +67,24 @@ export function begin() {
     $("new-class").value = "";
     await refresh();
   }));
+  $("add-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    add();
+  });
   onChange(draw);
 }
+
+const add = attempt(async () => {
+  $("add").disabled = true;
+  say("Adding: every picture is looked at and embedded…");
+  try {
+    const found = await post("add", {path: $("add-path").value, class: $("add-class").value.trim()});
+    take(found);
+    $("outcome").replaceChildren(node("ul", {},
+      node("li", {}, `Added ${counted(found.added, "picture")}; ${found.already_there} were there already.`),
+      ...found.remarks.map((text) => node("li", {}, text))));
+    say(`${counted(found.added, "picture")} added.`);
+  } finally {
+    $("add").disabled = false;
+  }
+});

@@ -107,8 +107,14 @@ export class Grid {
 
   row(index) { return this.pages.get(Math.floor(index / PAGE))?.[index % PAGE]; }
 
-  toggle(index, range) {
+  async toggle(index, range) {
     const from = range && this.anchor !== undefined ? this.anchor : index;
+    // Rows that were scrolled past may not be here yet: none is left out.
+    const pages = [];
+    for (let n = Math.floor(Math.min(from, index) / PAGE); n <= Math.floor(Math.max(from, index) / PAGE); n++) {
+      if (!this.page(n)) pages.push(this.pages.get(n));
+    }
+    if (pages.length) await Promise.all(pages);
     const on = range || !this.chosen.has(this.row(index)?.id);
     for (let i = Math.min(from, index); i <= Math.max(from, index); i++) {
       const row = this.row(i);
