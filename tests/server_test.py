@@ -364,7 +364,7 @@ def page_at(browser, address, **options):
   """A page of the server; scripts that run or requests elsewhere fail."""
   context = browser.new_context(accept_downloads=True, **options)
   page = context.new_page()
-  page.set_default_timeout(60_000)
+  page.set_default_timeout(180_000)
   problems = []
   page.on("pageerror", lambda error: problems.append(str(error)))
   page.on("dialog", lambda dialog: problems.append(dialog.message))
@@ -387,7 +387,7 @@ def page_at(browser, address, **options):
 def test_a_browser_asks_edits_and_maps(store, tmp_path):
   with headless.chromium() as browser, serving(store) as (_, address):
     expect = importlib.import_module("playwright.sync_api").expect
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=180_000)
     with page_at(browser, address) as page:
       page.wait_for_selector(".tile img")
       assert not page.context.cookies()

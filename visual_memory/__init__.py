@@ -29,6 +29,7 @@ _HOMES = {
   "list_sources": "data.sources",
   "load_encoder": "encoders.encoder",
   "make_mesh": "distributed",
+  "map_of": "analysis.neighbor_map",
   "open_source": "data.sources",
   "search": "retrieval.exact",
   "show": "reports.notebook",
