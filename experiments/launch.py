@@ -13,7 +13,7 @@ import importlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments import from_config
+from experiments import from_config, terminal
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
 from visual_memory.studies import before_work
@@ -87,4 +87,4 @@ def load(config):
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

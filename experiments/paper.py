@@ -18,7 +18,7 @@ from absl import app, flags
 
 from configs import paper as visual_memory_paper
 from configs import paper_procedural, published
-from experiments import from_config, launch
+from experiments import from_config, launch, terminal
 from visual_memory import distributed
 from visual_memory.studies import papers
 from visual_memory.studies.before_work import weights_below
@@ -96,4 +96,4 @@ def run(configs: dict, path: str, *, published) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  terminal.run(main)

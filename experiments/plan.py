@@ -9,6 +9,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import terminal
 from visual_memory import distributed
 from visual_memory.retrieval import planner
 
@@ -87,4 +88,4 @@ def _compare(name, plan, config) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  terminal.run(main)

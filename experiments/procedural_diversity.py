@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from PIL import Image
 
 import visual_memory as vm
+from experiments import terminal
 from visual_memory import files
 from visual_memory.analysis import diversity
 from visual_memory.procedural import programs, source
@@ -95,4 +96,4 @@ def _table(families: dict) -> str:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

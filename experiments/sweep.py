@@ -14,7 +14,7 @@ import pathlib
 
 from absl import app, flags
 
-from experiments import from_config, launch
+from experiments import from_config, launch, terminal
 from visual_memory import distributed, files
 from visual_memory.reports import tables
 
@@ -68,4 +68,4 @@ def _plain(value) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  terminal.run(main)

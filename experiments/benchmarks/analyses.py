@@ -14,6 +14,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import terminal
 from visual_memory import distributed, files
 from visual_memory.analysis import (
   aggregation,
@@ -192,4 +193,4 @@ def _made_up(config):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  terminal.run(main)

@@ -11,6 +11,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import terminal
 from experiments.benchmarks.dual_memory_peer import seconds_per_image
 from experiments.benchmarks.peak_memory import peak_bytes
 from visual_memory import distributed, files
@@ -93,4 +94,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import terminal
 from experiments.benchmarks import encoder_peers, peers
 from visual_memory import files
 from visual_memory.reports import workdir
@@ -136,4 +137,4 @@ def _table(case: dict) -> str:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

@@ -14,6 +14,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import terminal
 from visual_memory import distributed, files
 from visual_memory.procedural import clouds, glsl, leaves, mixing, source
 from visual_memory.reports import workdir
@@ -137,4 +138,4 @@ def _tasks(config) -> tuple[dict, str | None]:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

@@ -16,6 +16,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import terminal
 from experiments.benchmarks import peers, retrieval_peers
 from experiments.benchmarks import rows as rows_lib
 from visual_memory import files
@@ -182,4 +183,4 @@ def _draw(path, config, cases) -> None:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import terminal
 from experiments.benchmarks import disk_floor, store_peers
 from experiments.benchmarks.disk_floor import quantiles, timed
 from visual_memory import files
@@ -283,4 +284,4 @@ def _cpu() -> str:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

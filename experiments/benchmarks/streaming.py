@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import terminal
 from experiments.benchmarks.peak_memory import peak_bytes
 from visual_memory import distributed, files
 from visual_memory.data.synthetic import synthetic_embeddings
@@ -147,4 +148,4 @@ def _difference(path: pathlib.Path, config) -> float:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  terminal.run(main)

@@ -72,7 +72,7 @@ def table(shown: tables.Table) -> dict[str, Any]:
   words = [_is_words(column) for column in zip(*shown.rows, strict=True)]
   words = words or [False] * len(shown.header)
   firsts = [row[0] if row else "" for row in shown.rows]
-  spans = [0] * len(firsts)
+  spans, start = [0] * len(firsts), 0
   for place, first in enumerate(firsts):
     again = place and first and first == firsts[place - 1] and not pictured
     start = start if again else place
