@@ -89,6 +89,7 @@ class NeighborRecords:
       indices=np.asarray(self.positions),
       labels=self.row_labels[self.positions],
       similarities=values.astype(np.float32),
+      class_names=self.class_names,
     )
 
   @property

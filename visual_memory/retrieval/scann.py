@@ -283,6 +283,7 @@ class ScannIndex:
       indices=self.memory.table.positions(slots).reshape(ids.shape),
       labels=labels,
       similarities=np.take_along_axis(similarities, order, axis=1),
+      class_names=self.memory.class_names,
     )
 
 

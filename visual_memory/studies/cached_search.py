@@ -4,6 +4,7 @@ search = Search(embedded, mesh, "work/cache", config.retrieval)
 near = search(queries, 100, leave_one_out=False)    # Neighbors, [Q, 100]
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -52,7 +53,9 @@ class Search:
     row_ids = self._embedded.ids
     kept = self._kept(name, k)
     if distributed.everyone(bool(kept)):
-      return neighbor_files.load_neighbors(kept[0], row_ids).first(k)
+      near = neighbor_files.load_neighbors(kept[0], row_ids).first(k)
+      names = self._embedded.class_names
+      return dataclasses.replace(near, class_names=names)
     near = exact.search(
       queries.embeddings,
       self._placed(),
