@@ -24,6 +24,15 @@ Ids = Sequence[str] | np.ndarray
 """Identities of examples: strings, in a sequence or an object array."""
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def shown(value: Any) -> str:
+  """A value as errors show it: whole, unless it is very long."""
+  return _SHORT.repr(value)
+
+
 def as_list(values: Iterable[Any], what: str) -> list[Any]:
   """The values of anything that has an order: a list, a tuple, an array [N].
 
@@ -31,10 +40,10 @@ def as_list(values: Iterable[Any], what: str) -> list[Any]:
     ValueError: a str, a set or mapping, an array of another shape, or masked
       entries.
   """
-  kind = type(values).__name__
+  kind, given = type(values).__name__, shown(values)
   if isinstance(values, (str, bytes)):
     raise ValueError(
-      f"{what} must be a list; got the {kind} {values!r}: write [{values!r}]."
+      f"{what} must be a list; got the {kind} {given}: write [{given}]."
     )
   if isinstance(values, (set, frozenset, Mapping)):
     raise ValueError(f"{what} must have an order; got a {kind}: give a list.")
@@ -80,9 +89,7 @@ def as_ids(ids: Ids, *, what: str = "ids") -> np.ndarray:
     return array
   for row, value in enumerate(ids):
     if not isinstance(value, str):
-      raise ValueError(
-        f"{what} must be strings; id {row} is {reprlib.repr(value)}."
-      )
+      raise ValueError(f"{what} must be strings; id {row} is {shown(value)}.")
     array[row] = str(value)
   return array
 
@@ -114,7 +121,7 @@ def as_class_names(names: Sequence[str]) -> tuple[str, ...]:
   if len(set(names)) < len(names):
     index = next(i for i, name in enumerate(names) if name in names[:i])
     raise ValueError(
-      f"class_names has {names[index]!r} twice, for class"
+      f"class_names has {shown(names[index])} twice, for class"
       f" {names.index(names[index])} and class {index}: give each class a name"
       " of its own."
     )
@@ -156,8 +163,8 @@ def check_unique(ids: np.ndarray) -> None:
   for row, value in enumerate(ids):
     if value in seen:
       raise ValueError(
-        f"Duplicate id {value!r} (row {row}): every example needs an id of"
-        " its own."
+        f"Duplicate id {shown(value)} (row {row}): every example needs an id"
+        " of its own."
       )
     seen.add(value)
 
@@ -183,8 +190,8 @@ def check_unit_rows(
       else "holds NaN or infinity"
     )
     raise ValueError(
-      f"Embedding row {row} (id {ids[row]!r}) {problem}; embeddings must be"
-      " finite and of unit length (divide each row by its norm)."
+      f"Embedding row {row} (id {shown(ids[row])}) {problem}; embeddings must"
+      " be finite and of unit length (divide each row by its norm)."
     )
 
 

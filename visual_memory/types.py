@@ -24,6 +24,7 @@ from visual_memory.checks import (
   check_counts,
   check_unique,
   check_unit_rows,
+  shown,
 )
 
 UNLABELED = -1
@@ -335,8 +336,8 @@ def embedded_set(
   if bad.any():
     row = int(np.argmax(bad))
     raise ValueError(
-      f"Row {row} (id {ids[row]!r}) has label {labels[row]}, but there are"
-      f" {len(class_names)} class names: labels go from 0 to"
+      f"Row {row} (id {shown(ids[row])}) has label {labels[row]}, but there"
+      f" are {len(class_names)} class names: labels go from 0 to"
       f" {len(class_names) - 1} (or {UNLABELED} for unknown)."
     )
   return EmbeddedSet(

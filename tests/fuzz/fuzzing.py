@@ -40,7 +40,7 @@ from typing import Any
 HERE = pathlib.Path(__file__).parent
 LIMIT_S = 30
 LIMIT_BYTES = 512 << 20
-_LONGEST_MESSAGE = 8000
+_LONGEST_MESSAGE = 4000
 _RAW = ("Traceback", "allow_pickle", "object at 0x", "Errno")
 """What no sentence for people has in it."""
 
@@ -263,7 +263,7 @@ def main() -> int:
       tally = run(check, first=arguments.first, seconds=arguments.seconds)
     print(f"{name}: {tally}", flush=True)
     for seed, problem in tally.findings[:5]:
-      print(f"--only {name} --seed {seed}:\n{problem}", flush=True)
+      print(f"--only {name} --seed {seed}:\n{problem[-3000:]}", flush=True)
     failed = failed or bool(tally.findings)
   return int(failed)
 

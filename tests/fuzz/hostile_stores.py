@@ -65,7 +65,7 @@ def resealed(files: dict[str, bytes]) -> dict[str, bytes]:
   for number, chunk in enumerate(chunks):
     chunk[1] = "".join(
       f"{zlib.crc32(files.get(arrays.chunk_key(name, number), b'')):08x}"
-      for name in arrays.COLUMNS
+      for name in arrays.columns_of(file["format"])
     )
   sealed = signed(file["content"], file["receipts"], file["format"])
   return {**files, manifest.KEY: sealed}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory import files
-from visual_memory.checks import as_class_names
+from visual_memory.checks import as_class_names, shown
 from visual_memory.collection import row_files
 from visual_memory.types import UNLABELED, EmbeddedSet, embedded_set
 
@@ -140,7 +140,9 @@ def _checked(*, heading, ids, labels, embeddings, metadata) -> Rows:
     position = {None: UNLABELED, **{name: i for i, name in enumerate(names)}}
     unknown = [name for name in labels if name not in position]
     if unknown:
-      raise ValueError(f"the label {unknown[0]!r} is no class of its heading.")
+      raise ValueError(
+        f"the label {shown(unknown[0])} is no class of its heading."
+      )
     labels = np.array([position[name] for name in labels], np.int32)
   embedded = embedded_set(
     embeddings, labels, ids, class_names=names, fingerprint=fingerprint

@@ -91,6 +91,8 @@ class RowTable:
     next_turn: of the next inserted row, counted from the last layout.
     next_serial: the serial of the next inserted row; serials are never reused.
     num_rows: live rows.
+    origin: the store that the rows with a smaller serial than this came from,
+      as (store_id, serial); None for a memory of no store.
   """
 
   def __init__(  # noqa: D107
@@ -105,6 +107,7 @@ class RowTable:
     self.next_turn = next_turn
     self.next_serial = next_serial
     self.num_rows = num_rows
+    self.origin: tuple[str, int] | None = None
     self._slots: dict[str, int] | None = None
     self._ranks: np.ndarray | None = None
 
@@ -136,6 +139,7 @@ class RowTable:
       next_serial=self.next_serial,
       num_rows=self.num_rows,
     )
+    table.origin = self.origin
     table._slots = None if self._slots is None else dict(self._slots)
     table._ranks = self._ranks  # Replaced, never written to.
     return table

@@ -15,6 +15,7 @@ from visual_memory.checks import (
   as_ids,
   as_list,
   check_unique,
+  shown,
 )
 from visual_memory.types import UNLABELED, EmbeddedSet
 
@@ -54,11 +55,11 @@ def class_index(class_names: Sequence[str], name: str, *, holder: str) -> int:
     ValueError: no class of this name, or a name that is no str.
   """
   if not isinstance(name, str):
-    raise ValueError(f"A class is named by a str here; got {name!r}.")
+    raise ValueError(f"A class is named by a str here; got {shown(name)}.")
   if name not in class_names:
     raise ValueError(
-      f"No class {name!r}; the {holder}'s classes are"
-      f" {', '.join(class_names[:20])}."
+      f"No class {shown(name)}; the {holder}'s classes are"
+      f" {', '.join(map(shown, class_names[:6]))}."
     )
   return class_names.index(name)
 
@@ -110,9 +111,9 @@ def check_found(ids: Ids, slots: np.ndarray, *, holder: str) -> np.ndarray:
   """The slots, after raising a KeyError that names ids whose slot is -1."""
   if (slots < 0).any():
     missing = [i for i, slot in zip(ids, slots, strict=True) if slot < 0]
-    shown = ", ".join(map(repr, missing[:3]))
+    first = ", ".join(map(shown, missing[:3]))
     raise KeyError(
-      f"{len(missing)} of {len(slots)} ids are not in the {holder}: {shown}"
+      f"{len(missing)} of {len(slots)} ids are not in the {holder}: {first}"
       f"{', ...' if len(missing) > 3 else ''}."
     )
   return slots
@@ -125,8 +126,8 @@ def check_absent(ids: Ids, slots: np.ndarray, *, holder: str) -> None:
     row = int(np.argmax(present))
     raise ValueError(
       f"{present.sum()} of {len(slots)} ids are already in the {holder}, for"
-      f" example {ids[row]!r} (row {row}): remove them first, or give the new"
-      " rows ids of their own."
+      f" example {shown(ids[row])} (row {row}): remove them first, or give the"
+      " new rows ids of their own."
     )
 
 
@@ -142,8 +143,8 @@ def check_fitting(
   check_set(embedded)
   if embedded.fingerprint != fingerprint:
     raise ValueError(
-      f"The rows come from encoder {embedded.fingerprint!r}, the {holder} from"
-      f" {fingerprint!r}: embed them with the {holder}'s encoder."
+      f"The rows come from encoder {shown(embedded.fingerprint)}, the {holder}"
+      f" from {shown(fingerprint)}: embed them with the {holder}'s encoder."
     )
   found = as_embeddings(embedded.embeddings).shape[1]
   if found != dim:
@@ -169,7 +170,7 @@ def _checked_index(label: int | np.integer, num_classes: int) -> int:
     index = operator.index(label)
   except TypeError:
     raise ValueError(
-      f"The label {label!r} is neither a class's index nor a name."
+      f"The label {shown(label)} is neither a class's index nor a name."
     ) from None
   if not UNLABELED <= index < num_classes:
     raise ValueError(

@@ -192,24 +192,7 @@ class VisualMemory:
       ValueError: another encoder's fingerprint or dimension, an id that is
         already in the memory, or a row that is not finite and unit.
     """
-    embedded = self._check_addable(embedded)
-    memory = self._with_free(len(embedded), donate=donate)
-    donate = donate or memory is not self  # A fresh layout is ours to reuse.
-    class_names, labels = matching.match_classes(self.class_names, embedded)
-    table = memory.table if donate else memory.table.copy()
-    slots, serials = table.append(embedded.ids)
-    rows = edits.write_rows(
-      memory.rows,
-      self.mesh,
-      slots,
-      embeddings=embedded.embeddings,
-      labels=labels,
-      serials=serials,
-      donate=donate,
-    )
-    return dataclasses.replace(
-      memory, rows=rows, table=table, class_names=class_names
-    )
+    return self.with_rows(self._check_addable(embedded), donate=donate)
 
   def remove(self, ids: Ids, *, donate: bool = False) -> "VisualMemory":
     """A memory without these rows: embedding, label and id are erased.
@@ -218,11 +201,7 @@ class VisualMemory:
       KeyError: names ids that are not in the memory; nothing is removed.
       ValueError: an id given twice.
     """
-    slots = self._find_distinct(ids)
-    rows = edits.clear_rows(self.rows, self.mesh, slots, donate=donate)
-    table = self.table if donate else self.table.copy()
-    table.forget(slots)
-    return dataclasses.replace(self, rows=rows, table=table)
+    return self.without_slots(self._find_distinct(ids), donate=donate)
 
   def relabel(
     self,
@@ -243,13 +222,7 @@ class VisualMemory:
     class_names, indices = matching.label_indices(
       self.class_names, labels, count=len(slots)
     )
-    rows = edits.write_labels(
-      self.rows, self.mesh, slots, indices, donate=donate
-    )
-    table = self.table if donate else self.table.copy()
-    return dataclasses.replace(
-      self, rows=rows, table=table, class_names=class_names
-    )
+    return self.with_labels(slots, class_names, indices, donate=donate)
 
   def subset(self, ids: Ids) -> "VisualMemory":
     """A memory of these rows alone, keeping their order of insertion."""
@@ -257,6 +230,50 @@ class VisualMemory:
     serials = distributed.gather(self.rows.serials)
     slots = slots[np.argsort(serials[slots])]
     return self._laid_out(slots, capacity=len(slots))
+
+  def with_rows(self, embedded: EmbeddedSet, *, donate: bool) -> "VisualMemory":
+    """`add` of rows that are known to be sound and new."""
+    memory = self._with_free(len(embedded), donate=donate)
+    donate = donate or memory is not self  # A fresh layout is ours to reuse.
+    class_names, labels = matching.match_classes(self.class_names, embedded)
+    table = memory.table if donate else memory.table.copy()
+    slots, serials = table.append(embedded.ids)
+    rows = edits.write_rows(
+      memory.rows,
+      self.mesh,
+      slots,
+      embeddings=embedded.embeddings,
+      labels=labels,
+      serials=serials,
+      donate=donate,
+    )
+    return dataclasses.replace(
+      memory, rows=rows, table=table, class_names=class_names
+    )
+
+  def without_slots(self, slots: np.ndarray, *, donate: bool) -> "VisualMemory":
+    """`remove` of the rows in these slots."""
+    rows = edits.clear_rows(self.rows, self.mesh, slots, donate=donate)
+    table = self.table if donate else self.table.copy()
+    table.forget(slots)
+    return dataclasses.replace(self, rows=rows, table=table)
+
+  def with_labels(
+    self,
+    slots: np.ndarray,
+    class_names: tuple[str, ...],
+    labels: np.ndarray,
+    *,
+    donate: bool,
+  ) -> "VisualMemory":
+    """`relabel` of the rows in these slots, by indices of class_names."""
+    rows = edits.write_labels(
+      self.rows, self.mesh, slots, labels, donate=donate
+    )
+    table = self.table if donate else self.table.copy()
+    return dataclasses.replace(
+      self, rows=rows, table=table, class_names=class_names
+    )
 
   def _check_addable(self, embedded: EmbeddedSet) -> EmbeddedSet:
     """The set as `embedded_set` makes it, if every row may be added."""
@@ -306,6 +323,7 @@ class VisualMemory:
       next_serial=self.table.next_serial,
       num_rows=len(slots),
     )
+    table.origin = self.table.origin
     rows = edits.lay_out(self.rows, self.mesh, sources)
     return dataclasses.replace(self, rows=rows, table=table)
 

@@ -12,7 +12,7 @@ from visual_memory.checks import as_class_names, as_embeddings
 from visual_memory.memory import matching
 from visual_memory.store import row_edits
 from visual_memory.store.errors import StoreError
-from visual_memory.store.row_edits import Metadata
+from visual_memory.store.metadata import Metadata, check_object
 from visual_memory.store.storage import generations, journal, manifest, upkeep
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
@@ -43,7 +43,7 @@ def create(
   receipts of the one are those of the other.
   """
   matching.check_set(embedded)
-  row_edits.check_object(attributes or {}, "The store's description")
+  check_object(attributes or {}, "The store's description")
   dim = as_embeddings(embedded.embeddings).shape[1]
   class_names = as_class_names(embedded.class_names)
   size = (

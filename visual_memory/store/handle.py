@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from visual_memory.store import row_edits
 from visual_memory.store.storage import generations, journal, manifest
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
@@ -68,6 +69,8 @@ class Handle:
           manifest.KEY
         ):
           self._state = self.at(generations.current_manifest(self.files))
+        if self._state.manifest.version < manifest.FORMAT:
+          row_edits.upgrade(Transaction(self._state))
         yield Transaction(self._state)
       except (KeyError, ValueError, TypeError):
         raise  # Refused before anything was written.

@@ -74,18 +74,25 @@ def load(
     labels=distributed.shard_rows(labels, mesh),
     serials=distributed.shard_rows(serials, mesh),
   )
+  table = layout.RowTable(
+    ids,
+    next_turn=count,
+    next_serial=state.manifest.next_serial,
+    num_rows=count,
+  )
+  table.origin = _origin(state)
   return VisualMemory(
     rows=rows_lib.with_precision(device_rows, precision),
-    table=layout.RowTable(
-      ids,
-      next_turn=count,
-      next_serial=state.manifest.next_serial,
-      num_rows=count,
-    ),
+    table=table,
     class_names=state.manifest.class_names,
     fingerprint=state.manifest.fingerprint,
     mesh=mesh,
   )
+
+
+def _origin(state: State) -> tuple[str, int]:
+  """What tells the rows of a state from those of other stores."""
+  return state.manifest.store_id, state.manifest.next_serial
 
 
 class _Parts:
@@ -158,11 +165,12 @@ class Change:
   """What a state has that a memory has not, and the reverse.
 
   Attributes:
-    removed: ids of the memory's rows that are not in the store.
+    removed: slots of the memory's rows that are not in the store.
     added: rows of the store that are not in the memory, in serial order.
     serials: theirs.
-    relabelled: ids of rows with another label in the store.
+    relabelled: slots of the memory's rows with another label in the store.
     labels: their labels there.
+    origin: of the state.
   """
 
   removed: np.ndarray
@@ -170,10 +178,14 @@ class Change:
   serials: np.ndarray
   relabelled: np.ndarray
   labels: np.ndarray
+  origin: tuple[str, int]
 
 
 def find_change(memory: VisualMemory, state: State) -> Change:
-  """Compares a memory with a state by serials, then ids and labels.
+  """Compares a memory with a state by serials, then labels.
+
+  Serials and labels are compared as arrays, whatever is in them. Ids, which
+  take long, only where the serial does not say already that they are the same.
 
   Raises:
     ValueError: they do not belong together, or the memory was edited in
@@ -182,30 +194,44 @@ def find_change(memory: VisualMemory, state: State) -> Change:
   _check_same_store(memory, state)
   serials = distributed.gather(memory.rows.serials)
   occupied = np.flatnonzero(serials >= 0)
+  slot_of = np.full(state.manifest.next_serial + 1, -1, np.int64)
+  slot_of[serials[occupied]] = occupied
   rows = state.rows
-  _, ours, theirs = np.intersect1d(
-    serials[occupied],
-    state.columns["serials"][rows],
-    assume_unique=True,
-    return_indices=True,
+  stored = state.columns["serials"][rows]
+  slots = slot_of[stored]  # Of every row of the store; -1 where it is new.
+  kept = slots >= 0
+  _check_same_ids(memory, state, rows[kept], slots[kept])
+  slot_of[stored] = -1
+  gone = slot_of[serials[occupied]] >= 0
+  labels = state.columns["labels"][rows[kept]]
+  differs = distributed.gather(memory.rows.labels)[slots[kept]] != labels
+  return Change(
+    removed=occupied[gone],
+    added=_rows(state, rows[~kept]),
+    serials=stored[~kept],
+    relabelled=slots[kept][differs],
+    labels=labels[differs],
+    origin=_origin(state),
   )
-  ids = memory.table.ids[occupied]
-  labels = distributed.gather(memory.rows.labels)[occupied]
-  kept, stored = rows[theirs], state.columns["labels"][rows[theirs]]
-  if not np.array_equal(ids[ours], state.ids[kept]):
+
+
+def _check_same_ids(
+  memory: VisualMemory, state: State, rows: np.ndarray, slots: np.ndarray
+) -> None:
+  """Raises ValueError if rows of equal serial have other ids.
+
+  A serial is given out once: those from before the memory was loaded from this
+  store, or refreshed, cannot be another row's.
+  """
+  store_id, known = memory.table.origin or ("", 0)
+  if store_id == state.manifest.store_id:
+    later = state.columns["serials"][rows] >= known
+    rows, slots = rows[later], slots[later]
+  if memory.table.ids[slots].tolist() != state.read_ids(rows):
     raise ValueError(
       "The memory has rows that the store never had: it was edited by itself."
       " Load it again, and make every edit in the store."
     )
-  differs = labels[ours] != stored
-  added = np.delete(rows, theirs)
-  return Change(
-    removed=np.delete(ids, ours),
-    added=_rows(state, added),
-    serials=state.columns["serials"][added],
-    relabelled=ids[ours][differs],
-    labels=stored[differs],
-  )
 
 
 def refresh(
@@ -217,16 +243,21 @@ def refresh(
   """
   class_names = change.added.class_names
   memory = dataclasses.replace(memory, class_names=class_names)
-  if len(change.removed):
-    memory = memory.remove(change.removed, donate=donate)
+  if len(change.relabelled):  # While the slots are those of the change.
+    memory = memory.with_labels(
+      change.relabelled, class_names, change.labels, donate=donate
+    )
     donate = True  # Its buffers are new ones, not those of the memory given.
+  if len(change.removed):
+    memory = memory.without_slots(change.removed, donate=donate)
+    donate = True
   if len(change.added):
     memory = _add(memory, change, donate=donate)
     donate = True
-  if len(change.relabelled):
-    memory = memory.relabel(
-      change.relabelled, change.labels.tolist(), donate=donate
-    )
+  if memory.table.origin != change.origin:
+    if not donate:
+      memory = dataclasses.replace(memory, table=memory.table.copy())
+    memory.table.origin = change.origin
   return memory
 
 
@@ -257,6 +288,6 @@ def _add(memory: VisualMemory, change: Change, *, donate: bool) -> VisualMemory:
     table = memory.table if donate else memory.table.copy()
     table.next_serial = int(change.serials[run[0]])
     memory = dataclasses.replace(memory, table=table)
-    memory = memory.add(change.added.take(run), donate=donate)
+    memory = memory.with_rows(change.added.take(run), donate=donate)
     donate = True
   return memory

@@ -4,11 +4,8 @@ They check everything that the caller gave before they change anything.
 """
 
 import dataclasses
-import json
-import reprlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,13 +20,12 @@ from visual_memory.checks import (
   check_unit_rows,
 )
 from visual_memory.memory import matching
+from visual_memory.store.metadata import Metadata, encode_metadata
 from visual_memory.store.storage import arrays, parallel
-from visual_memory.store.storage.state import State
+from visual_memory.store.storage.manifest import FORMAT
+from visual_memory.store.storage.state import State, id_checksums
 from visual_memory.store.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet, embedded_set
-
-Metadata = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-"""One JSON object for all rows, or one for each."""
 
 HOLDER = "store"
 """What errors call it."""
@@ -221,6 +217,7 @@ def fill_holes(edit: Transaction, most: int) -> int:
   )
   edit.put("spans", holes, columns["spans"])
   edit.put("checksums", holes, columns["checksums"])
+  edit.put("id_checksums", holes, columns["id_checksums"])
   edit.clear_rows(rows, keep_text=True)
   return len(holes)
 
@@ -244,59 +241,14 @@ def pack_text(edit: Transaction) -> bool:
   return True
 
 
-def encode_metadata(metadata: Metadata, count: int) -> list[bytes]:
-  """The JSON of every row's metadata ("" for none), UTF-8.
-
-  Raises:
-    ValueError: names the row whose metadata is no JSON object.
-  """
-  if metadata is None:
-    return [b""] * count
-  if isinstance(metadata, Mapping):
-    return [_encode_object(metadata, 0)] * count
-  metadata = as_list(metadata, "metadata")
-  if len(metadata) != count:
-    raise ValueError(f"{count} rows but {len(metadata)} metadata objects.")
-  return [_encode_object(value, row) for row, value in enumerate(metadata)]
-
-
-def check_object(value: Mapping[str, Any], what: str) -> bytes:
-  """A JSON object as UTF-8.
-
-  Args:
-    value: a mapping with str keys, at every depth.
-    what: names it in errors.
-
-  Raises:
-    ValueError: it is none.
-  """
-  if not isinstance(value, Mapping):
-    raise ValueError(
-      f"{what} is {reprlib.repr(value)}: it must be a JSON object (a dict with"
-      " str keys)."
-    )
-  _check_keys(value, what)
-  try:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-  except (TypeError, ValueError, RecursionError) as error:
-    raise ValueError(f"{what} cannot be written as JSON: {error}.") from error
-
-
-def _check_keys(value: Any, what: str) -> None:
-  """Raises ValueError for a key that JSON would turn into another one."""
-  if isinstance(value, Mapping):
-    for key, item in value.items():
-      if not isinstance(key, str):
-        raise ValueError(f"{what} has the key {key!r}: keys must be strings.")
-      _check_keys(item, what)
-  elif isinstance(value, (list, tuple)):
-    for item in value:
-      _check_keys(item, what)
-
-
-def _encode_object(value: Mapping[str, Any], row: int) -> bytes:
-  data = check_object(value, f"The metadata of row {row}")
-  return data if value else b""
+def upgrade(edit: Transaction) -> None:
+  """Makes a store of an older format one of this format, and commits that."""
+  state = edit.state
+  checksums = np.zeros(state.manifest.num_slots, np.uint32)
+  checksums[state.rows] = id_checksums(state.read_ids(state.rows))
+  edit.put("id_checksums", np.arange(len(checksums)), checksums)
+  edit.set(version=FORMAT)
+  edit.commit()
 
 
 def _encode_ids(ids: Ids) -> list[bytes]:

@@ -28,9 +28,9 @@ from visual_memory.store import (
   which_rows,
 )
 from visual_memory.store.errors import StoreDamaged, StoreError
+from visual_memory.store.metadata import Metadata, check_object
 from visual_memory.store.reader import StoreReader, open_files
 from visual_memory.store.receipts import Receipt
-from visual_memory.store.row_edits import Metadata
 from visual_memory.store.storage import journal, local
 from visual_memory.store.storage.manifest import Manifest, Trail
 from visual_memory.store.storage.place import Files
@@ -171,7 +171,7 @@ class Store(StoreReader):
         if ids is not None:
           return None
         raise ValueError("No row of the store was chosen: nothing to remove.")
-      removed = state.ids[slots].tolist()
+      removed = state.read_ids(slots)
       _forget(self._beside(), removed)
       row_edits.remove(edit, slots)
       made = []
@@ -258,7 +258,7 @@ class Store(StoreReader):
     Raises:
       ValueError: attributes that cannot be written as JSON.
     """
-    row_edits.check_object(attributes, "The store's description")
+    check_object(attributes, "The store's description")
     with self.handle.editing() as edit:
       edit.set(attributes=dict(attributes))
       if beside := self._beside():

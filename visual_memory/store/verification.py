@@ -26,7 +26,7 @@ from visual_memory.store.storage.generations import (
   read_state,
 )
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.state import State
+from visual_memory.store.storage.state import State, id_checksums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,9 @@ def _text_problems(state: State) -> list[str]:
   problems = []
   if len(set(ids)) != len(ids):
     problems.append(f"{TEXT}: two rows have the same id.")
+  kept = state.columns["id_checksums"][slots]
+  if state.manifest.version > 1 and (kept != id_checksums(ids)).any():
+    problems.append("id_checksums: a row's is not that of its id.")
   end = state.manifest.num_text_chunks * state.manifest.text_per_chunk
   text = np.frombuffer(state.text(0, end), np.uint8).copy()
   spans = state.columns["spans"][slots]

@@ -13,6 +13,7 @@ holds no row has mask False, label and serial -1, and zeros everywhere else.
   spans       int64 [rows, 3]: first byte of the row's record in `text`, bytes
               of its id, bytes of the JSON metadata that follows the id
   checksums   uint32 [rows, 2]: CRC-32 of the row's embedding and of its record
+  id_checksums  uint32 [rows]: CRC-32 of the row's id, by which it is found
   text        uint8 [bytes], UTF-8 records
 """
 
@@ -59,7 +60,9 @@ COLUMNS = {
   "added": Column(dtype="int64", width=1, fill=0),
   "spans": Column(dtype="int64", width=3, fill=0),
   "checksums": Column(dtype="uint32", width=2, fill=0),
+  "id_checksums": Column(dtype="uint32", width=1, fill=0),
 }
+"""In the order of the manifest's checksums; format 1 had not the last one."""
 START, ID_BYTES, METADATA_BYTES = range(3)
 EMBEDDING_CRC, TEXT_CRC = range(2)
 ARRAYS = (*COLUMNS, EMBEDDINGS, TEXT)
@@ -81,15 +84,22 @@ def chunk_of(key: str) -> int | None:
   return int(number) if is_chunk else None
 
 
+def columns_of(version: int) -> dict[str, Column]:
+  """The columns of a format."""
+  if version == 1:
+    return {n: c for n, c in COLUMNS.items() if n != "id_checksums"}
+  return COLUMNS
+
+
 def metadata_files(
-  *, dim: int, rows_per_chunk: int, num_chunks: int, text_per_chunk: int,
-  num_text_chunks: int,
+  *, version: int, dim: int, rows_per_chunk: int, num_chunks: int,
+  text_per_chunk: int, num_text_chunks: int,
 ) -> dict[str, bytes]:  # fmt: skip
   """Every zarr.json of the store: the group's and the arrays'."""
   rows = rows_per_chunk * num_chunks
   group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
   files = {"zarr.json": group}
-  for name, column in COLUMNS.items():
+  for name, column in columns_of(version).items():
     widths = [] if column.width == 1 else [column.width]
     files[f"{name}/zarr.json"] = _array(
       [rows, *widths], [rows_per_chunk, *widths], column.dtype, column.fill

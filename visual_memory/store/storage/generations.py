@@ -14,12 +14,14 @@ from visual_memory.store.storage import (
   manifest,
   parallel,
 )
-from visual_memory.store.storage.arrays import COLUMNS
+from visual_memory.store.storage.arrays import COLUMNS, TEXT
 from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 
 T = TypeVar("T")
 _ATTEMPTS = 3
+_FEW = 64
+"""Chunks that are not counted before they are read."""
 _MOST_MANIFEST_BYTES = 1 << 30
 _LOCK_TIMEOUT_S = 10.0
 
@@ -50,7 +52,7 @@ def read_state(
   def read(chunk: int) -> list[str]:
     problems = [
       problem
-      for name in COLUMNS
+      for name in arrays.columns_of(of.version)
       if (problem := _read_column(state, name, chunk))
     ]
     return problems or state.column_problems(chunk)
@@ -66,11 +68,13 @@ def read_state(
 
 
 def _check_sizes(files: Files, of: manifest.Manifest, chunks: list[int]):
-  """Raises StoreDamaged before memory is taken for chunks that are not there.
+  """Raises StoreDamaged before time and memory go to what is not there.
 
   Raises:
-    StoreDamaged: names the first chunk that is too short.
+    StoreDamaged: names the first row chunk that is too short, or the text.
   """
+  if of.num_text_chunks > _FEW and of.num_text_chunks > len(files.keys(TEXT)):
+    raise StoreDamaged([f"{TEXT}: has fewer chunks than {manifest.KEY} says."])
   for chunk in chunks:
     key = arrays.chunk_key("mask", chunk)
     if files.size(key) != of.rows_per_chunk:

@@ -39,6 +39,8 @@ def chunk_bytes(name: str, of: Manifest) -> int:
 
 def num_chunks(name: str, of: Manifest) -> int:
   """How many chunk files an array has."""
+  if name in COLUMNS and name not in arrays.columns_of(of.version):
+    return 0
   return of.num_text_chunks if name == TEXT else len(of.chunks)
 
 

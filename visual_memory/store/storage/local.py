@@ -130,6 +130,8 @@ class LocalFiles:
     """Overwrites ranges of a file; durable once `sync` says so."""
     self._flushed.discard(overwrite.key)
     new = self._below.stat(overwrite.key) is None
+    if new:
+      self._below.make_folder(split(overwrite.key)[0])
     flags = os.O_WRONLY | os.O_CREAT
     with self._below.opened(overwrite.key, flags) as file:
       for offset, data in overwrite.ranges():

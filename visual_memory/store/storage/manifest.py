@@ -19,7 +19,8 @@ from visual_memory.store.storage.arrays import COLUMNS
 
 KEY = "manifest.json"
 FORMAT = 2
-"""In format 1 the digest left the trail of receipts out."""
+"""In format 1 the digest left the trail of receipts out, and rows were found by
+their text alone. Such stores are read; the first edit makes them anew."""
 _BLOCK = 4096
 MOST_CHUNK_BYTES = 1 << 34
 """Of embeddings in a chunk."""
@@ -89,6 +90,7 @@ class Manifest:
     text_end: the first byte of `text` that was never used.
     chunks: the row chunks.
     trail: where the receipts end; not part of the content.
+    version: the format; not part of the content.
   """
 
   store_id: str
@@ -105,6 +107,7 @@ class Manifest:
   text_end: int = 0
   chunks: tuple[Chunk, ...] = ()
   trail: Trail = Trail()
+  version: int = FORMAT
 
   def __repr__(self) -> str:
     """Its counts: names and chunks would fill pages."""
@@ -132,6 +135,7 @@ class Manifest:
   def metadata_files(self) -> dict[str, bytes]:
     """Every zarr.json of the store, by key."""
     return arrays.metadata_files(
+      version=self.version,
       dim=self.dim,
       rows_per_chunk=self.rows_per_chunk,
       num_chunks=len(self.chunks),
@@ -153,7 +157,7 @@ class Manifest:
   def to_bytes(self, *, at_least: int = 0) -> bytes:
     """The file, padded with spaces so that it seldom needs to grow."""
     text = (
-      f'{{"format": {FORMAT}, "digest": "{self.digest}", "receipts":'
+      f'{{"format": {self.version}, "digest": "{self.digest}", "receipts":'
       f' {json.dumps(vars(self.trail))}, "content": {self._content}}}'
     ).encode()
     if len(text) > at_least:
@@ -163,7 +167,7 @@ class Manifest:
   @functools.cached_property
   def _content(self) -> str:
     fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-    del fields["trail"]
+    del fields["trail"], fields["version"]
     fields["chunks"] = [[c.generation, c.checksums] for c in self.chunks]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -188,7 +192,11 @@ def from_bytes(data: bytes) -> Manifest:
     chunks = tuple(Chunk(*chunk) for chunk in content.pop("chunks"))
     trail = Trail(**file["receipts"])
     manifest = Manifest(
-      **content, class_names=class_names, chunks=chunks, trail=trail
+      **content,
+      class_names=class_names,
+      chunks=chunks,
+      trail=trail,
+      version=version,
     )
     _check(manifest, version)
     digest = file["digest"]
@@ -223,7 +231,7 @@ def _check(of: Manifest, version: int) -> None:
     raise ValueError(f"chunks would have {size * 4 * of.dim} bytes")
   if of.num_rows > of.num_slots or of.num_rows > of.next_serial:
     raise ValueError(f"num_rows is {of.num_rows}")
-  digits = 8 * len(COLUMNS)
+  digits = 8 * len(arrays.columns_of(version))
   for chunk in of.chunks:
     if type(chunk.generation) is not int or not _is_hex(
       chunk.checksums, digits

@@ -109,11 +109,11 @@ def metadata_overwrites(
   old: manifest.Manifest, new: manifest.Manifest
 ) -> list[Overwrite]:
   """Overwrites of the zarr.json files whose shapes change."""
-  if old.shapes == new.shapes:
+  if (old.shapes, old.version) == (new.shapes, new.version):
     return []
   before, after = old.metadata_files(), new.metadata_files()
   return [
     Overwrite.whole(key, data)
     for key, data in after.items()
-    if data != before[key]
+    if data != before.get(key)
   ]

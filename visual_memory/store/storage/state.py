@@ -73,13 +73,6 @@ class State:
       ids[self.rows] = found
     return ids
 
-  @functools.cached_property
-  def slot_of(self) -> dict[str, int]:
-    """The slot of every id."""
-    return dict(
-      zip(self.ids[self.rows].tolist(), self.rows.tolist(), strict=True)
-    )
-
   def copy(self) -> "State":
     """A state that `advance` on this one leaves as it is."""
     columns = {name: array.copy() for name, array in self.columns.items()}
@@ -121,29 +114,31 @@ class State:
     vars(self).pop("rows", None)
 
   def remember(self, slots: np.ndarray, ids: np.ndarray) -> None:
-    """Notes the ids of rows that were added."""
+    """Notes the ids of rows that were added, where any are held."""
     if "ids" in vars(self):
       self.ids[slots] = ids
-    if "slot_of" in vars(self):
-      pairs = zip(ids.tolist(), slots.tolist(), strict=True)
-      self.slot_of.update(pairs)
 
   def forget(self, slots: np.ndarray) -> None:
     """Drops the ids of rows that were removed."""
-    if "slot_of" in vars(self):
-      for row_id in self.ids[slots]:
-        del self.slot_of[row_id]
     if "ids" in vars(self):
       self.ids[slots] = None
 
   def drop_ids(self) -> None:
     """Forgets where ids are, after rows have moved."""
     vars(self).pop("ids", None)
-    vars(self).pop("slot_of", None)
 
   def find_or_none(self, ids: Ids) -> np.ndarray:
-    """The slots of these ids, int64; -1 where the store lacks one."""
-    slot_of = self.slot_of
+    """The slots of these ids, int64; -1 where the store lacks one.
+
+    Only the text of rows whose id has the checksum of one of them is read.
+    """
+    if self.manifest.version == 1:  # Nothing else tells where an id is.
+      near = self.rows
+    else:
+      wanted = np.unique(id_checksums(ids))
+      near = _equal_to_any(self.columns["id_checksums"], wanted)
+      near = np.flatnonzero(near & self.columns["mask"])
+    slot_of = dict(zip(self.read_ids(near), near.tolist(), strict=True))
     return np.array([slot_of.get(i, -1) for i in ids], np.int64)
 
   def read_ids(self, slots: np.ndarray) -> list[str]:
@@ -302,7 +297,11 @@ class State:
     return records
 
   def text(self, start: int, end: int) -> bytes:
-    """Bytes of the text array; zeros where a file ends early."""
+    """Bytes of the text array.
+
+    Raises:
+      StoreDamaged: a file ends before.
+    """
     size = self.manifest.text_per_chunk
     parts = []
     for chunk in range(start // size, -(-end // size)):
@@ -310,8 +309,27 @@ class State:
       length = min(size, end - chunk * size) - first
       key = arrays.chunk_key(TEXT, chunk)
       part = self.files.read(key, start=first, length=length)
-      parts.append(part.ljust(length, b"\0"))
+      if len(part) < length:
+        raise StoreDamaged([f"{key}: ends too early. Restore the file."])
+      parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def id_checksums(ids: Ids) -> UInt32[np.ndarray, "N"]:
+  """The CRC-32 of every id's bytes."""
+  data = (row_id.encode("utf-8", "surrogatepass") for row_id in ids)
+  return np.fromiter(map(crc.crc32, data), np.uint32, len(ids))
+
+
+def _equal_to_any(column: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+  """Which values are among those wanted (ascending)."""
+  if len(wanted) < 8:
+    found = np.zeros(len(column), bool)
+    for value in wanted:
+      found |= column == value
+    return found
+  places = np.minimum(np.searchsorted(wanted, column), len(wanted) - 1)
+  return wanted[places] == column
 
 
 def _scratch(num_bytes: int) -> np.ndarray:

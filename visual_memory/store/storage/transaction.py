@@ -135,6 +135,9 @@ class Transaction:
     self.put("spans", slots, spans)
     checksums = np.fromiter(map(crc.crc32, records), np.uint32, count)
     self.put("checksums", slots, checksums, arrays.TEXT_CRC)
+    if records is not ids:
+      checksums = np.fromiter(map(crc.crc32, ids), np.uint32, count)
+    self.put("id_checksums", slots, checksums)
     self._text.append((self.manifest.text_end, b"".join(records)))
     self.set(text_end=self.manifest.text_end + int(lengths.sum()))
 
