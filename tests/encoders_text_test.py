@@ -206,9 +206,9 @@ def test_foreign_tokenizer_raises(encoder):
 def test_forward_refuses_what_it_cannot_do(encoder):
   with pytest.raises(ValueError, match="Rows of 78 tokens .* for 77"):
     text_tower.forward(encoder.params, np.zeros((1, 78), np.int32), config=TINY)
-  with pytest.raises(ValueError, match="'float16'"):
+  with pytest.raises(ValueError, match="'fp8'"):
     text_tower.forward(
-      encoder.params, TOKENIZER(["a"]), config=TINY, precision="float16"
+      encoder.params, TOKENIZER(["a"]), config=TINY, precision="fp8"
     )
 
 

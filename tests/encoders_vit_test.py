@@ -354,8 +354,8 @@ def test_bad_requests_are_named():
   config = TINY["dino"]
   params = vit.init(config, seed=0)
   pixels = pixels_of((28, 28))
-  with pytest.raises(ValueError, match="Unknown precision 'float16'"):
-    vit.forward(params, pixels, config=config, precision="float16")
+  with pytest.raises(ValueError, match="Unknown precision 'fp8'"):
+    vit.forward(params, pixels, config=config, precision="fp8")
   with pytest.raises(ValueError, match="Block 2 was asked for"):
     vit.forward(params, pixels, config=config, attention=(2,))
   with pytest.raises(ValueError, match="28x30 pixels is not a whole number"):

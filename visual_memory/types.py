@@ -52,11 +52,11 @@ class Batch:
   """A fixed-shape batch of preprocessed images.
 
   Attributes:
-    images: normalized float32 pixels, [B, S, S, 3].
+    images: normalized float32 pixels, [B, H, W, 3].
     mask: [B] bool; True is a real image, False is padding.
   """
 
-  images: Float32[Array, "B S S 3"]
+  images: Float32[Array, "B H W 3"]
   mask: Bool[Array, "B"]
 
 

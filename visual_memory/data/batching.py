@@ -10,6 +10,7 @@ they compute), at most `look_ahead` batches in front of the consumer.
 
 import collections
 import dataclasses
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -123,7 +124,7 @@ def _are_tiny(
   source: ImageSource, preprocess: Preprocess, rows: np.ndarray
 ) -> bool:
   """Whether the images are too small for threads, judged by the first."""
-  if not len(rows) or preprocess.resize**2 > TINY_PIXELS:
+  if not len(rows) or math.prod(preprocess.shape) > TINY_PIXELS:
     return False
   try:
     height, width, _ = source[rows[0]].image.shape
@@ -144,10 +145,10 @@ def _run(
   stop = threading.Event()
   pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
   chunk = min(CHUNK_IMAGES, -(-batch_size // num_workers))
-  size = preprocess.size
+  shape = preprocess.shape
 
   def submit(batch_rows):
-    images = np.zeros((batch_size, size, size, 3), np.float32)
+    images = np.zeros((batch_size, *shape, 3), np.float32)
     tasks = [
       pool.submit(
         _fill,
@@ -182,8 +183,7 @@ def _fill(
   stop: threading.Event,
 ) -> list[Skipped]:
   """Writes the preprocessed images of some rows; returns the unreadable."""
-  size = preprocess.size
-  pixels = np.zeros((len(rows), size, size, 3), preprocess.pixel_dtype)
+  pixels = np.zeros((len(rows), *preprocess.shape, 3), preprocess.pixel_dtype)
   skipped = []
   for slot, row in enumerate(rows):
     if stop.is_set():

@@ -38,8 +38,9 @@ class Preprocess:
   """A resize, a center crop and a normalization; call it on an image.
 
   Attributes:
-    resize: the short side after resizing; both sides if long_side="square".
-    crop: S, the side of the center crop, at most `resize`.
+    resize: the short side after resizing; both sides if long_side="square". Or
+      (height, width), which the resized image covers, its ratio kept.
+    crop: S, the side of the center crop, at most `resize`; or (height, width).
     interpolation: a key of FILTERS; "tf" has "bicubic" alone.
     backend: "pil" resizes in 8 bits, exactly as torchvision does on Pillow
       images; "tf" in floats, as tf.image.resize does, overshoot kept.
@@ -52,8 +53,8 @@ class Preprocess:
     std: likewise.
   """
 
-  resize: int
-  crop: int
+  resize: int | tuple[int, int]
+  crop: int | tuple[int, int]
   interpolation: str = "bicubic"
   backend: Literal["pil", "tf"] = "pil"
   antialias: bool = True
@@ -79,7 +80,8 @@ class Preprocess:
           f"{field} cannot be {getattr(self, field)!r} (backend"
           f" {self.backend!r}); it can be: {', '.join(map(repr, allowed))}."
         )
-    if not 1 <= self.crop <= self.resize:
+    room = zip(self.shape, _pair(self.resize), strict=True)
+    if not all(1 <= crop <= resize for crop, resize in room):
       raise ValueError(
         f"A crop of {self.crop} does not fit into an image resized to"
         f" {self.resize}: crop must be between 1 and resize."
@@ -92,14 +94,28 @@ class Preprocess:
 
   def __call__(
     self, image: UInt8[np.ndarray, "H W 3"]
-  ) -> Float32[np.ndarray, "S S 3"]:
+  ) -> Float32[np.ndarray, "h w 3"]:
     """The normalized pixels of an image of any size."""
     return self.normalize(self.resize_and_crop(image))
 
   @property
+  def shape(self) -> tuple[int, int]:
+    """Height and width of the result."""
+    return _pair(self.crop)
+
+  @property
   def size(self) -> int:
-    """S, the side of the result."""
-    return self.crop
+    """S, the side of the result.
+
+    Raises:
+      ValueError: the result is not square.
+    """
+    height, width = self.shape
+    if height != width:
+      raise ValueError(
+        f"The pixels are {height} x {width}, and square ones are needed here."
+      )
+    return height
 
   @property
   def pixel_dtype(self) -> type[np.generic]:
@@ -112,7 +128,7 @@ class Preprocess:
 
   def resize_and_crop(
     self, image: UInt8[np.ndarray, "H W 3"]
-  ) -> Shaped[np.ndarray, "S S 3"]:
+  ) -> Shaped[np.ndarray, "h w 3"]:
     """Pixels in [0, 255] (beyond by overshoot for "tf"), of pixel_dtype."""
     image = _cut_long_side(image)
     height, width = self.resized_shape(*image.shape[:2])
@@ -122,17 +138,18 @@ class Preprocess:
           (width, height), FILTERS[self.interpolation]
         )
         image = np.asarray(resized)
-      return image[self._window(height), self._window(width)]
+      return image[self._windows(height, width)]
+    rows, columns = self._windows(height, width)
     return resampling.resize_bicubic(
       image,
-      rows=(height, self._window(height)),
-      columns=(width, self._window(width)),
+      rows=(height, rows),
+      columns=(width, columns),
       antialias=self.antialias,
     )
 
   def resize_and_crop_mask(
     self, mask: Int32[np.ndarray, "H W"]
-  ) -> Int32[np.ndarray, "S S"]:
+  ) -> Int32[np.ndarray, "h w"]:
     """A class for every pixel of the result: the nearest pixel's."""
     mask = _cut_long_side(mask)
     height, width = self.resized_shape(*mask.shape)
@@ -141,11 +158,11 @@ class Preprocess:
         (width, height), Image.Resampling.NEAREST
       )
       mask = np.asarray(resized, np.int32)
-    return mask[self._window(height), self._window(width)]
+    return mask[self._windows(height, width)]
 
   def normalize(
-    self, pixels: Shaped[np.ndarray, "*batch S S 3"]
-  ) -> Float32[np.ndarray, "*batch S S 3"]:
+    self, pixels: Shaped[np.ndarray, "*batch h w 3"]
+  ) -> Float32[np.ndarray, "*batch h w 3"]:
     """(pixels / 255 - mean) / std in float32, in torchvision's order."""
     result = pixels / np.float32(255)
     result -= np.float32(self.mean)
@@ -154,18 +171,32 @@ class Preprocess:
 
   def resized_shape(self, height: int, width: int) -> tuple[int, int]:
     """The height and width to which an image is resized."""
+    rows, columns = _pair(self.resize)
     if self.long_side == "square":
-      return self.resize, self.resize
-    short, long = sorted((height, width))
-    exact = self.resize * long / short
-    long = int(exact) if self.long_side == "truncate" else round(exact)
-    return (self.resize, long) if height <= width else (long, self.resize)
+      return rows, columns
+    whole = int if self.long_side == "truncate" else round
+    if rows * width >= columns * height:  # The height decides.
+      return rows, max(columns, whole(rows * width / height))
+    return max(rows, whole(columns * height / width)), columns
 
-  def _window(self, side: int) -> slice:
-    """Where the crop lies along a side."""
-    margin = side - self.crop
-    offset = margin // 2 if self.crop_offset == "floor" else round(margin / 2)
-    return slice(offset, offset + self.crop)
+  def _windows(self, height: int, width: int) -> tuple[slice, slice]:
+    """Where the crop lies in a resized image."""
+    return tuple(
+      _window(side, crop, floor=self.crop_offset == "floor")
+      for side, crop in zip((height, width), self.shape, strict=True)
+    )
+
+
+def _window(side: int, crop: int, *, floor: bool) -> slice:
+  """Where a crop lies along a side."""
+  margin = side - crop
+  offset = margin // 2 if floor else round(margin / 2)
+  return slice(offset, offset + crop)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+  """Height and width; one number is both."""
+  return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _cut_long_side(

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
@@ -120,7 +121,9 @@ def published(
   weights: str | os.PathLike | None = None,
   precision: str = "float32",
   preprocess: Preprocess | str | None = None,
-  image_size: int | None = None,
+  image_size: int | tuple[int, int] | None = None,
+  pooling: str = "class",
+  layers: Sequence[int] = (),
 ) -> Parts:
   """A published image tower with its authors' weights; see `families`.
 
@@ -128,10 +131,14 @@ def published(
     name: one of `catalog.MODELS`; or a directory, or a repository of the
       Hugging Face hub, that says what it is.
     weights: checkpoint file or directory; downloaded and kept if None.
-    precision: "float32" or "bfloat16".
+    precision: "float32", "bfloat16" or "float16".
     preprocess: in place of that with which the authors evaluate.
-    image_size: side of the center crop in pixels, where not the usual one; the
-      resize before it keeps its proportion.
+    image_size: side of the center crop in pixels, or (height, width), where not
+      the usual one; the resize before it keeps its proportion.
+    pooling: "class" (the model's own), "mean" (of the patches) or
+      "class_and_mean" (side by side).
+    layers: blocks, from 0, whose patch tokens, side by side, are the patches'
+      embeddings; the last one's if there are none.
   """
   loaded = catalog.load(name, weights)
   preprocess = _chosen(preprocess) or loaded.model.preprocess
@@ -142,7 +149,9 @@ def published(
     loaded.model.image,
     preprocess=preprocess,
     precision=precision,
+    pooling=pooling,
     name=loaded.name,
+    layers=tuple(layers),
   )
 
 
@@ -223,10 +232,16 @@ def _dictionary_patches(
   return {"apply_patches": apply, "grid": grid, "patches_form": form}
 
 
-def _at_size(preprocess: Preprocess, size: int) -> Preprocess:
+def _at_size(preprocess: Preprocess, size: int | tuple[int, int]) -> Preprocess:
   """The same preprocessing with a crop of another size."""
-  resize = round(preprocess.resize * size / preprocess.crop)
-  return dataclasses.replace(preprocess, resize=resize, crop=size)
+  if isinstance(size, int) and isinstance(preprocess.crop, int):
+    resize = round(preprocess.resize * size / preprocess.crop)
+    return dataclasses.replace(preprocess, resize=resize, crop=size)
+  # The proportion of resize to crop, along each side.
+  crop = (size, size) if isinstance(size, int) else tuple(map(int, size))
+  ratio = max(np.atleast_1d(preprocess.resize) / np.atleast_1d(preprocess.crop))
+  resize = tuple(round(side * float(ratio)) for side in crop)
+  return dataclasses.replace(preprocess, resize=resize, crop=crop)
 
 
 def _chosen(preprocess: Preprocess | str | None) -> Preprocess | None:

@@ -76,7 +76,7 @@ class Encoder:
     default=None, metadata={"static": True}
   )
 
-  def forward(self, pixels: Float[Array, "B S S 3"]) -> Float32[Array, "B D"]:
+  def forward(self, pixels: Float[Array, "B H W 3"]) -> Float32[Array, "B D"]:
     """Unit embeddings of preprocessed pixels; pure, to be called in a jit.
 
     A row whose embedding is all zero stays all zero (see `unit_rows`).
@@ -130,8 +130,8 @@ class Encoder:
 
   def _facts(self) -> tuple[str, ...]:
     """What is worth knowing."""
-    side = self.preprocess.size
-    return f"D = {self.dim:,}", f"{side} x {side} pixels"
+    height, width = self.preprocess.shape
+    return f"D = {self.dim:,}", f"{height} x {width} pixels"
 
 
 def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
@@ -175,7 +175,7 @@ def load_encoder(
   weights: str | os.PathLike | None = None,
   precision: str = "float32",
   preprocess: Preprocess | str | None = None,
-  image_size: int | None = None,
+  image_size: int | tuple[int, int] | None = None,
   **options: Any,
 ) -> Encoder:
   """The encoder of this name.
@@ -186,11 +186,14 @@ def load_encoder(
       config.json says what it is.
     weights: a published checkpoint (a file, or a directory as Hugging Face
       lays it out); None looks in the cache of downloads, then downloads.
-    precision: "float32", or "bfloat16": faster, with a float32 residual stream.
+    precision: "float32"; or, faster, with a float32 residual stream,
+      "bfloat16", or "float16" for GPUs without it.
     preprocess: in place of the encoder's own, or the name of a preset.
-    image_size: side of the pixels that a published encoder sees, where it is
-      not its usual one.
-    **options: of this encoder alone; see `builders`.
+    image_size: side of the pixels that a published encoder sees, or (height,
+      width), where they are not its usual ones.
+    **options: of this encoder alone; see `builders`. Published ones have
+      pooling ("class", "mean", "class_and_mean") and layers (the blocks whose
+      patch tokens are a patch's embedding).
 
   Raises:
     ValueError: unknown name or precision, or an argument that this encoder
@@ -274,8 +277,8 @@ def make_encoder(
     parts: weights, forward pass, preprocessing.
     precision: of the arithmetic; part of the fingerprint.
   """
-  side = parts.preprocess.size
-  pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  shape = (1, *parts.preprocess.shape, 3)
+  pixels = jax.ShapeDtypeStruct(shape, jnp.float32)
   output = jax.eval_shape(parts.apply, parts.params, pixels)
   identity = {
     "version": _VERSION,

@@ -1,15 +1,16 @@
 """What transformers are made of: linear maps, LayerNorm, activations, products.
 
-The residual stream, LayerNorm and softmax are float32 in both precisions:
+The residual stream, LayerNorm and softmax are float32 in all precisions:
 
   'float32'   every product at Precision.HIGHEST: the reference.
   'bfloat16'  operands of products rounded to bfloat16, accumulated in float32;
               hidden values between two products are held in bfloat16.
+  'float16'   the same in float16: eight times finer, for GPUs without bfloat16;
+              values beyond 65,504 become infinite.
 
-Measured on DINOv2's ViT-S/14, B/14 and L/14 at 224 pixels with random weights,
-as 1 - cosine of the image embedding: float32 differs from a float64 forward by
-1e-13, bfloat16 from float32 by 4e-6, 4e-6 and 6e-6. Neighbors whose
-similarities differ by less than 1e-5 may therefore change places in bfloat16.
+What half precision costs on trained weights is measured by
+experiments/benchmarks/encoder_precision.py. Neighbors whose similarities differ
+by less than that may change places.
 """
 
 import functools
@@ -17,13 +18,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Float
 
 from visual_memory.types import Array
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 """What `precision` may be."""
 
 _kernel_init = nnx.initializers.truncated_normal(stddev=0.02)
@@ -85,37 +87,39 @@ def dot(
   x: Array, y: Array, dimensions: tuple, *, precision: str, hidden: bool = False
 ) -> jax.Array:
   """lax.dot_general at a stated precision; see `Linear` for `hidden`."""
-  if precision == "bfloat16":
-    return _half_dot(x, y, dimensions, hidden)
+  if precision != "float32":
+    return _half_dot(x, y, dimensions, hidden, jnp.dtype(precision))
   return lax.dot_general(x, y, dimensions, precision=lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _half_dot(x: Array, y: Array, dimensions: tuple, hidden: bool) -> jax.Array:
-  """A product of bfloat16 operands, in float32.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _half_dot(
+  x: Array, y: Array, dimensions: tuple, hidden: bool, half: np.dtype
+) -> jax.Array:
+  """A product of 16-bit operands, in float32.
 
-  Its gradient, too, is made of products of bfloat16 operands: JAX's own would
+  Its gradient, too, is made of products of such operands: JAX's own would
   multiply float32 cotangents, at a fraction of the speed.
   """
   return lax.dot_general(
-    x.astype(jnp.bfloat16),
-    y.astype(jnp.bfloat16),
+    x.astype(half),
+    y.astype(half),
     dimensions,
-    preferred_element_type=jnp.bfloat16 if hidden else jnp.float32,
+    preferred_element_type=half if hidden else jnp.float32,
   ).astype(jnp.float32)
 
 
-def _half_dot_forward(x, y, dimensions, hidden):
-  operands = x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)
-  return _half_dot(x, y, dimensions, hidden), operands
+def _half_dot_forward(x, y, dimensions, hidden, half):
+  operands = x.astype(half), y.astype(half)
+  return _half_dot(x, y, dimensions, hidden, half), operands
 
 
-def _half_dot_backward(dimensions, hidden, operands, cotangent):
+def _half_dot_backward(dimensions, hidden, half, operands, cotangent):
   del hidden
   _, transpose = jax.vjp(
     lambda x, y: lax.dot_general(x, y, dimensions), *operands
   )
-  dx, dy = transpose(cotangent.astype(jnp.bfloat16))
+  dx, dy = transpose(cotangent.astype(half))
   return dx.astype(jnp.float32), dy.astype(jnp.float32)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import vit
@@ -56,17 +57,29 @@ class ViTApply:
 
 @dataclasses.dataclass(frozen=True)
 class ViTPatches:
-  """The patch tokens of a vision transformer, after the final LayerNorm."""
+  """The patch tokens of a vision transformer, after the final LayerNorm.
+
+  Those of several blocks lie side by side.
+  """
 
   config: ViTConfig
   precision: str
+  layers: tuple[int, ...] = ()
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
     """Patch tokens row by row [B, P, D], not normalized."""
     outputs = vit.forward(
-      params, pixels, config=self.config, precision=self.precision
+      params,
+      pixels,
+      config=self.config,
+      precision=self.precision,
+      blocks=self.layers,
     )
-    return outputs.patch_tokens
+    if not self.layers:
+      return outputs.patch_tokens
+    first = self.config.num_first
+    parts = [outputs.blocks[layer][:, first:] for layer in self.layers]
+    return jnp.concatenate(parts, axis=-1)
 
 
 def vit_parts(
@@ -77,6 +90,7 @@ def vit_parts(
   precision: str,
   pooling: str = "class",
   name: str = "",
+  layers: tuple[int, ...] = (),
 ) -> Parts:
   """A vision transformer, prepared for the resolution of its preprocessing.
 
@@ -87,17 +101,32 @@ def vit_parts(
     precision: "float32" or "bfloat16".
     pooling: what the embedding is; a key of `outputs.POOLINGS`.
     name: what it is called; see `Parts`.
+    layers: blocks whose patch tokens, side by side, are what a patch is; the
+      last one's if there are none.
+
+  Raises:
+    ValueError: an unknown pooling, or a block that there is not.
   """
-  side = preprocess.size
-  grid = vit.grid_of(config, (side, side))
+  if pooling not in POOLINGS:
+    raise ValueError(
+      f"pooling cannot be {pooling!r}; it can be: {', '.join(POOLINGS)}."
+    )
+  for layer in layers:
+    if not 0 <= layer < config.depth:
+      raise ValueError(
+        f"There is no block {layer} among layers={layers}; there are 0 to"
+        f" {config.depth - 1}."
+      )
+  grid = vit.grid_of(config, preprocess.shape)
   return Parts(
     name=name,
     params=vit.prepare(params, config, grid=grid, precision=precision),
     apply=ViTApply(config, precision, pooling),
     preprocess=preprocess,
     weights_fingerprint=_fingerprint(params, config, pooling),
-    apply_patches=ViTPatches(config, precision),
+    apply_patches=ViTPatches(config, precision, layers),
     grid=grid,
+    patches_form="".join(f"-block{layer}" for layer in layers),
   )
 
 

@@ -51,8 +51,9 @@ class Attention(nnx.Module):
       turned = rotated(qkv[:, :, :2], turns)
       qkv = jnp.concatenate([turned, qkv[:, :, 2:]], axis=2)
     fused = fused_attention()
-    if fused and precision == "bfloat16" and not maps:
-      q, k, v = jnp.moveaxis(qkv.astype(jnp.bfloat16), 2, 0)  # [B, T, h, d]
+    if fused and precision != "float32" and not maps:
+      half = jnp.dtype(precision)
+      q, k, v = jnp.moveaxis(qkv.astype(half), 2, 0)  # [B, T, h, d]
       mixed = jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, implementation=fused
       )
@@ -259,7 +260,7 @@ def attend(
 
 
 def fused_attention() -> str | None:
-  """The fused bfloat16 attention of this hardware: 'cudnn' on NVIDIA GPUs."""
+  """The fused 16-bit attention of this hardware: 'cudnn' on NVIDIA GPUs."""
   is_cuda = "cuda" in jax.devices()[0].client.platform_version.lower()
   return "cudnn" if is_cuda else None
 

@@ -274,15 +274,16 @@ def prepare(
     config: their settings.
     grid: (rows, columns) of patches. Only images of this grid can be given to
       `forward` with the result.
-    precision: 'bfloat16' also stores the kernels in bfloat16.
+    precision: other than 'float32', it is that of the stored kernels, too.
   """
   params = dict(params)
   if not config.rope:
     params["patch_position"] = resample(
       params["patch_position"], grid, rule=config.position_rule
     )
-  if precision == "bfloat16":
-    params = jax.tree_util.tree_map_with_path(_half_kernel, params)
+  if precision != "float32":
+    halve = functools.partial(_half_kernel, dtype=jnp.dtype(precision))
+    params = jax.tree_util.tree_map_with_path(halve, params)
   return jax.tree.map(jnp.asarray, params)
 
 
@@ -324,8 +325,8 @@ def _check_native(
     )
 
 
-def _half_kernel(path: tuple, leaf: Array) -> Array:
-  return leaf.astype(jnp.bfloat16) if path[-1].key == "kernel" else leaf
+def _half_kernel(path: tuple, leaf: Array, *, dtype: np.dtype) -> Array:
+  return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
 
 @functools.cache

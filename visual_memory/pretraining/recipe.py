@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.encoders.layers import PRECISIONS
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
@@ -110,7 +109,7 @@ def checked(recipe: Recipe) -> Recipe:
   choices = {
     "objective": (recipe.objective, ("dino", "contrastive")),
     "pooling": (recipe.pooling, tuple(POOLINGS)),
-    "precision": (recipe.precision, PRECISIONS),
+    "precision": (recipe.precision, ("float32", "bfloat16")),
   }
   for name, (value, known) in choices.items():
     if value not in known:

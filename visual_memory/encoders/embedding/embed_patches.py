@@ -42,8 +42,8 @@ def patch_encoder(encoder: Encoder) -> Encoder:
   if encoder.apply_patches is None:
     raise ValueError(
       f"The encoder {encoder.name!r} has no patches (a grid of"
-      f" {encoder.preprocess.size} pixels): use a vision transformer, or pixels"
-      " whose patch divides their size."
+      f" {encoder.preprocess.shape} pixels): use a vision transformer, or"
+      " pixels whose patch divides their size."
     )
   rows, columns = encoder.grid
   return dataclasses.replace(
@@ -147,8 +147,8 @@ def patches_of(
 
 def _patch_dim(encoder: Encoder) -> int:
   """The width of a patch row, from the shapes alone."""
-  side = encoder.preprocess.size
-  pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  shape = (1, *encoder.preprocess.shape, 3)
+  pixels = jax.ShapeDtypeStruct(shape, jnp.float32)
   return jax.eval_shape(encoder.apply, encoder.params, pixels).shape[-1]
 
 

@@ -1,0 +1,161 @@
+"""Beyond one vector of a square: oblong images, poolings, layers, insides."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import make_encoder_goldens as goldens
+
+import visual_memory as vm
+from visual_memory.data.preprocess import Preprocess
+from visual_memory.encoders import vit
+from visual_memory.encoders.encoder import make_encoder
+from visual_memory.encoders.families import described
+from visual_memory.encoders.outputs import POOLINGS
+from visual_memory.encoders.parts import vit_parts
+from visual_memory.encoders.tokens import tokens_of
+
+
+@pytest.fixture(scope="module")
+def tiny():
+  config = goldens.TINY["dinov2_reg"]
+  return config, vit.init(config, seed=0)
+
+
+@pytest.fixture(scope="module")
+def images():
+  random = np.random.RandomState(0)
+  shapes = ((50, 30), (30, 50), (41, 41))
+  return [random.randint(0, 256, (*s, 3)).astype("u1") for s in shapes]
+
+
+def encoder_of(tiny, **options):
+  config, params = tiny
+  given = {"preprocess": Preprocess(resize=32, crop=28), "precision": "float32"}
+  precision = options.get("precision", "float32")
+  parts = vit_parts(params, config, **(given | options))
+  return make_encoder("tiny", parts, precision=precision)
+
+
+OBLONG = Preprocess(resize=(24, 44), crop=(20, 36))
+
+
+def test_oblong_images_keep_their_ratio(tiny, images):
+  for image in images:
+    height, width = OBLONG.resized_shape(*image.shape[:2])
+    assert height >= 24 and width >= 44 and (height == 24 or width == 44)
+    assert abs(width / height - image.shape[1] / image.shape[0]) < 0.05
+    assert OBLONG(image).shape == (20, 36, 3)
+  encoder = encoder_of(tiny, preprocess=OBLONG)
+  assert encoder.grid == (5, 9) and "20 x 36" in repr(encoder)
+  config, params = tiny
+  pixels = jnp.asarray([OBLONG(image) for image in images])
+  expected = np.array(vit.forward(params, pixels, config=config).embedding)
+  expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+  np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-5)
+  with pytest.raises(ValueError, match="20 x 36, and square ones"):
+    _ = encoder.preprocess.size
+
+
+def test_oblong_images_are_embedded_whole(tiny, tmp_path):
+  source = vm.open_source("digits", split="test")
+  encoder = encoder_of(tiny, preprocess=OBLONG)
+  embedded = vm.embed(encoder, source)
+  assert embedded.embeddings.shape == (len(source), 48)
+  np.testing.assert_allclose(
+    embedded.embeddings[:3],
+    encoder.encode([source[i].image for i in range(3)]),
+    atol=1e-5,
+  )
+
+
+def test_a_crop_larger_than_the_image_is_refused():
+  with pytest.raises(ValueError, match="does not fit"):
+    Preprocess(resize=(24, 30), crop=(20, 36))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_poolings_are_options(tiny, images, pooling):
+  encoder = encoder_of(tiny, pooling=pooling)
+  outputs = tokens_of(encoder, images)
+  rows = np.array(POOLINGS[pooling](outputs))
+  rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+  np.testing.assert_allclose(encoder.encode(images), rows, atol=1e-6)
+  assert encoder.dim == (96 if pooling == "class_and_mean" else 48)
+  with pytest.raises(ValueError, match="pooling cannot be 'max'"):
+    encoder_of(tiny, pooling="max")
+
+
+def test_patches_of_any_layers(tiny, images):
+  encoder = encoder_of(tiny, layers=(0, 1))
+  outputs = tokens_of(encoder, images, blocks=(0, 1), attention=(1,))
+  pixels = jnp.asarray([encoder.preprocess(image) for image in images])
+  found = encoder.apply_patches(encoder.params, pixels)
+  first = tiny[0].num_first
+  assert first == 5 and found.shape == (3, 49, 96)
+  for layer in (0, 1):
+    np.testing.assert_allclose(
+      found[..., 48 * layer : 48 * (layer + 1)],
+      outputs.blocks[layer][:, first:],
+      atol=1e-5,
+    )
+  assert outputs.attention[1].shape == (3, 3, 54, 54)
+  np.testing.assert_allclose(outputs.attention[1].sum(-1), 1, atol=1e-5)
+  assert encoder.patches_form != encoder_of(tiny).patches_form
+  with pytest.raises(ValueError, match="no block 2 among"):
+    encoder_of(tiny, layers=(2,))
+  with pytest.raises(ValueError, match="neither blocks nor attention"):
+    tokens_of(vm.load_encoder("pixels"), images)
+
+
+def test_half_precisions_and_what_they_cost(tiny, images):
+  rows = {
+    precision: encoder_of(tiny, precision=precision).encode(images)
+    for precision in ("float32", "bfloat16", "float16")
+  }
+  cost = {p: 1 - (rows["float32"] * rows[p]).sum(axis=1).min() for p in rows}
+  # float16 has three bits more than bfloat16: its error squared is smaller.
+  assert 0 < cost["bfloat16"] < 1e-4 and cost["float16"] < cost["bfloat16"] / 8
+
+
+def test_the_module_trains_further(tiny):
+  """apply is pure, and the module's gradients are those of apply."""
+  config, params = tiny
+  pixels = jnp.asarray(goldens.pixels_of((28, 28)))
+
+  def loss(params):
+    return (vit.module(params, config)(pixels).embedding ** 2).sum()
+
+  encoder = encoder_of(tiny)
+  pure = jax.grad(lambda p: (encoder.apply(p, pixels) ** 2).sum())(params)
+  for a, b in zip(
+    jax.tree.leaves(jax.grad(loss)(params)), jax.tree.leaves(pure), strict=True
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ("module", "name", "options"),
+  [
+    ("clip", "CLIPImageProcessorPil",
+     {"size": {"shortest_edge": 32}, "crop_size": 28}),
+    ("bit", "BitImageProcessorPil",
+     {"size": {"shortest_edge": 37}, "crop_size": 28}),
+    ("vit", "ViTImageProcessorPil", {"size": {"height": 28, "width": 28}}),
+    ("siglip", "SiglipImageProcessorPil",
+     {"size": {"height": 28, "width": 28}}),
+  ],
+)  # fmt: skip
+def test_preprocessing_is_that_of_transformers(module, name, options, images):
+  pytest.importorskip("torch", reason="the live comparison needs torch")
+  pytest.importorskip("transformers", reason="needs transformers")
+  import importlib
+
+  home = f"transformers.models.{module}.image_processing_pil_{module}"
+  processor = getattr(importlib.import_module(home), name)(**options)
+  ours = described.from_transformers(processor.to_dict())
+  for image in images:
+    theirs = processor(image, return_tensors="np")["pixel_values"][0]
+    np.testing.assert_allclose(
+      ours(image), theirs.transpose(1, 2, 0), atol=2e-6
+    )
