@@ -86,6 +86,10 @@ SETS = {
 }
 """By name: templates, folder below `root`, CoOp's split file, how to train."""
 
+VARIANTS = SETS
+WITHOUT = ("Figures 1 and 3 to 5 are parts of the reports.",)
+"""What `experiments.paper --list` says of the rest of the paper."""
+
 _TEST_ONLY = ("imagenet_a", "imagenet_v2", "imagenet_r", "imagenet_sketch")
 
 
@@ -122,6 +126,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if name in _TEST_ONLY:
     config.memory.source = ""
     config.num_shots = (0,)
+  return config
+
+
+def stand_in(arg: str) -> ml_collections.ConfigDict:
+  """CIFAR without text, for where a data set or CLIP's weights are not."""
+  from configs import image_memories  # Which builds on this module.
+
+  config = image_memories.get_config()
+  config.title = f"{arg} (here: {config.title})"
   return config
 
 

@@ -12,13 +12,15 @@ and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 % by the vote.
 
 import ml_collections
 
-from configs import cifar10
+from configs import cifar10, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` trains probes on a part of the digits."""
   config = cifar10.get_config(arg)
   config.experiment = "linear_probe"
+  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
+  config.encoders.own = evaluate.encoder("")  # None.
   config.title = "Linear probes"
 
   config.probe = ml_collections.ConfigDict()

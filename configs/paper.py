@@ -28,7 +28,7 @@ need people.
 
 What is published as curves or examples alone, and so has no number: figure2
 (its values at k = 10 to 100 are tables 4 to 8), figure5, figure8, figure10
-(about flat up to 60 % of random labels), figure11, figure12, figure13 (from
+(about flat up to 60 % of random labels), figure12, figure13 (from
 about 62 % for the first neighbor to none for the hundredth), appendix_o (CLIP
 blends the objects more often); of unlearning, that it is exact by construction,
 within 20 ms a row.
@@ -47,6 +47,7 @@ from configs import (
   attribution,
   composition,
   evaluate,
+  hierarchy,
   human_study,
   inaturalist,
   label_noise,
@@ -64,7 +65,7 @@ from configs import (
 SYNSETS = ("imagenet", "imagenet-a", "imagenet-r", "sketch")
 """Data sets whose folders are called by the synsets of ImageNet."""
 
-WITHOUT = ("Figures 6, 7, 9, 14 to 17 are parts of others.",)
+WITHOUT = ("Figures 6, 7, 9, 11 and 14 to 17 are parts of others.",)
 """What `experiments.paper --list` says of the rest of the paper."""
 
 ENCODERS = (
@@ -84,9 +85,10 @@ class Variant:
   Attributes:
     of: the module of the experiment's own config.
     title: of the page.
-    encoders: the first one, or all where the experiment compares several.
+    encoders: the first one, and those that are compared with it.
     form: of the experiment's config.
     change: further changes, made last.
+    own: the module whose own config stands in where the data are not there.
   """
 
   of: Any
@@ -94,6 +96,7 @@ class Variant:
   encoders: tuple[str, ...] = ("dinov2_vitl14",)
   form: str = ""
   change: Callable[[ml_collections.ConfigDict], None] = lambda config: None
+  own: Any = None
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -108,16 +111,25 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   variant = VARIANTS[arg]
   config = variant.of.get_config(variant.form)
   config.title = variant.title
+  further = list(variant.encoders)
   if "encoder" in config:
-    use_encoder(config.encoder, variant.encoders[0])
-  else:
+    use_encoder(config.encoder, further.pop(0))
+  if "encoders" in config:
     config.encoders = ml_collections.ConfigDict()
-    for name in variant.encoders:
+    for name in further:
       config.encoders[name] = evaluate.encoder(name)
       use_encoder(config.encoders[name], name)
   use_folder(config.memory, "imagenet", "train")
   use_folder(config.data, "imagenet", "val")
   variant.change(config)
+  return config
+
+
+def stand_in(arg: str) -> ml_collections.ConfigDict:
+  """The same experiment on its own data, for where the paper's are not."""
+  variant = VARIANTS[arg]
+  config = (variant.own or variant.of).get_config()
+  config.title = f"{variant.title} (here: {config.title})"
   return config
 
 
@@ -217,26 +229,23 @@ VARIANTS = {
   "table8": _voters("Table 8: voters, CLIP ViT-B/16", "clip_vitb16"),
   "table9": _voters("Table 9: best k", "dinov2_vitl14", "clip_vitl14"),
   "table10": Variant(latency, "Table 10: storage and latency"),
-  "figure1": Variant(reliability, "Figures 1, 11, 15: reliability"),
+  "figure1": Variant(reliability, "Figures 1, 11, 15: reliability", ENCODERS),
   "figure2": _voters("Figures 2, 7 to 9: all encoders", *ENCODERS),
-  "figure3": Variant(scaling, "Figure 3: growing the memory",
+  "figure3": Variant(scaling, "Figure 3: growing the memory", ENCODERS[:3],
                      change=_growing),
-  "figure3_small": Variant(scaling, "Figure 3: growing the memory, small",
-                           ("dinov2_vits14",), change=_growing),
   "figure4": Variant(
     inaturalist, "Figure 4: species discovery",
     change=lambda config: _on_inaturalist(config, "train_mini"),
+    own=hierarchy,
   ),
   "figure5": Variant(attribution, "Figures 5, 6, 16: attribution"),
-  "figure8": _voters("Figure 8: iNaturalist", "dinov2_vitl14",
+  "figure8": _voters("Figure 8: iNaturalist", *ENCODERS,
                      change=_on_inaturalist),
   "figure10": Variant(label_noise, "Figure 10: label corruption"),
-  "figure11": Variant(reliability, "Figure 11: hit rate, CLIP",
-                      ("clip_vitl14",)),
   "figure12": Variant(ood_distances, "Figure 12: distances to NINCO",
                       change=_outside),
   "figure13": Variant(reliability, "Figure 13: reliability, iNaturalist",
-                      change=_on_inaturalist),
+                      ENCODERS, change=_on_inaturalist),
   "unlearning": Variant(unlearning, "Section 3.4: unlearning",
                         change=_zebras),
   "appendix_j": Variant(linear_probe, "Appendix J: linear probes",

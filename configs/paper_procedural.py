@@ -98,6 +98,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return config
 
 
+def stand_in(arg: str) -> ml_collections.ConfigDict:
+  """The same experiment on its own data, for where the paper's are not."""
+  of, title, _ = VARIANTS[arg]
+  config = of.get_config()
+  config.title = f"{title} (here: {config.title})"
+  return config
+
+
 def use_models(encoders: ml_collections.ConfigDict) -> None:
   """Makes an `encoders` section that of the paper's models and baselines."""
   for name in list(encoders):

@@ -12,12 +12,14 @@ only rows whose removal would correct an answer ("harmful" here).
 
 import ml_collections
 
-from configs import cifar10
+from configs import cifar10, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` looks at a part of the bundled digits."""
   config = cifar10.get_config(arg)
+  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
+  config.encoders.own = evaluate.encoder("")  # None.
   config.title = "Privacy"
   config.experiment = "privacy"
   if arg == "smoke":

@@ -118,14 +118,15 @@ def _stored(encoder: str, rows: float, queries: float) -> list[Expected]:
   ]  # fmt: skip
 
 
-def _law(voter: str, exponent: float, factor: float) -> list[Expected]:
+def _law(encoder: str, exponent: float, factor: float) -> list[Expected]:
   """Figure 3's fit: error in percent = 10^factor (log10 N)^exponent."""
-  at = ("growth", voter, "laws", "log")
+  at = ("encoders", encoder, "growth", "plurality", "laws", "log")
   plain = dict(unit="", scale=1.0)
   return [
-    Expected("exponent of the law (a memory that is not public)", exponent,
-             (*at, "exponent"), **plain),
-    Expected("log10 of its factor", factor, (*at, "log10_factor"), **plain),
+    Expected(f"exponent of the law (by a memory that is not public), {encoder}",
+             exponent, (*at, "exponent"), **plain),
+    Expected(f"log10 of its factor, {encoder}", factor,
+             (*at, "log10_factor"), **plain),
   ]  # fmt: skip
 
 
@@ -215,14 +216,15 @@ VISUAL_MEMORY: dict[str, list[Expected]] = {
   "figure3": [
     Expected("accuracy with one image of each class", 59,
              ("growth", "plurality", "points", 0, "published")),
-    *_law("plurality", -0.9434, 2.0704),
-  ],
-  "figure3_small": [
-    *_law("plurality", -1.0942, 2.3187),
-    Expected("rows of ViT-B/14 with the same error (about)", 150_000,
-             unit="rows"),
-    Expected("rows of ViT-L/14 with the same error (about)", 70_000,
-             unit="rows"),
+    *_law("dinov2_vitl14", -0.9434, 2.0704),
+    *_law("dinov2_vits14", -1.0942, 2.3187),
+    *(
+      Expected(f"rows for the error of ViT-S/14 with all (about), {name}", rows,
+               ("rows_for_the_same_error", "plurality", "rows", name),
+               unit="rows", scale=1.0)
+      for name, rows in (("dinov2_vits14", 1_281_167),
+                         ("dinov2_vitb14", 150_000), ("dinov2_vitl14", 70_000))
+    ),
   ],
   "figure4": [
     Expected("genus of a species without exemplars", 35.2,
@@ -300,7 +302,7 @@ PROCEDURAL: dict[str, list[Expected]] = {
     *_row("0.609 0.695 - 0.545 0.522 0.511 0.315 0.047", MODELS,
           "rows whose removal corrects an answer, {}"),
     Expected("rows whose removal corrects an answer, kml_mixup", 0.561,
-             ("privacy", "softmax", "20", "harmful_fraction")),
+             ("privacy", 0, "harmful_fraction")),
   ],
   "sift": [Expected("support vector machine", 3.08, ("svm_accuracy",))],
 }  # fmt: skip

@@ -11,13 +11,15 @@ CPU cores. Expected: error from 83 % at 10 rows to 55.5 % at 44,904 (softmax).
 
 import ml_collections
 
-from configs import cifar10
+from configs import cifar10, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` grows a memory of digits."""
   config = cifar10.get_config(arg)
   config.experiment = "scaling"
+  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
+  config.encoders.own = evaluate.encoder("")  # None.
   config.title = "How error falls as the memory grows"
   config.growth = ml_collections.ConfigDict()
   config.growth.per_class = (

@@ -11,7 +11,6 @@ from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening
 from visual_memory.studies.study import finish_study, open_study
 from visual_memory.studies.study_settings import (
-  EncoderSettings,
   StudySettings,
   replaced,
 )
@@ -21,7 +20,6 @@ from visual_memory.studies.study_settings import (
 class Settings(StudySettings):
   """The encoders, and the hyper-parameters to sweep by voter."""
 
-  encoders: Mapping[str, EncoderSettings]
   sweeps: Mapping[str, tuple[float, ...]]
 
 

@@ -1,7 +1,6 @@
 """The nearest rows of some queries, encoder by encoder, and why they are."""
 
 import dataclasses
-from collections.abc import Mapping
 
 from jax.sharding import Mesh
 
@@ -10,7 +9,6 @@ from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening, shown
 from visual_memory.studies.study import finish_study, needs_images, open_study
 from visual_memory.studies.study_settings import (
-  EncoderSettings,
   StudySettings,
   replaced,
 )
@@ -29,7 +27,6 @@ class Shown:
 class Settings(StudySettings):
   """The encoders, and what of them is shown."""
 
-  encoders: Mapping[str, EncoderSettings]
   shown: Shown
 
 

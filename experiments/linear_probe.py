@@ -8,7 +8,10 @@ its strength is chosen.
 from jax.sharding import Mesh
 
 from visual_memory.analysis import choosing
+from visual_memory.reports.formats import percent
+from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import probes as sections
+from visual_memory.reports.tables import Table
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import linear_probes, opening
 from visual_memory.studies.linear_probes import Settings
@@ -16,9 +19,43 @@ from visual_memory.studies.study import finish_study, needs_images, open_study
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
-  """Trains, chooses, scores, and writes the report."""
-  study = open_study(config, workdir, mesh)
-  needs_images(study)
+  """Trains, chooses and scores for each encoder; writes the report."""
+  studies, parts, values, strengths = {}, {}, {}, {}
+  for name, own in opening.by_encoder(config).items():
+    study = studies[name] = open_study(own, workdir, mesh)
+    needs_images(study)
+    parts[name], values[name], strengths[name] = _of_one(
+      own, workdir, mesh, study
+    )
+  first = next(iter(studies))
+  table = Table(
+    header=("encoder", "vote (%)", "best probe (%)"),
+    rows=tuple(
+      (name, percent(next(iter(found["scored"].values()))["mean"]),
+       percent(found["best_probe"]))
+      for name, found in values.items()
+    ),
+    name="encoders",
+  )  # fmt: skip
+  overlay = overlaid.Overlay(
+    name="strengths", lines=strengths, x_log=True,
+    x_label="inverse strength of the penalty", y_label="tuning accuracy (%)",
+  )  # fmt: skip
+  compared = overlaid.sections(
+    [overlay], tables=(table,),
+    prose=("All that follows is of the first encoder.",),
+  )  # fmt: skip
+  finish_study(
+    workdir,
+    config,
+    studies[first],
+    sections=[*compared, *parts[first]],
+    values=values[first] | {"encoders": values},
+  )
+
+
+def _of_one(config, workdir, mesh, study):
+  """The sections and values of one encoder, and accuracy by strength."""
   with study.clock("votes"):
     choice = opening.chosen(config, study)
     scored = {
@@ -40,29 +77,21 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
                                seed=config.seed)
     for name, value in scored.items()
   }  # fmt: skip
-  finish_study(
-    workdir, config, study,
-    sections=[
-      sections.compared(scored, gain),
-      sections.grid(grid.probes, grid.on_tune),
-      sections.strengths(found.on_tune, found.fitted),
+  parts = [
+    sections.compared(scored, gain),
+    sections.grid(grid.probes, grid.on_tune),
+    sections.strengths(found.on_tune, found.fitted),
+  ]
+  values = {
+    "scored": {name: vars(value.accuracy) for name, value in scored.items()},
+    "over_the_vote": {name: value.values() for name, value in gain.items()},
+    # Of the grid, as DINOv2's authors quote it.
+    "best_probe": grid.scored.accuracy.mean,
+    "grid": [
+      {**vars(probe), "tune_accuracy": value}
+      for probe, value in zip(grid.probes, grid.on_tune, strict=True)
     ],
-    values={
-      "scored": {
-        name: vars(value.accuracy) for name, value in scored.items()
-      },
-      "over_the_vote": {
-        name: value.values() for name, value in gain.items()
-      },
-      # Of the grid, as DINOv2's authors quote it.
-      "best_probe": grid.scored.accuracy.mean,
-      "grid": [
-        {**vars(probe), "tune_accuracy": value}
-        for probe, value in zip(grid.probes, grid.on_tune, strict=True)
-      ],
-      "strengths": {f"{c:.4g}": value for c, value in found.on_tune.items()},
-      "lbfgs": {
-        "steps": found.fitted.steps, "gradient": found.fitted.gradient
-      },
-    },
-  )  # fmt: skip
+    "strengths": {f"{c:.4g}": value for c, value in found.on_tune.items()},
+    "lbfgs": {"steps": found.fitted.steps, "gradient": found.fitted.gradient},
+  }
+  return parts, values, {c: 100 * x for c, x in found.on_tune.items()}

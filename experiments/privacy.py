@@ -3,24 +3,57 @@
 from jax.sharding import Mesh
 
 from visual_memory.analysis.privacy import privacy_curve
+from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import privacy as privacy_sections
 from visual_memory.reports.workdir import Workdir
+from visual_memory.studies import opening
 from visual_memory.studies.study import finish_study, open_study
 from visual_memory.studies.study_settings import StudySettings as Settings
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
-  """Runs the experiment and writes its report into the workdir."""
-  ks = tuple(config.voting.ks)
-  study = open_study(config, workdir, mesh, max_k=max(ks) + 1, tune=False)
-  with study.clock("privacy"):
-    found = privacy_curve(
-      study.near,
-      study.labels,
-      study.embedded.ids,
-      settings=config.voting.settings(),
-      ks=ks,
-      num_classes=study.num_classes,
-    )
-  sections, values = privacy_sections.sections(found)
-  finish_study(workdir, config, study, sections=sections, values=values)
+  """Counts them for each encoder, and writes the report of all."""
+  ks, studies, found = tuple(config.voting.ks), {}, {}
+  for name, own in opening.by_encoder(config).items():
+    study = open_study(own, workdir, mesh, max_k=max(ks) + 1, tune=False)
+    with study.clock("privacy"):
+      found[name] = privacy_curve(
+        study.near,
+        study.labels,
+        study.embedded.ids,
+        settings=config.voting.settings(),
+        ks=ks,
+        num_classes=study.num_classes,
+      )
+    studies[name] = study
+  first = next(iter(studies))
+  voter = found[first][-1].name
+  compared = overlaid.sections(
+    [
+      overlaid.Overlay(
+        name="privacy",
+        lines={
+          name: {
+            100 * item.accuracy: 100 * item.non_private
+            for item in items
+            if item.name == voter
+          }
+          for name, items in found.items()
+        },
+        x_label="accuracy (%)",
+        y_label="non-private rows (%)",
+        caption=f"By the {voter} vote; one point for each k.",
+      )
+    ],
+    prose=("All that follows is of the first encoder.",),
+  )
+  values = {
+    name: privacy_sections.sections(items)[1] for name, items in found.items()
+  }
+  finish_study(
+    workdir,
+    config,
+    studies[first],
+    sections=[*compared, *privacy_sections.sections(found[first])[0]],
+    values=values[first] | {"encoders": values},
+  )

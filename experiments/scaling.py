@@ -5,23 +5,63 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import growth
 from visual_memory.data import selection
+from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import robustness
 from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import exact
-from visual_memory.studies import cached_search, growing
+from visual_memory.studies import cached_search, growing, opening
 from visual_memory.studies.growing import Settings
 from visual_memory.studies.study import finish_study, open_study
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
-  """Grows the memory with each seed, and fits laws to what it finds.
+  """Grows each encoder's memory with each seed, and fits laws to the errors.
 
   The tuning rows are taken out of the memory, so that every size can be tuned
   on the same queries.
   """
-  study = open_study(config, workdir, mesh)
-  tuned = selection.among(study.embedded.ids, study.tune.ids)
-  rows = study.embedded.take(~tuned)
+  studies, points, parts, values = {}, {}, {}, {}
+  for name, own in opening.by_encoder(config).items():
+    studies[name] = open_study(own, workdir, mesh)
+    points[name] = _grown(config, workdir, mesh, studies[name])
+    laws, misses = growing.laws_of(points[name])
+    parts[name] = robustness.growth(
+      points[name], laws, misses, far=config.growth.far
+    )
+    values[name] = robustness.growth_values(points[name], laws, misses)
+  first = next(iter(studies))
+  table, same = growing.same_error(points)
+  compared = overlaid.sections(
+    [
+      overlaid.Overlay(
+        name=f"growth_{voter}", x_log=True, y_log=True,
+        lines={
+          name: growing.mean_errors(found[voter])
+          for name, found in points.items()
+        },
+        x_label="rows of the memory", y_label=f"error, {voter} vote (%)",
+      )
+      for voter in points[first]
+    ],
+    prose=("All that follows is of the first encoder.",),
+    tables=(table,),
+  )  # fmt: skip
+  finish_study(
+    workdir, config, studies[first],
+    sections=[*compared, parts[first]],
+    values={
+      "growth": values[first],
+      "encoders": {name: {"growth": v} for name, v in values.items()},
+      "rows_for_the_same_error": same,
+    },
+  )  # fmt: skip
+
+
+def _grown(config, workdir, mesh, study):
+  """Points of every voter, at every size and seed."""
+  rows = study.embedded.take(
+    ~selection.among(study.embedded.ids, study.tune.ids)
+  )
   asked = np.concatenate([study.queries.embeddings, study.tune.embeddings])
   settings = config.voting.settings()
 
@@ -41,18 +81,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       )
       for size, near in zip(sizes, grown, strict=True):
         found = growing.points_of(study, near, settings, int(size))
-        workdir.log(seed=seed, rows=int(size), **_logged(found))
+        logged = {name: point.accuracy for name, point in found.items()}
+        workdir.log(seed=seed, rows=int(size), **logged)
         for name, point in found.items():
           points[name].append(point)
-  laws, misses = growing.laws_of(points)
-  finish_study(
-    workdir,
-    config,
-    study,
-    sections=[robustness.growth(points, laws, misses, far=config.growth.far)],
-    values={"growth": robustness.growth_values(points, laws, misses)},
-  )
-
-
-def _logged(found):
-  return {name: point.accuracy for name, point in found.items()}
+  return points

@@ -132,7 +132,7 @@ def test_zero_shot_path_on_generated_weights_and_real_images(
     for section, split in (("memory", "train"), ("data", "test"))
     for key, value in (
       ("source", "folder"), ("options.split", split),
-      ("options.path", tmp_path / "cifar10"),
+      ("options.path", tmp_path / "cifar10"), ("class_names", ""),
     )
   ]  # fmt: skip
   done = subprocess.run(

@@ -1,9 +1,11 @@
 """The paper's runner: what has data runs, ours stand beside the published."""
 
+import importlib
 import json
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 
 from configs import paper as table
 from configs import paper_procedural, published
-from experiments import aggregation, paper
+from experiments import aggregation, from_config, launch, paper_configs
 from visual_memory.studies import papers
 from visual_memory.studies.before_work import missing
 
@@ -55,9 +57,19 @@ def small(items):
   return items
 
 
+def run(items, path):
+  """Runs them as the script does; the names of twins are no variants."""
+  own = types.SimpleNamespace(
+    stand_in=lambda name: table.stand_in(
+      name if name in table.VARIANTS else "table4"
+    )
+  )
+  return paper_configs.run(items, str(path / "run"), own, published=NUMBERS)
+
+
 def test_what_has_data_runs_and_is_compared(data, tmp_path):
   items = small(
-    paper.load_configs(
+    paper_configs.load_configs(
       str(data), ["table4", "figure8", "table6", "figure12"], table
     )
   )
@@ -67,7 +79,7 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   items["broken"] = items["table4"].copy_and_resolve_references()
   items["broken"].memory.classes = ("n00000000",)
   del items["table6"]
-  found = paper.run(items, str(tmp_path / "run"), published=NUMBERS)
+  found = run(items, tmp_path)
   assert {name: value["state"] for name, value in found.items()} == {
     "table4": "done", "figure8": "skipped", "figure12": "skipped",
     "twin": "done", "broken": "failed",
@@ -82,23 +94,28 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   assert numbers["rank, k = 20"]["ours"] == pytest.approx(100 * ours)
   assert numbers["rank, k = 20"]["published"] == 83.6
   assert numbers["rank, k = 100"]["ours"] is None  # Not asked here.
+  page = (tmp_path / "run/index.html").read_text()
+  assert 'href="table4/report.html"' in page
+  assert "2 done, 2 skipped, 1 failed" in page
+  assert page.count("data:image/svg+xml;base64,") == 2
+  assert "published numbers beside ours" in page
   text = (tmp_path / "run/paper.md").read_text()
   assert "| table4 | rank, k = 20 | 83.6 |" in text and "inaturalist" in text
 
 
 def test_finished_runs_are_not_run_again(data, tmp_path, monkeypatch):
-  items = small(paper.load_configs(str(data), ["table4"], table))
-  first = paper.run(items, str(tmp_path / "run"), published=NUMBERS)
+  items = small(paper_configs.load_configs(str(data), ["table4"], table))
+  first = run(items, tmp_path)
   monkeypatch.setattr(aggregation, "main", None)
-  assert paper.run(items, str(tmp_path / "run"), published=NUMBERS) == first
+  assert run(items, tmp_path) == first
 
 
 def test_weights_below_the_data_are_used(data, tmp_path):
-  items = paper.load_configs(str(data), ["table4"], table)
+  items = paper_configs.load_configs(str(data), ["table4"], table)
   assert items["table4"].encoders.dinov2_vitl14.weights is None
   (data / "weights").mkdir(exist_ok=True)
   (data / "weights" / "dinov2_vitl14.pth").write_bytes(b"")
-  items = paper.load_configs(str(data), ["table4"], table)
+  items = paper_configs.load_configs(str(data), ["table4"], table)
   assert items["table4"].encoders.dinov2_vitl14.weights.endswith("l14.pth")
 
 
@@ -119,11 +136,11 @@ def test_without_data_everything_is_skipped_with_a_reason(tmp_path):
 
 def test_names_that_there_are_not(tmp_path):
   with pytest.raises(ValueError, match="table4.*no 'table99'"):
-    paper.load_configs(str(tmp_path), ["table99"], table)
+    paper_configs.load_configs(str(tmp_path), ["table99"], table)
 
 
 def test_published_numbers_belong_to_configs_and_are_plausible(tmp_path):
-  names = paper.load_configs(str(tmp_path), [], table)
+  names = paper_configs.load_configs(str(tmp_path), [], table)
   # Re-ranking by a model that has to be asked has no config.
   assert set(published.VISUAL_MEMORY) - {"section_2_2"} <= set(names)
   for name, rows in published.VISUAL_MEMORY.items():
@@ -152,15 +169,15 @@ def test_the_procedural_paper_lists_what_it_lacks(tmp_path):
   """Every form of every config; models without weights are left out."""
   (tmp_path / "weights").mkdir()
   (tmp_path / "weights/kml.pth").write_bytes(b"")
-  items = paper.load_configs(str(tmp_path), [], paper_procedural)
+  items = paper_configs.load_configs(str(tmp_path), [], paper_procedural)
   assert set(published.PROCEDURAL) <= set(items)
   assert {"table1:pathmnist", "table1:pathmnist_val"} <= set(items)
   assert list(items["table1:cub200"].encoders) == ["kml", "random"]
   for name, config in items.items():
-    settings = paper.settings_of({name: config})[name]
+    settings = paper_configs.settings_of({name: config})[name]
     assert "there is no" in missing(settings), name
   text = papers.listing(
-    paper.settings_of(items), without=paper_procedural.WITHOUT
+    paper_configs.settings_of(items), without=paper_procedural.WITHOUT
   )
   for number in (5, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19):
     assert re.search(rf"Figures? [\d, and]*\b{number}\b", text), number
@@ -168,7 +185,7 @@ def test_the_procedural_paper_lists_what_it_lacks(tmp_path):
     assert f"Table {number}" in text
   assert "have no config here" in text.splitlines()[-1]
   with pytest.raises(ValueError, match="table1:cub200.*no 'table1'"):
-    paper.load_configs(str(tmp_path), ["table1"], paper_procedural)
+    paper_configs.load_configs(str(tmp_path), ["table1"], paper_procedural)
 
 
 def test_numbers_of_the_procedural_paper_are_found_in_a_report(tmp_path):
@@ -182,18 +199,42 @@ def test_numbers_of_the_procedural_paper_are_found_in_a_report(tmp_path):
     arrays[f"{split}_labels"] = labels
   np.savez(tmp_path / "breastmnist_224.npz", **arrays)
   name = "table1:breastmnist_val"
-  items = paper.load_configs(str(tmp_path), [name], paper_procedural)
+  items = paper_configs.load_configs(str(tmp_path), [name], paper_procedural)
   config = items[name]
   config.encoders.kml = config.encoders.random.copy_and_resolve_references()
   del config.encoders["random"]
   config.encoders.kml.name = "pixels"
   config.encoders.kml.options = {"size": 4}
   config.voting.ks = (1, 2, 3)
-  found = paper.run(
-    items, str(tmp_path / "run"), published=published.PROCEDURAL
+  found = paper_configs.run(
+    items,
+    str(tmp_path / "run"),
+    paper_procedural,
+    published=published.PROCEDURAL,
   )[name]
   assert found["state"] == "done", found
   numbers = {row["what"]: row for row in found["numbers"]}
   assert numbers["kml"]["published"] == 91.03
   assert 90 < numbers["kml"]["ours"] <= 100
   assert numbers["stylegan"]["ours"] is None
+
+
+def test_own_configs_stand_in_where_the_papers_data_are_not(
+  tmp_path, monkeypatch
+):
+  """The same question of other data: no published number stands beside."""
+  stand_in = table.stand_in("figure12")
+  assert stand_in.title.startswith("Figure 12") and "here:" in stand_in.title
+  small_one = importlib.import_module("configs.privacy").get_config("smoke")
+  small_one.title = "In its place"
+  own = types.SimpleNamespace(stand_in=lambda name: small_one)
+  items = paper_configs.load_configs(str(tmp_path), ["table4"], table)
+  found = paper_configs.run(
+    items, str(tmp_path / "run"), own, published=NUMBERS
+  )["table4"]
+  assert found["state"] == "done" and found["numbers"] == []
+  assert "there is no" in found["reason"]
+  assert "In its place" in (tmp_path / "run/index.html").read_text()
+  for name in table.VARIANTS:  # Each has one, whose settings are whole.
+    config = table.stand_in(name)
+    from_config.settings(config, launch.load(config).Settings)

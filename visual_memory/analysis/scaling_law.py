@@ -91,6 +91,35 @@ def fit_law(
   )
 
 
+def rows_for_error(
+  error: float,
+  sizes: Shaped[np.ndarray, "n"],
+  errors: Float[np.ndarray, "n"],
+) -> float | None:
+  """How many rows reach this error: between measured sizes, in log space.
+
+  Args:
+    error: a fraction above 0.
+    sizes: of the memory, rows; errors of one size are averaged.
+    errors: fractions.
+
+  Returns:
+    The least number of rows; None if no measured size has so small an error.
+  """
+  steps = np.unique(sizes)
+  means = np.array([np.mean(errors[sizes == size]) for size in steps])
+  reached = np.flatnonzero(means <= error)
+  if not len(reached):
+    return None
+  last = reached[0]
+  if last == 0 or means[last] == error or not means[last] > 0:
+    return float(steps[last])
+  across = np.log(means[last - 1 : last + 1])
+  share = (across[0] - np.log(error)) / (across[0] - across[1])
+  ends = np.log(steps[last - 1 : last + 1])
+  return float(np.exp(ends[0] + share * (ends[1] - ends[0])))
+
+
 def extrapolation_error(
   form: str,
   sizes: Shaped[np.ndarray, "n"],

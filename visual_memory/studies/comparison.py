@@ -41,7 +41,6 @@ class Settings(StudySettings):
   recipe: dictionary.Settings
   learned: Mapping[str, Learned]
   learned_encoder: EncoderSettings
-  encoders: Mapping[str, EncoderSettings]
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
   series: Mapping[str, tuple[str, ...]]

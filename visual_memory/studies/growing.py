@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from visual_memory.analysis import growth, scaling_law
+from visual_memory.reports.formats import percent
+from visual_memory.reports.tables import Table
 from visual_memory.studies.study import Study
 from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import Neighbors
@@ -81,3 +84,53 @@ def laws_of(
       for form in scaling_law.FORMS
     }
   return laws, misses
+
+
+def mean_errors(points: Sequence[growth.GrowthPoint]) -> dict[int, float]:
+  """The error in percent at each size, its mean over the seeds."""
+  of_size: dict[int, list[float]] = {}
+  for point in points:
+    of_size.setdefault(point.num_rows, []).append(100 * (1 - point.accuracy))
+  return {size: float(np.mean(found)) for size, found in of_size.items()}
+
+
+def same_error(
+  points: Mapping[str, Mapping[str, Sequence[growth.GrowthPoint]]],
+) -> tuple[Table, dict[str, dict[str, Any]]]:
+  """How many rows each encoder needs for one error, by voter.
+
+  The error is the one that every encoder reaches: the largest of those that
+  the encoders have with all their rows.
+
+  Args:
+    points: by encoder and voter.
+
+  Returns:
+    The table, and {voter: {"error": fraction, "rows": {encoder: rows}}}.
+  """
+  found = {}
+  for voter in next(iter(points.values())):
+    errors = {name: mean_errors(of[voter]) for name, of in points.items()}
+    error = max(of[max(of)] for of in errors.values()) / 100
+    found[voter] = {
+      "error": error,
+      "rows": {
+        name: scaling_law.rows_for_error(
+          error, np.array(list(of)), np.array(list(of.values())) / 100
+        )
+        for name, of in errors.items()
+      },
+    }
+  encoders = list(points)
+  shown = lambda rows: "-" if rows is None else f"{rows:,.0f}"
+  table = Table(
+    header=("voter", "error (%)", *(f"rows of {name}" for name in encoders)),
+    rows=tuple(
+      (voter, percent(one["error"]),
+       *(shown(one["rows"][name]) for name in encoders))
+      for voter, one in found.items()
+    ),
+    caption="Rows for the same error, between measured sizes in log space.",
+    name="rows_for_the_same_error",
+  )  # fmt: skip
+  return table, found

@@ -134,6 +134,19 @@ def text_classifier(
   )
 
 
+def by_encoder(
+  config: study_settings.StudySettings,
+) -> dict[str, study_settings.StudySettings]:
+  """The same settings for each encoder, by its name; `encoder` comes first."""
+  sections = named_encoders(config.encoders)
+  if config.encoder is not None:
+    sections = {config.encoder.name: config.encoder} | sections
+  return {
+    name: study_settings.replaced(config, encoder=section, encoders={})
+    for name, section in sections.items()
+  }
+
+
 def named_encoders(
   encoders: Mapping[str, study_settings.EncoderSettings],
 ) -> dict[str, study_settings.EncoderSettings]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from visual_memory import distributed, files
-from visual_memory.reports import tables
+from visual_memory.reports import paper_index, tables
 from visual_memory.studies import study_settings
 from visual_memory.studies.before_work import missing
 
@@ -56,29 +56,35 @@ def run(
   path: str | os.PathLike,
   *,
   published: Mapping[str, Sequence[Expected]],
-  launch: Callable[[str, pathlib.Path], None],
+  launch: Callable[[str, pathlib.Path, bool], None],
+  stand_ins: Mapping[str, study_settings.RunSettings],
 ) -> dict[str, dict[str, Any]]:
   """What became of each item: its state, reason, report and numbers.
 
-  Those that differ in their title alone are run once. paper.json and paper.md
-  in the directory hold the outcomes.
+  Those that differ in their title alone are run once. paper.json, paper.md
+  and, with links and thumbnails, index.html in the directory hold the outcomes.
 
   Args:
     items: settings by name.
     path: the directory; each item has a workdir of its own there.
     published: by name.
-    launch: runs the item of a name into a workdir.
+    launch: runs the item of a name into a workdir, or its stand-in.
+    stand_ins: settings by name for those whose data are not there: the same
+      questions of other data, beside which no published number stands.
   """
   root, outcomes, made = pathlib.Path(path), {}, {}
   for name, settings in items.items():
-    reason = missing(settings)
-    if reason:
+    reason, used = missing(settings), settings
+    stands_in = bool(reason) and name in stand_ins
+    if stands_in:
+      used = stand_ins[name]
+    if reason and (not stands_in or missing(used)):
       outcomes[name] = {"state": "skipped", "reason": reason}
       continue
-    folder = made.setdefault(_identity(settings), root / name)
+    folder = made.setdefault(_identity(used), root / name)
     try:
       if folder == root / name:
-        launch(name, folder)
+        launch(name, folder, stands_in)
     except OSError as error:  # Weights that are neither here nor elsewhere.
       outcomes[name] = {"state": "skipped", "reason": str(error)}
     except Exception as error:  # The others can still be run.
@@ -86,15 +92,20 @@ def run(
       outcomes[name] = {"state": "failed", "reason": repr(error)}
     else:
       report = files.read_json(folder / "report.json")
+      expected = () if stands_in else published.get(name, ())
       outcomes[name] = {
         "state": "done",
         "report": str(folder.relative_to(root) / "report.html"),
-        "numbers": compare(published.get(name, ()), report),
+        "numbers": compare(expected, report),
+        "seconds": round(sum(report.get("timings", {}).values()), 1),
       }
+      if stands_in:
+        outcomes[name] |= {"stand_in": used.title, "reason": reason}
   if distributed.is_lead():
     root.mkdir(parents=True, exist_ok=True)
     files.write_json(root / "paper.json", outcomes)
     files.write_text(root / "paper.md", _markdown(outcomes))
+    files.write_text(root / "index.html", _index(root, items, outcomes))
   return outcomes
 
 
@@ -140,12 +151,37 @@ def _identity(settings: study_settings.RunSettings) -> str:
   ).hexdigest()
 
 
+def _index(root, items, outcomes) -> str:
+  """The page that links the reports."""
+  cards = []
+  for name, outcome in outcomes.items():
+    report = outcome.get("report", "")
+    figures = sorted((root / report).parent.glob("figures/*.svg"))
+    cards.append(
+      paper_index.Card(
+        name=name,
+        title=outcome.get("stand_in", items[name].title),
+        state=outcome["state"],
+        reason=outcome.get("reason", ""),
+        report=report,
+        picture=figures[0].read_text() if report and figures else "",
+        numbers=outcome.get("numbers", ()),
+      )
+    )
+  return paper_index.render_index("Tables and figures", cards)
+
+
 def _markdown(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
   """The states, then all numbers."""
   states = tables.Table(
-    header=("config", "state", "report or reason"),
+    header=("config", "state", "seconds", "report or reason"),
     rows=tuple(
-      (name, value["state"], value.get("report") or value["reason"])
+      (
+        name,
+        value["state"],
+        f"{value.get('seconds', '')}",
+        value.get("report") or value["reason"],
+      )
       for name, value in outcomes.items()
     ),
   )

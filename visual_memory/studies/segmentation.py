@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Literal
 
 from jax.sharding import Mesh
@@ -20,7 +19,7 @@ from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports.sections import segmentation as sections
-from visual_memory.studies.study_settings import EncoderSettings, StudySettings
+from visual_memory.studies.study_settings import StudySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,6 @@ class Settings(StudySettings):
     shown: pictures in the figures.
   """
 
-  encoders: Mapping[str, EncoderSettings]
   tasks: tuple[Literal["neighbors", "components", "prompts", "clusters"], ...]
   num_rows: int
   num_queries: int

@@ -226,6 +226,7 @@ class StudySettings(RunSettings):
   Attributes:
     cache_dir: where embeddings and neighbors are kept; empty: in the workdir.
     encoder: None where an experiment names several.
+    encoders: further ones, by name, that are compared.
     memory: the images that are remembered.
     data: the images that are asked about; without them each row of the
       memory is asked about, left out of its own neighbors.
@@ -238,6 +239,9 @@ class StudySettings(RunSettings):
 
   cache_dir: str = ""
   encoder: EncoderSettings | None = None
+  encoders: Mapping[str, EncoderSettings] = dataclasses.field(
+    default_factory=dict
+  )
   memory: SourceSettings | None = None
   data: SourceSettings | None = None
   embed: EmbedSettings = EmbedSettings()
@@ -267,7 +271,7 @@ def replaced(settings: _Settings, **changes: Any) -> _Settings:
 def as_values(settings: Any) -> Any:
   """Settings as plain nested values, for a report: sections become dicts.
 
-  Sections that are absent (None) are left out.
+  Sections that are absent (None, or no further encoders) are left out.
   """
   if dataclasses.is_dataclass(settings):
     values = {
@@ -277,7 +281,8 @@ def as_values(settings: Any) -> Any:
     return {
       name: as_values(value)
       for name, value in values.items()
-      if value is not None or name not in ("encoder", "memory", "data")
+      if not (value is None and name in ("encoder", "memory", "data"))
+      and not (value == {} and name == "encoders")
     }
   if isinstance(settings, Mapping):
     return {name: as_values(value) for name, value in settings.items()}

@@ -80,6 +80,7 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
         "k": item.k,
         "accuracy": item.accuracy,
         "non_private": item.non_private,
+        "harmful_fraction": item.num_harmful / item.num_rows,
         "num_rows": item.num_rows,
         "num_non_private": item.num_non_private,
         "num_helpful": item.num_helpful,

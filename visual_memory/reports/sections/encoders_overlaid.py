@@ -1,0 +1,72 @@
+"""The same question asked of several encoders: one figure for all of them."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from visual_memory.reports import plots
+from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Overlay:
+  """One figure.
+
+  Attributes:
+    name: of the figure; unique on its page.
+    lines: by encoder, {x: y}.
+    x_label: what x is, with its unit.
+    y_label: what y is, with its unit.
+    x_log: whether x is on a log axis.
+    y_log: whether y is.
+    caption: below it.
+  """
+
+  name: str
+  lines: Mapping[str, Mapping[Any, Any]]
+  x_label: str
+  y_label: str
+  x_log: bool = False
+  y_log: bool = False
+  caption: str = ""
+
+
+def sections(
+  overlays: Sequence[Overlay],
+  *,
+  prose: Sequence[str] = (),
+  tables: Sequence[Table] = (),
+) -> list[Section]:
+  """The section of all encoders; none where there is one encoder alone."""
+  if len(overlays[0].lines) < 2:
+    return []
+  return [
+    Section(
+      title="Encoders compared",
+      prose=tuple(prose),
+      tables=tuple(tables),
+      figures=tuple(
+        Figure(
+          name=f"encoders_{overlay.name}",
+          svg=plots.curves(
+            overlay.lines,
+            name=f"encoders_{overlay.name}",
+            x_label=overlay.x_label,
+            y_label=overlay.y_label,
+            x_log=overlay.x_log,
+            y_log=overlay.y_log,
+          ),
+          caption=overlay.caption,
+        )
+        for overlay in overlays
+      ),
+    )
+  ]
+
+
+def by_place(
+  values: Iterable[float], *, scale: float = 100
+) -> dict[int, float]:
+  """{1: first, 2: second, ...}, in percent by default."""
+  return {place: scale * float(x) for place, x in enumerate(values, 1)}
