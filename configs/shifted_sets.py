@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return _imagenet(config)
   if arg not in ("", "smoke"):
     raise ValueError(f"The other forms are imagenet and smoke, not {arg}.")
-  config.sets.some = _set("folder", "names")
+  config.sets.some = test_set("folder", "names")
   config.sets.some.source = config.data.source
   config.sets.some.options.path = config.data.options.path
   config.sets.some.options.split = config.data.options.split
@@ -57,14 +57,14 @@ def _imagenet(config):
     ("v2", "imagenetv2-matched-frequency-format-val", "numbers"),
     ("real", "imagenet", "real"),
   ):
-    config.sets[name] = _set("folder", layout)
+    config.sets[name] = test_set("folder", layout)
     config.sets[name].options.path = path
   config.sets.real.options.split = "val"
   config.sets.real.labels = "real.json"
   return config
 
 
-def _set(name: str, layout: str) -> ml_collections.ConfigDict:
+def test_set(name: str, layout: str) -> ml_collections.ConfigDict:
   """A test set: classes by names, by numbers, or listed as ReaL's are."""
   section = evaluate.source(name)
   section.layout = layout

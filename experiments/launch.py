@@ -24,7 +24,7 @@ EXPERIMENTS = (
   "human_study", "label_noise", "latency", "lifelong", "linear_probe",
   "neighbor_files", "ood_distances", "pretrain", "privacy", "pruning",
   "quickstart", "reliability", "rerank", "scaling", "segmentation",
-  "shifted_sets", "sift", "similarity", "unlearning",
+  "shifted_sets", "sift", "similarity", "unlabeled_growth", "unlearning",
 )  # fmt: skip
 """Modules of this folder, each with Settings and a main."""
 

@@ -22,7 +22,7 @@ def test_rows_for_an_error_lie_on_the_law():
   assert find(0.5) == 10  # Reached by the smallest: no less is known.
   assert find(0.01) is None
   # Errors of one size are averaged; one of zero has no logarithm.
-  flat = scaling_law.rows_for_error(0.3, sizes, np.array([0.4, 0.4, 0.2, 0.0]))
+  flat = scaling_law.rows_for_error(0.375, sizes, np.array([0.5, 0.5, 0.25, 0]))
   assert flat == pytest.approx(100)
   assert scaling_law.rows_for_error(0.1, sizes, np.zeros(4)) == 10
 
