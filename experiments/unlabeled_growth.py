@@ -4,8 +4,6 @@ The labelled rows vote on the pool; agreement, voter and k are chosen on tuning
 rows; test queries, and those of other sets, are scored once for each memory.
 """
 
-import dataclasses
-
 from jax.sharding import Mesh
 
 from visual_memory.analysis import choosing
@@ -47,8 +45,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     others = {}
     for name, section in config.sets.items():
       if section.source:
-        queries, truth = open_set(config, workdir, mesh, study, section)
-        others[name] = dataclasses.replace(queries, labels=truth.labels[:, 0])
+        others[name], _ = open_set(config, workdir, mesh, study, section)
   with study.clock("score"):
     found = [
       unlabeled_growth.scored(one, search, study, config, others)

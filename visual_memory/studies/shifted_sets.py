@@ -37,7 +37,7 @@ class Settings(StudySettings):
 
 
 def open_set(
-  config: Settings,
+  config: StudySettings,
   workdir: Workdir,
   mesh: Mesh,
   study: Study,
