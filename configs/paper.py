@@ -114,7 +114,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   further = list(variant.encoders)
   if "encoder" in config:
     use_encoder(config.encoder, further.pop(0))
-  if "encoders" in config:
+  if further:
     config.encoders = ml_collections.ConfigDict()
     for name in further:
       config.encoders[name] = evaluate.encoder(name)
