@@ -41,6 +41,8 @@ CLI = ["pyarrow>=16"]  # Parquet, for export and import
 # Asking a model on a server: a limit on the whole time of an exchange, and no
 # redirect, which the standard library's client does not offer.
 VLM = ["httpx>=0.27"]
+# Its data sets, from disk or fetched; pandas and pyarrow come with it.
+HUGGINGFACE = ["datasets>=3"]
 HEIF = ["pillow-heif>=0.18"]
 SERVE = [
   "starlette>=0.40",  # routes and requests; small, and kept
@@ -119,6 +121,7 @@ setup(
     "cli": CLI,
     # The photographs of most telephones, through Pillow.
     "heif": HEIF,
+    "huggingface": HUGGINGFACE,
     "scann": ["scann>=1.4"],
     # Receipts signed with a key of the user's.
     "signing": ["cryptography>=43"],
@@ -133,6 +136,7 @@ setup(
     "colab": DATA + PLOTS + ["ipykernel>=6.29"],
     "test": TEST
     + HEIF
+    + HUGGINGFACE
     + TRAIN
     + PERCEPTION
     + DATA

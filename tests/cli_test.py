@@ -256,7 +256,7 @@ def test_damage_is_named(user, capsys):
     (["build", ".", "--class", "a", "-s", "new", "-e", "pixel"], "pixels"),
     (["remove", "--where", "person"], "KEY=VALUE"),
     (["classify", "new.png", "-k", "0"], "at least one"),
-    (["export", "rows.csv"], ".parquet"),
+    (["export", "rows.txt"], ".parquet"),
     (["relabel", "x", "--to", "bee"], "not in the memory"),
   ],
 )

@@ -36,11 +36,16 @@ _HOMES = {
   "vote": "voting.vote",
 }
 
+_MODULES = ("sklearn",)
+"""Modules that are used as vm.NAME; they need an extra."""
+
 __all__ = list(_HOMES)
 
 
 def __getattr__(name: str):
   """The public object of this name, imported from its home."""
+  if name in _MODULES:
+    return importlib.import_module(f"{__name__}.{name}")
   if name not in _HOMES:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
   module = importlib.import_module(f"{__name__}.{_HOMES[name]}")

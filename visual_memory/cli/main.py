@@ -5,12 +5,12 @@ Exit codes: 0 done, 1 it could not be done (the reason is on standard error),
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Sequence
 
+import visual_memory
 from visual_memory.cli import (
   asking,
   building,
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--version",
     action="version",
-    version=f"visual-memory {importlib.metadata.version('visual_memory')}",
+    version=f"visual-memory {visual_memory.__version__}",
   )
   commands = parser.add_subparsers(
     title="commands", metavar="COMMAND", required=True

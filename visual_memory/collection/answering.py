@@ -32,6 +32,9 @@ K, VOTER = 10, "softmax"
 _AT_ONCE = 8
 """Pictures between two answers: few, so that the first one comes soon."""
 _BEST = 5
+_LARGE_BYTES = 1 << 20
+"""Files of this size hold photographs of many megapixels: one is decoded at a
+time, so that a folder of them is asked about in little memory."""
 
 
 class Asker:
@@ -102,8 +105,13 @@ class Asker:
   def embedded(self, source: ImageSource):
     """A few pictures at a time: ids, embeddings, and (id, reason) of others."""
     batch_size = max(1, _AT_ONCE // jax.local_device_count())
+    large = getattr(source, "largest_bytes", 0) > _LARGE_BYTES
     for part in embedding.embed_by_time(
-      self.encoder, source, batch_size=batch_size, held_s=0.0
+      self.encoder,
+      source,
+      batch_size=batch_size,
+      held_s=0.0,
+      num_workers=1 if large else None,
     ):
       yield source.ids[part.rows].tolist(), part.embeddings, part.failed
 

@@ -34,6 +34,10 @@ class _Held:
     """The bytes."""
     return self.data
 
+  def stamp(self, path: str) -> tuple[int, int]:
+    """Their number, and nothing more."""
+    return len(self.data), 0
+
 
 class Pictures:
   """Picture files without labels: an ImageSource that reads when asked.
@@ -53,6 +57,12 @@ class Pictures:
   def __len__(self) -> int:
     """The number of files."""
     return len(self._files)
+
+  @property
+  def largest_bytes(self) -> int:
+    """The size of the largest file."""
+    sizes = (tree.stamp(path)[0] for _, tree, path in self._files)
+    return max(sizes, default=0)
 
   def __getitem__(self, row) -> types.Example:
     """The picture at this position; UnreadableImage if it is none."""

@@ -39,6 +39,8 @@ MOST_PIXELS = 178_956_970
 """The bound at which Pillow speaks of an attack, whatever an application has
 set Pillow's to. The largest cameras make 151,000,000."""
 
+_LARGE, _STRIP = 1 << 21, 256
+"""Pixels from which an image is taken over strip by strip, and a strip's rows."""
 _BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF's tags.
 # Between once and twice Pillow's limit it warns, beyond that it refuses, which
 # is the limit here.
@@ -165,7 +167,20 @@ def _rgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
     image = Image.alpha_composite(page, image)
   if image.mode != "RGB":
     image = image.convert("RGB")
-  return np.asarray(image)
+  return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+  """The pixels of an RGB image, without a second copy of a large one."""
+  width, height = image.size
+  if width * height <= _LARGE:
+    return np.asarray(image)
+  image.load()
+  pixels = np.empty((height, width, 3), np.uint8)
+  for top in range(0, height, _STRIP):
+    bottom = min(top + _STRIP, height)
+    pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+  return pixels
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:

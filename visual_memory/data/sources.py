@@ -14,6 +14,7 @@ from visual_memory.data import (
   coco,
   fine_grained,
   folder,
+  huggingface,
   mask_sources,
   split_files,
   synthetic,
@@ -42,6 +43,7 @@ def open_source(
     "split_file": path, list_file (JSON of a published few-shot split), split,
       orient=True.
     "npz": path, split=None (the prefix of its arrays; MedMNIST's layout).
+    "huggingface": dataset, path (of save_to_disk) or name, split, image, label,
     "tfds": dataset (its name), split, data_dir=None, label_feature="",
       id_feature="".
 
@@ -115,6 +117,7 @@ SOURCES = {
   "cub200": fine_grained.cub200,
   "food101": fine_grained.food101,
   "tfds": tfds_source.tfds,
+  "huggingface": huggingface.huggingface,
   "npz": array_source.npz,
   "digits": array_source.digits,
   "synthetic": synthetic.synthetic,
