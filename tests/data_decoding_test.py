@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
+from visual_memory.data import decoding
 from visual_memory.data.decoding import UnreadableImage, decode_image
 
 RNG = np.random.default_rng(0)
@@ -287,3 +288,10 @@ def test_a_large_picture_is_read_without_a_warning_of_python():
     text=True,
   )
   assert done.stdout == "(5, 7, 3)\n" and not done.stderr
+
+
+def test_a_large_image_is_taken_over_whole(monkeypatch):
+  monkeypatch.setattr(decoding, "_LARGE", 10)
+  monkeypatch.setattr(decoding, "_STRIP", 2)
+  np.testing.assert_array_equal(decode(encoded(RGB)), RGB)
+  np.testing.assert_array_equal(decode(encoded(GRAY)), repeated(GRAY))

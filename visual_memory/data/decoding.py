@@ -40,7 +40,7 @@ MOST_PIXELS = 178_956_970
 set Pillow's to. The largest cameras make 151,000,000."""
 
 _LARGE, _STRIP = 1 << 21, 256
-"""Pixels from which an image is taken over strip by strip, and a strip's rows."""
+"""Pixels from which an image is taken over in strips, and the rows of one."""
 _BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF's tags.
 # Between once and twice Pillow's limit it warns, beyond that it refuses, which
 # is the limit here.
