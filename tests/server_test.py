@@ -170,12 +170,16 @@ def test_doubtful_rows_are_found(client, store, tmp_path):
   added = client.post("/api/add", json={"path": str(folder), "class": "more"})
   assert added.status_code == 200, added.text
   assert added.json()["added"] == 22
-  found = client.post("/api/doubtful", json={"k": 3}).json()
-  assert found["suspects"][0] == "red/1.png"
+  found = {
+    kind: client.post("/api/doubtful", json={"kind": kind}).json()["ids"]
+    for kind in ("suspects", "duplicates", "outliers")
+  }
+  assert "red/1.png" in found["suspects"][:2]
   copy = next(i for i in vm.Store.open(store).ids if i.endswith("copy.bmp"))
-  assert {"red/2.png", copy} <= set(found["duplicates"][:2])
+  assert {"red/2.png", copy} <= set(found["duplicates"])
   assert found["outliers"][0].endswith("lone.png")
-  assert found["num_asked"] == found["num_rows"] == 34
+  for bad in ({}, {"kind": "all"}, {"kind": []}):
+    assert client.post("/api/doubtful", json=bad).status_code == 400
   again = client.post("/api/add", json={"path": str(folder), "class": "more"})
   assert again.json()["added"] == 0
   assert again.json()["already_there"] == 22

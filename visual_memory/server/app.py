@@ -19,13 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from visual_memory.collection import adding, origins
+from visual_memory.collection import adding, origins, questions
+from visual_memory.collection.answering import VOTER, K
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.server import quality, thumbnails
 from visual_memory.server.given import (
-  VOTER,
   Given,
-  K,
   body_of,
   filter_of,
   read,
@@ -233,12 +232,27 @@ class _Page:
     }
 
   def doubtful(self, given: dict[str, Any]) -> dict[str, Any]:
-    """Rows to look at: suspects, duplicates, outliers."""
-    vote = vote_of(given)
-    return quality.doubtful(
-      self._session.memory(), k=vote["k"], setting=vote["setting"],
-      most=_MOST_ROWS,
-    )  # fmt: skip
+    """Rows to look at, as the commands of these names find them.
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    store, kind = self._session.store, given["kind"]
+    if kind == "suspects":
+      ids = [row["id"] for row in questions.suspects(store, limit=_MOST_ROWS)]
+    elif kind == "outliers":
+      ids = [row["id"] for row in questions.outliers(store)]
+    elif kind == "duplicates":
+      groups = questions.duplicates(store)
+      ids = [
+        member["id"]
+        for group in groups
+        if len(group["members"]) > 1
+        for member in group["members"]
+      ][:_MOST_ROWS]
+    else:
+      raise ValueError("kind is suspects, outliers or duplicates.")
+    return {"ids": ids}
 
   def add(self, given: dict[str, Any]) -> dict[str, Any]:
     """Adds pictures of this machine, as the command does."""

@@ -9,11 +9,9 @@ from typing import Any
 
 from starlette.requests import Request
 
+from visual_memory.collection.answering import VOTER, K
 from visual_memory.server.snapshot import Filter
 from visual_memory.voting import weighting
-
-K, VOTER = 10, "softmax"
-"""As the commands have them."""
 
 
 class Given(dict):

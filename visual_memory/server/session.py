@@ -17,17 +17,22 @@ from typing import Any
 import numpy as np
 
 from visual_memory.analysis import what_if
-from visual_memory.collection import answering, provenance
+from visual_memory.collection import (
+  answering,
+  provenance,
+  pruning_factors,
+  sureness,
+)
 from visual_memory.data.decoding import decode_image
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
-from visual_memory.server import quality
 from visual_memory.server.snapshot import Snapshot
 from visual_memory.server.thumbnails import Thumbnails
 from visual_memory.store import which_rows
 from visual_memory.store.store import Store
 from visual_memory.types import Neighbors
+from visual_memory.voting import weighting
 from visual_memory.voting.weighting import Setting
 
 MOST_K = 100
@@ -108,7 +113,11 @@ class Session:
   def measure(self) -> None:
     """Finds how near a picture must be to something to count as known."""
     with self._device_lock:
-      self._usual = quality.usual_similarity(self.memory())
+      memory, setting = self.memory(), weighting.setting(answering.VOTER)
+      if len(memory):
+        k = min(answering.K, len(memory))
+        sure = sureness.calibrate(self.store, memory, setting, k=k)
+        self._usual = sure.min_similarity
 
   def picture(self, row_id: str) -> np.ndarray | None:
     """The picture of a row, uint8 [H, W, 3]; None if it is not to be had."""
@@ -174,14 +183,19 @@ class Session:
       near = what_if.edited(
         near, removed=set(without), relabeled={}, k=max(k, 1)
       )
-    answer = answering.decide(near.first(k), memory.class_names, setting)[0]
-    nearest, usual = float(near.similarities[0, 0]), self._usual
+    near = near.first(k)
+    (answer,) = answering.decide(
+      near,
+      memory.class_names,
+      setting,
+      factors=self._factors(near, memory),
+      min_similarity=self._usual,
+    )
     return {
       "question": key,
       "k": k,
       "generation": self._at,
-      "known": usual is None or nearest >= usual,
-      "usual": usual,
+      "usual": self._usual,
       **answer,
     }
 
@@ -218,6 +232,16 @@ class Session:
         raise ValueError("The memory is empty: add pictures first.")
       k = min(MOST_K + (spare and MOST_K), len(memory))
       return exact.search(embedding, memory, k=k), memory
+
+  def _factors(
+    self, near: Neighbors, memory: VisualMemory
+  ) -> np.ndarray | None:
+    """How reliable each neighbor is, as `visual-memory prune` found it."""
+    factors = pruning_factors.factors(self.store)
+    if factors is None or len(factors) != len(memory):
+      return None
+    places = self.snapshot().positions
+    return factors[[[places[row] for row in near.ids[0].tolist()]]]
 
   def _pictures(self, snapshot: Snapshot) -> provenance.Pictures:
     """The pictures of the rows, where they came from; opened once an edit."""

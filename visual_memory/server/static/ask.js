@@ -64,8 +64,8 @@ function draw(found) {
       node("p", {class: "note"}, known
         ? `${percent(found.share)} of the votes of ${counted(found.neighbors.length, "row")}`
         : `Nothing in the memory is near: its nearest row has a similarity of `
-          + `${found.neighbors[0].similarity.toFixed(3)}, and 99 of 100 rows have one nearer than `
-          + `${found.usual.toFixed(3)}. The nearest rows say ${found.prediction ?? "no class"}.`),
+          + `${found.neighbors[0].similarity.toFixed(3)}, and nearly all rows have one nearer than `
+          + `${found.usual.toFixed(3)}. The nearest rows say ${votes[0]?.[0] ?? "nothing"}.`),
       node("ul", {class: "shares"}, ...votes.map(([name, share]) => node("li", {},
         node("span", {}, name), meter(share), node("span", {class: "number"}, percent(share)))))),
     node("h3", {}, "The rows that decided"),

@@ -43,19 +43,16 @@ function filter() {
 }
 
 const NOTHING = {suspects: "No row's neighbors disagree with its class.",
-  duplicates: "No row equals another.", outliers: "No row is far from all others."};
+  duplicates: "No row is nearly the same as another.", outliers: "There are too few rows."};
 
 const look = attempt(async () => {
   const kind = $("doubt").value;
   if (!kind) { among = null; return search(); }
   say("Asking every row of the others…");
-  const found = await post("doubtful");
-  const ids = found[kind];
+  const {ids} = await post("doubtful", {kind});
   say(ids.length ? "" : NOTHING[kind]);
   if (!ids.length) { $("doubt").value = ""; return; }
-  const part = found.num_asked < found.num_rows
-    ? ` among ${counted(found.num_asked, "row")}` : "";
-  among = {ids, why: `${counted(ids.length, kind.slice(0, -1))}${part}`};
+  among = {ids, why: counted(ids.length, kind.slice(0, -1))};
   await search();
 });
 
