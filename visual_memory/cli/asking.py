@@ -50,7 +50,7 @@ def add_commands(commands: Any) -> None:
     "--min-similarity",
     type=float,
     metavar="X",
-    help="below it an image is unknown (-1: none is); by default 98 % of the"
+    help="below it an image is unknown (-1: none is); by default 98 %% of the"
     " memory's own images are above",
   )
   parser.add_argument("--csv", action="store_true", help="print a table")
