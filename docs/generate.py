@@ -82,7 +82,8 @@ def encoders() -> str:
     " of the Hugging Face hub (`facebook/dinov2-small`) that says what it is.",
     vm.list_encoders().to_markdown(),
     f"## As near to {parity['against']}",
-    f"Random weights, every tensor drawn; {parity['difference']}:"
+    f"Random weights, every tensor drawn, positions by transformers' rule;"
+    f" {parity['difference']}:"
     f" `{parity['command']}`.",
     "| family | layout of the file | what | difference |\n"
     "| --- | --- | --- | --- |\n" + "\n".join(rows),
