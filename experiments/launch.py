@@ -10,8 +10,7 @@ a stopped command again continues it.
 
 import importlib
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
 from experiments import from_config, terminal
 from visual_memory import distributed
@@ -28,16 +27,11 @@ EXPERIMENTS = (
 )  # fmt: skip
 """Modules of this folder, each with Settings and a main."""
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 
-
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Joins the other processes, opens the workdir, runs the experiment."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
   distributed.initialize()
-  run(CONFIG.value, WORKDIR.value)
+  run(config, str(path))
 
 
 def run(config, path: str) -> None:
@@ -86,5 +80,4 @@ def load(config):
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

@@ -12,14 +12,13 @@ workdir/cache. What DIR holds: see configs/paper.py and
 configs/paper_procedural.py.
 """
 
-import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from configs import dual_memory, paper_procedural, published
 from configs import paper as visual_memory_paper
-from experiments import launch, paper_configs, terminal
+from experiments import paper_configs, terminal
 from visual_memory import distributed
 from visual_memory.studies import papers
 
@@ -36,12 +35,8 @@ _ONLY = flags.DEFINE_list("only", [], "Names of its configs; default: all.")
 _LIST = flags.DEFINE_bool("list", False, "Say what would run, and stop.")
 
 
-def main(argv: list[str]) -> None:
+def main(_, path) -> None:
   """Runs what can be run; fails if a run failed."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  if not _DATA.value or not launch.WORKDIR.value:
-    raise app.UsageError("Name --data=DIR and --workdir=DIR.")
   distributed.initialize()
   table, numbers = PAPERS[_PAPER.value]
   configs = paper_configs.load_configs(_DATA.value, _ONLY.value, table)
@@ -49,14 +44,12 @@ def main(argv: list[str]) -> None:
     settings = paper_configs.settings_of(configs)
     print(papers.listing(settings, without=table.WITHOUT))
     return
-  outcomes = paper_configs.run(
-    configs, launch.WORKDIR.value, table, published=numbers
-  )
+  outcomes = paper_configs.run(configs, str(path), table, published=numbers)
   if distributed.is_lead():
-    print((pathlib.Path(launch.WORKDIR.value) / "paper.md").read_text())
+    print((path / "paper.md").read_text())
   if any(value["state"] == "failed" for value in outcomes.values()):
     sys.exit(1)
 
 
 if __name__ == "__main__":
-  terminal.run(main)
+  terminal.run(main, required=("data", "workdir"))

@@ -6,15 +6,10 @@ python -m experiments.plan --config=configs/plan.py [--config.dim=1024 ...]
 import time
 
 import jax
-from absl import app, flags
-from ml_collections import config_flags
 
 from experiments import terminal
 from visual_memory import distributed
 from visual_memory.retrieval import planner
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to plan.")
-flags.mark_flag_as_required("config")
 
 _HEADER = (
   f"{'device':8}{'GB/device':>10}{'of':>6}{'fits':>6}{'collective MB':>15}"
@@ -22,11 +17,8 @@ _HEADER = (
 )
 
 
-def main(argv: list[str]) -> None:
+def main(config, _) -> None:
   """Plans, prints, and holds one plan against the compiler's account."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
   sizes = {
     name: config[name]
     for name in ("num_rows", "dim", "k", "num_queries", "num_devices")
@@ -88,4 +80,4 @@ def _compare(name, plan, config) -> None:
 
 
 if __name__ == "__main__":
-  terminal.run(main)
+  terminal.run(main, required=("config",))

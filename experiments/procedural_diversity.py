@@ -6,12 +6,9 @@
 Writes diversity.json and one contact sheet per family.
 """
 
-import pathlib
-
 import jax
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 from PIL import Image
 
 import visual_memory as vm
@@ -21,16 +18,9 @@ from visual_memory.analysis import diversity
 from visual_memory.procedural import programs, source
 from visual_memory.reports import pictures, workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to draw.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 
-
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Draws, embeds and compares every family."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
-  path = pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   encoders = {name: vm.load_encoder(name) for name in config.encoders}
   families = {}
@@ -95,5 +85,4 @@ def _table(families: dict) -> str:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

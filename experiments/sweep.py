@@ -12,7 +12,7 @@ import copy
 import itertools
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
 from experiments import from_config, launch, terminal
 from visual_memory import distributed, files
@@ -21,17 +21,14 @@ from visual_memory.reports import tables
 _SWEEP = flags.DEFINE_multi_string(
   "sweep", None, "KEY=VALUE,VALUE,...: one axis of the grid."
 )
-flags.mark_flags_as_required(["sweep", "config", "workdir"])
 
 
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Runs the grid and writes its table."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
   distributed.initialize()
-  records = run(launch.CONFIG.value, launch.WORKDIR.value, _SWEEP.value)
+  records = run(config, str(path), _SWEEP.value)
   if distributed.is_lead():
-    print((pathlib.Path(launch.WORKDIR.value) / "sweep.md").read_text())
+    print((path / "sweep.md").read_text())
     print(f"{len(records)} runs.")
 
 
@@ -68,4 +65,4 @@ def _plain(value) -> str:
 
 
 if __name__ == "__main__":
-  terminal.run(main)
+  terminal.run(main, required=("config", "workdir", "sweep"))

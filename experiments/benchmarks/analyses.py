@@ -7,12 +7,9 @@ No retrieval: everything starts from Q x k neighbors. Writes analyses.json.
 """
 
 import functools
-import pathlib
 import time
 
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
 from experiments import terminal
 from visual_memory import distributed, files
@@ -33,16 +30,9 @@ from visual_memory.types import Neighbors, embedded_set
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting.weighting import published_settings, setting
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The benchmark.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
-flags.mark_flags_as_required(["config", "workdir"])
 
-
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Times every analysis twice: with compilation, and after it."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config, path = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   made_up = _made_up(config)
   seconds = {}

@@ -4,12 +4,9 @@
       --config=configs/benchmark_dual_memory.py[:smoke] --workdir=DIR
 """
 
-import pathlib
 import time
 
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
 from experiments import terminal
 from experiments.benchmarks.dual_memory_peer import seconds_per_image
@@ -20,15 +17,9 @@ from visual_memory.dual_memory import dynamic_memory, guesses, streams
 from visual_memory.dual_memory.dual_memory import IDENTITY, class_rows
 from visual_memory.reports import workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the result goes.")
 
-
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Times the stream, compilation included, and the peer."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
   mesh = distributed.make_mesh()
   sizes = dict(dim=config.dim, num_classes=config.num_classes, seed=0)
   given = synthetic_embeddings(
@@ -80,7 +71,6 @@ def main(argv: list[str]) -> None:
     "config": config.to_dict(),
     "environment": workdir.environment(),
   }
-  path = pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   files.write_json(path / "benchmark_dual_memory.json", result)
   said = (
@@ -93,5 +83,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

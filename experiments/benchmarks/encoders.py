@@ -15,25 +15,18 @@ import statistics
 import sys
 
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
 from experiments import terminal
 from experiments.benchmarks import encoder_peers, peers
 from visual_memory import files
 from visual_memory.reports import workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 _RESULTS = "benchmark_encoders.json"
 
 
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Times every case of the config and writes JSON."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
-  path = pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   report = {
     "config": config.to_dict(),
@@ -136,5 +129,4 @@ def _table(case: dict) -> str:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

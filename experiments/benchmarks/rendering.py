@@ -5,32 +5,23 @@
 """
 
 import functools
-import pathlib
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
 from experiments import terminal
 from visual_memory import distributed, files
 from visual_memory.procedural import clouds, glsl, leaves, mixing, source
 from visual_memory.reports import workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 
-
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Times everything, round after round, and writes JSON."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
   if jax.config.jax_num_cpu_devices < 1:
     jax.config.update("jax_num_cpu_devices", config.num_devices)
-  path = pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   tasks, device = _tasks(config)
   for name, task in tasks.items():
@@ -137,5 +128,4 @@ def _tasks(config) -> tuple[dict, str | None]:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

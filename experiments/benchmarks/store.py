@@ -21,8 +21,7 @@ import time
 
 import jax
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
 from experiments import terminal
 from experiments.benchmarks import disk_floor, store_peers
@@ -33,8 +32,6 @@ from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports import workdir
 from visual_memory.types import EmbeddedSet
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go.")
 _RESULTS = "benchmark_store.json"
 _CACHE = (
   "cold: the system was asked to forget the files (fsync, then"
@@ -44,12 +41,8 @@ _CACHE = (
 )
 
 
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Times every peer beside the disk, and writes JSON."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
-  path = pathlib.Path(_WORKDIR.value)
   path.mkdir(parents=True, exist_ok=True)
   sizes = dict(dim=config.dim, num_classes=config.num_classes, seed=0)
   rows = synthetic_embeddings(num_rows=config.num_rows, **sizes)
@@ -283,5 +276,4 @@ def _cpu() -> str:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)

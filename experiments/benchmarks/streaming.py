@@ -16,8 +16,6 @@ import sys
 import time
 
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
 from experiments import terminal
 from experiments.benchmarks.peak_memory import peak_bytes
@@ -26,18 +24,12 @@ from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.reports import workdir
 from visual_memory.retrieval import reference, row_blocks, streaming
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where rows and results go.")
 _CHECKED = 4
 """Queries whose similarities are compared with a plain NumPy search."""
 
 
-def main(argv: list[str]) -> None:
+def main(config, path) -> None:
   """Writes rows, searches them in another process, reports, cleans up."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}.")
-  config = _CONFIG.value.lock()
-  path = pathlib.Path(_WORKDIR.value)
   rows = path / "rows"
   try:
     write_rows(
@@ -147,5 +139,4 @@ def _difference(path: pathlib.Path, config) -> float:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
   terminal.run(main)
