@@ -18,10 +18,12 @@ import pytest
 import store_cases
 
 from visual_memory import types
+from visual_memory.data import array_source
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
+from visual_memory.voting import queries
 
 FIRST = ["number/0", "number/1"]
 
@@ -112,6 +114,12 @@ def entries_of_sets(field):
   }
 
 
+def held_out(h, *, labels=(0, 1), ids=FIRST):
+  """Two held-out queries."""
+  near = exact.search(good().embeddings, h.memory, k=1)
+  return queries.held_out_queries(near, labels, ids)
+
+
 TAKE_IDS = {
   **entries_of_sets("ids"),
   "memory.remove": lambda h, v: h.memory.remove(v, donate=True),
@@ -147,6 +155,21 @@ ALONE = {
   "there already": [
     (lambda h: h.memory.add(store_cases.numbered(0, 1)), "already in the mem"),
     (lambda h: h.store.add(store_cases.numbered(0, 1)), "already in the sto"),
+  ],
+  "sources and questions": [
+    (
+      lambda h: array_source.array_source(
+        np.zeros((2, 4, 4), np.uint8),
+        np.array([0, 1]),
+        ids=["a", "b"],
+        class_names=["crane", "crane"],
+        fingerprint="x",
+      ),
+      "'crane' twice",
+    ),
+    (lambda h: held_out(h, labels=[0.0, 1.9]), "must be integers"),
+    (lambda h: held_out(h, labels=[[0], [1]]), r"got \(2, 1\)"),
+    (lambda h: held_out(h, ids=[0, 1]), "must be strings"),
   ],
   "no set": [
     (lambda h: h.memory.add(np.eye(8)), "EmbeddedSet, not a ndarray"),

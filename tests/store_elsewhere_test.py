@@ -1,17 +1,19 @@
 """Stores from elsewhere: nothing outside of them changes, the odd is named."""
 
 import contextlib
+import io
 import json
 import os
 import pathlib
 import pickle
 import subprocess
+import tarfile
 
 import numpy as np
 import pytest
 from store_cases import contents, numbered, small_store
 
-from visual_memory.store import receipts, row_edits
+from visual_memory.store import derived, receipts, row_edits
 from visual_memory.store.errors import (
   StoreDamaged,
   StoreError,
@@ -336,6 +338,26 @@ def test_what_only_has_the_name_of_a_rebuild_stays(tmp_path):
       k: v for k, v in before.items() if k.name != "lock"
     }
     subprocess.run(["rm", "-r", beside], check=True)
+
+
+def test_an_archive_is_unpacked_below_its_folder_or_not_at_all(tmp_path):
+  (tmp_path / "target").write_bytes(b"not yours")
+  for name, kind in (
+    ("../target", tarfile.REGTYPE),
+    ("link", tarfile.SYMTYPE),
+    ("link", tarfile.LNKTYPE),
+    ("device", tarfile.CHRTYPE),
+  ):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+      entry = tarfile.TarInfo(name)
+      entry.type, entry.linkname = kind, "../target"
+      archive.addfile(entry, io.BytesIO(b""))
+    with pytest.raises(StoreDamaged, match="cannot be unpacked"):
+      derived.unpack(buffer.getvalue(), tmp_path / "inside")
+  with pytest.raises(StoreDamaged, match="cannot be unpacked"):
+    derived.unpack(b"no archive at all", tmp_path / "inside")
+  assert (tmp_path / "target").read_bytes() == b"not yours"
 
 
 # Locks

@@ -95,7 +95,7 @@ def array_source(
       labels, num_rows=len(images), num_classes=len(class_names)
     ),
     ids=ids,
-    class_names=tuple(class_names),
+    class_names=types.as_class_names(class_names),
     fingerprint=fingerprint,
   )
 

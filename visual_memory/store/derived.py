@@ -14,7 +14,7 @@ import struct
 import tarfile
 import zlib
 
-from visual_memory.store.errors import StoreError
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import journal, keys
 from visual_memory.store.storage.keys import DERIVED
 from visual_memory.store.storage.place import Files
@@ -70,9 +70,18 @@ def pack(folder: str | os.PathLike) -> bytes:
 
 
 def unpack(data: bytes, folder: str | os.PathLike) -> None:
-  """Writes what `pack` read into a folder."""
-  with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-    archive.extractall(folder, filter="data")
+  """Writes what `pack` read into a folder, and nothing outside of it.
+
+  Raises:
+    StoreDamaged: it is no archive, or has files that lead elsewhere.
+  """
+  try:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+      archive.extractall(folder, filter="data")
+  except (tarfile.TarError, EOFError) as error:
+    raise StoreDamaged([
+      f"{DERIVED}: cannot be unpacked: {error}. Compute it again."
+    ]) from error  # fmt: skip
 
 
 def _key(name: str) -> str:

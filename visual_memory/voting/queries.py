@@ -13,7 +13,14 @@ import dataclasses
 import numpy as np
 from jaxtyping import Int
 
-from visual_memory.types import Array, Ids, Neighbors, as_ids, check_unique
+from visual_memory.types import (
+  Array,
+  Ids,
+  Neighbors,
+  as_ids,
+  as_labels,
+  check_unique,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +127,7 @@ def check_held_out(queries: object) -> None:
 
 def _checked(near, labels, ids) -> tuple[np.ndarray, np.ndarray]:
   """Ids and labels, as many as there are queries."""
-  ids, labels = as_ids(ids), np.asarray(labels, np.int32)
+  ids, labels = as_ids(ids), as_labels(labels).astype(np.int32)
   if not len(near) == len(labels) == len(ids):
     raise ValueError(
       f"{len(near)} queries with neighbors, {len(labels)} labels and"

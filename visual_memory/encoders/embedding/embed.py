@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
+from visual_memory.checks import as_class_names
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.embedding import embed_patches, resumable
 from visual_memory.encoders.embedding.blocks import Block
@@ -100,9 +101,11 @@ def embed_with_report(
     progress: print progress to standard error, in the lead process.
 
   Raises:
-    ValueError: a batch size that is not allowed, no readable image at all, or
-      an encoder that gives NaN or infinity, or that has no patches.
+    ValueError: a batch size that is not allowed, two classes of one name, no
+      readable image at all, or an encoder that gives NaN or infinity, or that
+      has no patches.
   """
+  as_class_names(source.class_names)  # Else it would be refused at the end.
   options = resumable.Options(
     mesh=mesh,
     batch_size=batch_size,
