@@ -121,11 +121,15 @@ def imports_of(path, *, at_import_only=False):
 
 
 def layer_of(module):
-  """The layer of a module of this repository, or None."""
+  """The layer of a module of this repository, or None.
+
+  Only experiments is a room outside of the package; sklearn is a package of
+  others that has the name of one of ours.
+  """
   parts = module.split(".")
   if parts[0] == "visual_memory":
     return parts[1] if len(parts) > 1 and parts[1] in LEVEL else None
-  return parts[0] if parts[0] in LEVEL else None
+  return parts[0] if parts[0] == "experiments" else None
 
 
 def layer_of_file(path):
