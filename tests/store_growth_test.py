@@ -12,30 +12,29 @@ from store_cases import contents, numbered, rows_of, small_store
 from visual_memory.memory.layout import RowTable
 from visual_memory.store import verification
 from visual_memory.store.storage import arrays, manifest, state
+from visual_memory.store.storage.local import LocalFiles
 from visual_memory.store.store import Store
 
 
-class Reads:
+class Reads(LocalFiles):
   """A store's files, and the keys that were read."""
 
-  def __init__(self, files):
-    self._files, self.seen = files, []
-
-  def __getattr__(self, name):
-    return getattr(self._files, name)
+  def __init__(self, root):
+    super().__init__(root)
+    self.seen = []
 
   def read(self, key, **options):
     self.seen.append(key)
-    return self._files.read(key, **options)
+    return super().read(key, **options)
 
   def read_into(self, key, buffer):
     self.seen.append(key)
-    return self._files.read_into(key, buffer)
+    return super().read_into(key, buffer)
 
 
 def counted(store):
   """A fresh handle on a store, and the list of what it reads."""
-  reads = Reads(store.handle.files)
+  reads = Reads(store.path)
   return Store(reads), reads.seen
 
 
