@@ -57,8 +57,10 @@ from configs import (
   ood_distances,
   pruning,
   reliability,
+  rerank,
   scaling,
   shifted_sets,
+  unlabeled_growth,
   unlearning,
 )
 
@@ -208,6 +210,21 @@ def _preferring(config) -> None:
   use_folder(config.data, "imagenet-a")
 
 
+def _reranking(config) -> None:
+  """The paper's model, the paper's neighbors; its prompt is unpublished."""
+  config.rerank.by, config.rerank.model = "gemini", "gemini-1.5-flash"
+  config.rerank.k = 50
+  config.rerank.promise = 1.0  # All are asked about, but for these:
+  config.rerank.most = 1000
+
+
+def _model_alone(config) -> None:
+  """The same questions without a neighbor: all classes are on offer."""
+  _reranking(config)
+  config.rerank.offer = "classes"
+  config.rerank.prompt = rerank.ALONE
+
+
 def _zebras(config) -> None:
   config.removals.label = "zebra"
 
@@ -246,6 +263,12 @@ VARIANTS = {
                       change=_outside),
   "figure13": Variant(reliability, "Figure 13: reliability, iNaturalist",
                       ENCODERS, change=_on_inaturalist),
+  "section_2_2": Variant(rerank, "Section 2.2: re-ranking by Gemini",
+                         change=_reranking),
+  "section_2_2_alone": Variant(rerank, "Section 2.2: Gemini alone",
+                               change=_model_alone),
+  "section_3_3": Variant(unlabeled_growth,
+                         "Section 3.3: growing by rows without labels"),
   "unlearning": Variant(unlearning, "Section 3.4: unlearning",
                         change=_zebras),
   "appendix_j": Variant(linear_probe, "Appendix J: linear probes",

@@ -27,6 +27,12 @@ This is the new picture:
 Which of these labels fits the new picture best? The labels: {choices}.
 Reply with a JSON object, {"label": "..."}, that repeats one label exactly."""
 
+ALONE = """This is a picture:
+{query}
+Which of these labels fits the picture best? The labels: {choices}.
+Reply with a JSON object, {"label": "..."}, that repeats one label exactly."""
+"""What a model is asked without neighbors, with rerank.offer = "classes"."""
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` re-ranks the bundled digits locally."""

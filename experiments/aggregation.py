@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import aggregation
 from visual_memory.reports.sections import aggregation as sections
+from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening
 from visual_memory.studies.study import finish_study, open_study
@@ -58,12 +59,26 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     for name, found in compared.items()
   }
   first = next(iter(values))
+  curves = overlaid.sections(
+    [
+      overlaid.Overlay(
+        name=f"accuracy_{voter}", x_label="neighbors that vote (k)",
+        y_label=f"accuracy, {voter} vote (%)", x_log=True,
+        lines={
+          name: {k: 100 * x for k, x in found["accuracy"][voter].items()}
+          for name, found in values.items()
+        },
+      )
+      for voter in values[first]["accuracy"]
+    ]
+  )  # fmt: skip
   finish_study(
     workdir,
     config,
     main_study,
     sections=[
       sections.summary(compared),
+      *curves,
       *(sections.comparison(name, found) for name, found in compared.items()),
       *(sections.sensitivity(name, found) for name, found in sweeps.items()),
     ],

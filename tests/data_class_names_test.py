@@ -123,6 +123,7 @@ def test_people_and_models_are_never_asked_about_synsets(
   elif kind == "prompts":
     config = rerank.get_config("smoke")
     config.rerank.by, config.rerank.model = "openai", "any"
+    config.rerank.key_variable = ""
   else:
     config = dual_memory.get_config("dtd,folder")
   with pytest.raises(ValueError, match="needs words.*'n01440764'"):

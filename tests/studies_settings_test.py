@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import aggregation, evaluate
+from configs import aggregation, evaluate, rerank
 from experiments import from_config, launch, sweep
 from visual_memory import files
 from visual_memory.reports import workdir
@@ -258,3 +258,14 @@ def test_a_corrected_config_takes_the_workdir_of_a_failed_run(tmp_path):
   (tmp_path / "report.json").write_text("{}")
   with pytest.raises(ValueError, match="memory.classes.*none"):
     workdir.open_workdir(tmp_path, config)
+
+
+def test_a_model_is_not_asked_without_its_key(tmp_path, monkeypatch):
+  monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+  config = rerank.get_config("smoke")
+  config.rerank.by, config.rerank.model = "gemini", "any"
+  with pytest.raises(ValueError, match="no key in the variable GEMINI_API_KEY"):
+    launch.run(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+  monkeypatch.setenv("GEMINI_API_KEY", "a key")
+  assert launch.settings_of(config).rerank.by == "gemini"

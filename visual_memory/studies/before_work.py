@@ -34,9 +34,13 @@ def missing(settings: Any) -> str:
   Weights that are not named are not missing: they can be downloaded. A study
   of neighbor files needs no images.
   """
-  for path in _needed(settings):
-    if not path.exists():
-      return f"there is no {path}"
+  for section in _sections(settings):
+    for path in section.paths() if hasattr(section, "paths") else ():
+      if not os.path.exists(path):
+        return f"there is no {path}"
+    unmet = section.unmet() if hasattr(section, "unmet") else ""
+    if unmet:
+      return unmet
   return ""
 
 
@@ -57,13 +61,6 @@ def weights_below(data: str | os.PathLike, name: str) -> str | None:
     if path.exists():
       return str(path)
   return None
-
-
-def _needed(settings: Any) -> Iterator[pathlib.Path]:
-  """Every path that a section says it needs, at any depth."""
-  for section in _sections(settings):
-    for path in section.paths() if hasattr(section, "paths") else ():
-      yield pathlib.Path(path)
 
 
 def _sections(settings: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -46,6 +47,13 @@ class RerankSettings:
   backoff_s: float
   max_wait_s: float
   max_characters: int
+
+  def unmet(self) -> str:
+    """What a server needs beside files; empty if it is there."""
+    asked = self.by != "local" and not self.offline and self.key_variable
+    if asked and not os.environ.get(self.key_variable):
+      return f"there is no key in the variable {self.key_variable}"
+    return ""
 
   def paths(self) -> list[str]:
     """The recordings that have to be there."""
