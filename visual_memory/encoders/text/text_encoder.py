@@ -123,8 +123,10 @@ def load_text_encoder(
     FileNotFoundError: there is no such file or directory.
     ImportError: an extra is not installed; says which.
   """
-  found = catalog.find(name, weights)
-  config = found.model.text
+  known = catalog.MODELS.get(name)
+  # Before anything is downloaded.
+  found = catalog.find(name, weights) if not known or known.text else None
+  config = found.model.text if found else None
   if config is None:
     with_text = [n for n, model in catalog.MODELS.items() if model.text]
     raise ValueError(
