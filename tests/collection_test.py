@@ -109,7 +109,9 @@ def test_what_class_folders_mean_is_said_with_the_flag_that_decides(tmp_path):
   [("Training", "Validation"), ("Train", "Test"), ("training_set", "valid")],
 )
 def test_splits_are_no_classes_whatever_their_spelling(tmp_path, names):
-  files = {f"{s}/{c}/0.jpg": hash((s, c)) % 99 for s in names for c in "ab"}
+  files = {
+    f"{s}/{c}/0.jpg": 10 * k + ord(c) for k, s in enumerate(names) for c in "ab"
+  }
   top = paint(tmp_path / "top", files)
   with pytest.raises(ValueError, match="--split"):
     build(tmp_path / "m", top)
