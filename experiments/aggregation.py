@@ -29,7 +29,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   main_study, compared, sweeps = None, {}, {}
   for name, encoder in opening.named_encoders(config.encoders).items():
     study = open_study(replaced(config, encoder=encoder), workdir, mesh)
-    ks = range(1, study.near.k + 1)
+    ks = study.usable(range(1, study.near.k + 1))
     common = {"num_classes": study.num_classes}
     with study.clock(f"compare {name}"):
       compared[name] = aggregation.compare_voters(

@@ -54,7 +54,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   )  # fmt: skip
   with study.clock("rank label errors"):
     suspects = rank(study.rows_near, study.embedded.labels)
-  with study.clock("find planted errors"):
+  planted = None
+  if num_classes > 1:  # Of a single class no label can be wrong.
     planted = planted_errors.find_planted(
       rank, study.rows_near, study.embedded.labels, study.embedded.ids,
       num_classes=num_classes, fraction=options.planted_fraction,
@@ -80,8 +81,9 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         suspects, labels=rows.labels, ids=rows.ids,
         class_names=study.class_names,
         rule=f"{chosen.name} vote, k = {chosen.k}",
+        row_image=shown.image_of(study.rows_source),
       ),
-      sections.planted(planted),
+      *([sections.planted(planted)] if planted else []),
     ],
     values={
       "chosen": {"voter": chosen.name, "k": chosen.k},
@@ -89,6 +91,6 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         "suspects": suspects.num_suspects,
         "first": rows.ids[suspects.rows[: options.suspects]],
       },
-      "planted": dataclasses.asdict(planted),
+      "planted": planted and dataclasses.asdict(planted),
     },
   )  # fmt: skip

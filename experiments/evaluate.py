@@ -23,7 +23,7 @@ from visual_memory.voting.vote import predict
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh, tune=not config.voting.voter)
-  ks = tuple(k for k in config.voting.ks if k <= study.near.k)
+  ks = study.usable(config.voting.ks)
   settings = config.voting.settings()
   with study.clock("tune"):
     voter, k, chosen_by = _choose(config, study, ks)

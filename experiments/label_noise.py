@@ -64,7 +64,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         fractions=config.noise.fractions,
         seeds=config.noise.seeds,
         settings=settings,
-        ks=[k for k in config.voting.ks if k <= study.near.k],
+        ks=study.usable(config.voting.ks),
       )
   finish_study(
     workdir,

@@ -31,6 +31,7 @@ class Settings(StudySettings):
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Times queries and edits of one memory, and weighs its files."""
+  cached_search.require_exact(config.retrieval)
   study = open_study(config, workdir, mesh, tune=False)
   memory = cached_search.exact_memory(study.embedded, mesh, config.retrieval)
   with study.clock("queries"):

@@ -24,7 +24,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Asks one memory about its own kind and about other sources."""
   study = open_study(config, workdir, mesh, tune=False)
   cache_dir = opening.cache_dir(config, workdir)
-  ks = [k for k in config.voting.ks if k <= study.near.k]
+  ks = study.usable(config.voting.ks)
   outside, near = {}, {}
   for name, section in config.outside.items():
     if section.source:

@@ -13,9 +13,10 @@ from visual_memory.studies.study_settings import StudySettings as Settings
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Counts them for each encoder, and writes the report of all."""
-  ks, studies, found = tuple(config.voting.ks), {}, {}
+  studies, found, most = {}, {}, max(config.voting.ks) + 1
   for name, own in opening.by_encoder(config).items():
-    study = open_study(own, workdir, mesh, max_k=max(ks) + 1, tune=False)
+    study = open_study(own, workdir, mesh, max_k=most, tune=False)
+    ks = study.usable(config.voting.ks, beyond=1)
     with study.clock("privacy"):
       found[name] = privacy_curve(
         study.near,
@@ -36,7 +37,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
           name: {
             100 * item.accuracy: 100 * item.non_private
             for item in items
-            if item.name == voter
+            if item.name == voter and item.accuracy is not None
           }
           for name, items in found.items()
         },

@@ -7,37 +7,43 @@ test queries are scored once. The published protocol stands beside it.
 
 from jax.sharding import Mesh
 
-from visual_memory.analysis import influence, pruned_votes, pruning
+from visual_memory.analysis import choosing, influence, pruned_votes, pruning
 from visual_memory.data import selection
 from visual_memory.reports.sections import pruning as pruning_sections
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import opening
 from visual_memory.studies.pruning import (
   Settings,
   published_treatments,
   search_without,
 )
+from visual_memory.studies.shown import image_of
 from visual_memory.studies.study import finish_study, open_study
 from visual_memory.voting.weighting import published_settings
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
-  options, ks = config.pruning, tuple(config.voting.ks)
+  options = config.pruning
   study = open_study(
-    config, workdir, mesh, max_k=max(ks) + options.margin, rows_near=True
-  )
+    config, workdir, mesh, rows_near=True,
+    max_k=max(config.voting.ks) + options.margin,
+  )  # fmt: skip
+  ks = study.usable(config.voting.ks, beyond=1)
   row_ids, num_classes = study.embedded.ids, study.num_classes
   settings = config.voting.settings()
   counting = ~selection.among(row_ids, study.tune.ids)
+  if not counting.any():  # A memory of a few rows is tuned on all of them.
+    counting[:] = True
   near = study.rows_near.take(counting)
   labels = study.embedded.labels[counting]
   with study.clock("count"):
     wrong_of = {
-      k: pruning.wrong_counts(near, labels, row_ids, k=k)[0]
+      k: pruning.wrong_counts(near, labels, row_ids, k=min(k, near.k))[0]
       for k in (options.hard_k, options.soft_k)
     }
-  chosen = opening.chosen(config, study)
+  chosen = choosing.choose(
+    study.tuning, settings=settings, ks=ks, num_classes=num_classes
+  )
   with study.clock("effects of removal"):
     effects = influence.removal_effects(
       near, labels, row_ids, chosen.setting, k=chosen.k,
@@ -55,6 +61,10 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       effects.gain, options.net_harms, symbol="net harm"
     ),
   }
+  treatments, left_out = pruned_votes.feasible(
+    treatments, (study.tuning.near, study.near), k=max(ks),
+    searchable=study.embedded.embeddings.shape[1] > 0,
+  )  # fmt: skip
   with study.clock("prune"):
     found = pruned_votes.compare(
       study.tuning, study.held_out, treatments, row_ids=row_ids,
@@ -68,6 +78,11 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     )  # fmt: skip
   sections, values = pruning_sections.sections(
     found, published, wrong=wrong_of[options.hard_k], effects=effects,
-    chosen=chosen, row_ids=row_ids, k=options.hard_k,
+    chosen=chosen, row_ids=row_ids, k=min(options.hard_k, near.k),
+    row_image=image_of(study.rows_source), seed=config.seed,
   )  # fmt: skip
-  finish_study(workdir, config, study, sections=sections, values=values)
+  finish_study(
+    workdir, config, study, sections=sections,
+    values=values | {"left_out": left_out},
+    notes=[f"Left out: {what}: {why}." for what, why in left_out.items()],
+  )  # fmt: skip

@@ -27,6 +27,7 @@ class Settings(StudySettings):
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Tells the story and writes its report into the workdir."""
+  cached_search.require_exact(config.retrieval)
   clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
   encoder = opening.load_encoder(config.encoder)
@@ -59,9 +60,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     f" classes are in memory; {late_names} are unknown to it.",
     memory,
   )
-  memory = told.edit(
-    f"add {late_names}", memory, lambda m: m.add(rows.take(~known))
-  )
+  add = lambda m: m.add(rows.take(~known))
+  memory = told.edit(f"add {late_names}", memory, add)
   near, found = told.results(memory)
   told.explain_one(near, found)
   told.edit(

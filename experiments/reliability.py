@@ -59,12 +59,15 @@ def _of_one(config, study):
   """The sections and values of one encoder."""
   with study.clock("reliability"):
     curve = reliability.reliability(study.near, study.labels)
-    fit = reliability.fit_logarithm(study.near, study.labels)
+    fit = None
+    if study.near.k > 1:
+      fit = reliability.fit_logarithm(study.near, study.labels)
     hits = reliability.hit_rate(study.near, study.labels)
   with study.clock("confidence"):
     found = confidence.confident_votes(
       study.held_out, study.tuning,
-      settings=config.voting.settings(), ks=config.voting.ks,
+      settings=config.voting.settings(),
+      ks=study.usable(config.voting.ks),
       num_classes=study.num_classes, num_bins=config.num_bins,
       promises=config.promises,
     )  # fmt: skip

@@ -20,6 +20,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   The tuning rows are taken out of the memory, so that every size can be tuned
   on the same queries.
   """
+  cached_search.require_exact(config.retrieval)
   studies, points, parts, values = {}, {}, {}, {}
   for name, own in opening.by_encoder(config).items():
     studies[name] = open_study(own, workdir, mesh)
@@ -59,9 +60,13 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
 
 def _grown(config, workdir, mesh, study):
   """Points of every voter, at every size and seed."""
-  rows = study.embedded.take(
-    ~selection.among(study.embedded.ids, study.tune.ids)
-  )
+  tuned = selection.among(study.embedded.ids, study.tune.ids)
+  if tuned.all():
+    raise ValueError(
+      "No row is left beside the tuning rows: give the memory more rows, or"
+      " set voting.tune_fraction."
+    )
+  rows = study.embedded.take(~tuned)
   asked = np.concatenate([study.queries.embeddings, study.tune.embeddings])
   settings = config.voting.settings()
 
@@ -75,6 +80,7 @@ def _grown(config, workdir, mesh, study):
       steps = growth.nested_rows(
         rows.labels, rows.ids, per_class=config.growth.per_class, seed=seed
       )
+      steps = [step for step in steps if len(step)]  # No size comes twice.
       sizes = np.cumsum([len(step) for step in steps])
       grown = growth.growing_neighbors(
         search, rows, steps, k=max(config.voting.ks)

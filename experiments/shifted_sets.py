@@ -14,7 +14,7 @@ from visual_memory.studies.study import finish_study, open_study
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   study = open_study(config, workdir, mesh)
-  ks = tuple(config.voting.ks)
+  ks = study.usable(config.voting.ks)
   choices = choosing.choose_each(
     study.tuning,
     settings=config.voting.settings(),

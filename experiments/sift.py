@@ -54,7 +54,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     queries = sift_lib.embed_sift(queries_source, words, **options)
   cache_dir = opening.cache_dir(config, workdir)
   search = cached_search.Search(rows, mesh, cache_dir, config.retrieval)
-  ks = tuple(config.voting.ks)
+  most = len(rows) - 1  # A tuning row is no neighbor of its own.
+  ks = tuple(k for k in config.voting.ks if k <= most) or (most,)
   with clock("search"):
     held_out = queries_lib.held_out_queries(
       search(queries, max(ks), leave_one_out=False), queries.labels, queries.ids

@@ -30,6 +30,7 @@ class Settings(StudySettings):
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Removes from memory and store alike, and compares with a rebuilt memory."""
+  cached_search.require_exact(config.retrieval)
   study = open_study(config, workdir, mesh)
   choice = opening.chosen(config, study)
   path = workdir.path / "store"

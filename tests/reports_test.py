@@ -258,6 +258,7 @@ def test_workdir_resumes_its_own_config_and_refuses_others(tmp_path):
     {"step": 1, "loss": 0.5},
     {"step": 2, "loss": "NaN"},
   ]
+  files.write_json(path / "report.json", {})  # From here on it has results.
   before = (path / "config.json").read_bytes()
   other = {"encoder": {"name": "vit", "size": 8}, "ks": (1, 3), "new": {}}
   with pytest.raises(ValueError) as error:
@@ -296,6 +297,7 @@ def test_only_the_lead_process_writes(tmp_path):
   follower.write_env()
   follower.finish()
   assert os.listdir(path) == ["config.json"]
+  files.write_json(path / "report.json", {})
   with pytest.raises(ValueError, match="another config"):
     workdir_lib.open_workdir(path, {}, lead=False)
 

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 
 from visual_memory.types import UNLABELED, Array, Neighbors
+from visual_memory.voting import metrics
 from visual_memory.voting.removal import predict_without_each
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
@@ -38,14 +39,14 @@ class RemovalEffects:
     changes: of any kind.
     helps: right answers that would become wrong.
     harms: wrong answers that would become right.
-    accuracy: of the labelled queries with every row in place, a fraction; NaN
+    accuracy: of the labelled queries with every row in place, a fraction; None
       without any.
   """
 
   changes: Int64[np.ndarray, "N"]
   helps: Int64[np.ndarray, "N"]
   harms: Int64[np.ndarray, "N"]
-  accuracy: float
+  accuracy: float | None
 
   @property
   def sways(self) -> Int64[np.ndarray, "N"]:
@@ -126,5 +127,5 @@ def removal_effects(
     changes=count(slice(None)),
     helps=count((right & known)[queries]),
     harms=count(becomes_right & known[queries]),
-    accuracy=float(right[known].mean()) if known.any() else float("nan"),
+    accuracy=metrics.accuracy(base, labels),
   )

@@ -14,7 +14,7 @@ class Line:
   Attributes:
     slope: change of y per x.
     intercept: y at x = 0.
-    slope_error: standard error of the slope (NaN below three points).
+    slope_error: standard error of the slope; None below three points.
     intercept_error: standard error of the intercept (likewise).
     r_squared: share of the variance of y that the line explains.
     num_points: points fitted.
@@ -24,8 +24,8 @@ class Line:
 
   slope: float
   intercept: float
-  slope_error: float
-  intercept_error: float
+  slope_error: float | None
+  intercept_error: float | None
   r_squared: float
   num_points: int
   mean_x: float
@@ -36,7 +36,7 @@ class Line:
     return self.slope * np.asarray(x) + self.intercept
 
   def predict_error(self, x: Shaped[np.ndarray, "*n"] | float) -> Any:
-    """Standard error of one more observation at x."""
+    """Standard error of one more observation at x; of three points or more."""
     away = (np.asarray(x) - self.mean_x) ** 2
     own = self.spread_x * (1 + 1 / self.num_points)
     return self.slope_error * np.sqrt(own + away)
@@ -56,13 +56,15 @@ def fit_line(x: Shaped[np.ndarray, "n"], y: Shaped[np.ndarray, "n"]) -> Line:
   if len(np.unique(x)) < 2:
     raise ValueError(f"A line needs two different x; got {len(np.unique(x))}.")
   found = stats.linregress(x, y)
-  enough = len(x) > 2
+  enough, varies = len(x) > 2, bool(np.ptp(y))
+  # Points that are all alike lie on their line: SciPy says NaN of its errors.
+  error = lambda value: (float(value) if varies else 0.0) if enough else None
   return Line(
     slope=float(found.slope),
     intercept=float(found.intercept),
-    slope_error=float(found.stderr) if enough else np.nan,
-    intercept_error=float(found.intercept_stderr) if enough else np.nan,
-    r_squared=float(found.rvalue) ** 2 if np.ptp(y) else 1.0,
+    slope_error=error(found.stderr),
+    intercept_error=error(found.intercept_stderr),
+    r_squared=float(found.rvalue) ** 2 if varies else 1.0,
     num_points=len(x),
     mean_x=float(x.mean()),
     spread_x=float(np.sum((x - x.mean()) ** 2)),

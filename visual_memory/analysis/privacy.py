@@ -48,7 +48,7 @@ class Privacy:
   num_helpful: int
   num_harmful: int
   num_swaying: int
-  accuracy: float
+  accuracy: float | None
 
   @property
   def non_private(self) -> float:

@@ -195,6 +195,51 @@ def answers_as_published(
   )
 
 
+def feasible(
+  treatments: Mapping[str, Sequence[Treatment]],
+  near: Sequence[Neighbors],
+  *,
+  k: int,
+  searchable: bool,
+) -> tuple[dict[str, list[Treatment]], dict[str, str]]:
+  """The treatments that can be counted, and why the others cannot.
+
+  Args:
+    treatments: by kind; a kind of which none is left is left out.
+    near: the neighbors of every set of queries that will be asked.
+    k: how many have to be left to every query.
+    searchable: whether queries that run short can be searched again.
+
+  Returns:
+    The treatments that are left, and {"kind: treatment": reason}.
+  """
+  kept, reasons = {}, {}
+  for kind, candidates in treatments.items():
+    for treatment in candidates:
+      reason = _obstacle(treatment, near, k, searchable)
+      if reason:
+        reasons[f"{kind}: {treatment.name}"] = reason
+      else:
+        kept.setdefault(kind, []).append(treatment)
+  return kept, reasons
+
+
+def _obstacle(treatment, near, k, searchable) -> str:
+  """Why a treatment cannot be counted; empty if it can."""
+  excluded = treatment.excluded
+  if excluded is None or not excluded.any():
+    return ""
+  left = int((~excluded).sum())
+  if left <= k:
+    return f"{left} rows would be left, too few for k = {k}"
+  if searchable:
+    return ""
+  short = [
+    pruning.refill(one, excluded[one.indices], k=k).short.any() for one in near
+  ]
+  return "its queries run short of the neighbors on file" if any(short) else ""
+
+
 def compare(
   tuning: TuningQueries,
   held_out: HeldOutQueries,

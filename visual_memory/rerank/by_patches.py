@@ -79,7 +79,7 @@ class LocalReranker:
     questions: Sequence[Question],
     labels: Int[np.ndarray, "n"],
     candidates: Sequence[LocalSettings],
-  ) -> tuple["LocalReranker", float]:
+  ) -> tuple["LocalReranker", float | None]:
     """The re-ranker with the settings of most right answers, and their share.
 
     Of equals the first is taken, as where there is no question at all.
@@ -90,7 +90,7 @@ class LocalReranker:
       candidates: to choose from.
     """
     if not len(questions):
-      return dataclasses.replace(self, settings=candidates[0]), float("nan")
+      return dataclasses.replace(self, settings=candidates[0]), None
     predictions = self._predict(questions, candidates)
     accuracy = [float(np.mean(found == labels)) for found in predictions]
     best = int(np.argmax(accuracy))

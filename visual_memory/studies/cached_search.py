@@ -123,6 +123,19 @@ class NoSearch:
     )
 
 
+def require_exact(retrieval: RetrievalSettings) -> None:
+  """Raises ValueError if an approximate backend was asked for.
+
+  For experiments that edit a memory, or need exact answers: what approximate
+  search found before cannot be compared with exact answers after.
+  """
+  if retrieval.backend != "exact":
+    raise ValueError(
+      "This experiment searches exactly: leave out"
+      f" --config.retrieval.backend={retrieval.backend}."
+    )
+
+
 def exact_memory(
   embedded: EmbeddedSet, mesh: Mesh | None, retrieval: RetrievalSettings
 ) -> VisualMemory:
@@ -131,11 +144,7 @@ def exact_memory(
   Raises:
     ValueError: an approximate backend was asked for.
   """
-  if retrieval.backend != "exact":
-    raise ValueError(
-      "This experiment searches exactly: leave out"
-      f" --config.retrieval.backend={retrieval.backend}."
-    )
+  require_exact(retrieval)
   return VisualMemory.from_embedded(
     embedded, mesh=mesh, precision=retrieval.precision
   )

@@ -68,21 +68,31 @@ def points_of(
 def laws_of(
   points: Mapping[str, Sequence[growth.GrowthPoint]],
 ) -> tuple[dict[str, dict], dict[str, dict]]:
-  """Both laws of every voter, and how far each misses from a tenth."""
+  """Both laws of every voter, and how far each misses from a tenth.
+
+  No law takes part of memories without errors (it has no zero) or of one row.
+  A voter with fewer than two sizes left has no laws; a law with fewer than two
+  up to a tenth of the largest misses by an unknown amount, None.
+  """
   laws, misses = {}, {}
   for name, found in points.items():
-    sizes = np.array([point.num_rows for point in found])
-    errors = np.array([1 - point.accuracy for point in found])
-    laws[name] = {
-      form: scaling_law.fit_law(form, sizes, errors)
-      for form in scaling_law.FORMS
-    }
-    misses[name] = {
-      form: scaling_law.extrapolation_error(
-        form, sizes, errors, largest_fitted=sizes.max() / 10
+    fitted = [p for p in found if p.accuracy < 1 and p.num_rows > 1]
+    sizes = np.array([point.num_rows for point in fitted])
+    errors = np.array([1 - point.accuracy for point in fitted])
+    laws[name], misses[name] = {}, {}
+    if len(set(sizes)) < 2:
+      continue
+    small = sizes.max() / 10
+    for form in scaling_law.FORMS:
+      laws[name][form] = scaling_law.fit_law(form, sizes, errors)
+      enough = len(set(sizes[sizes <= small])) > 1
+      misses[name][form] = (
+        scaling_law.extrapolation_error(
+          form, sizes, errors, largest_fitted=small
+        )
+        if enough
+        else None
       )
-      for form in scaling_law.FORMS
-    }
   return laws, misses
 
 

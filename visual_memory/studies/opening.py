@@ -97,7 +97,7 @@ def chosen(config: study_settings.StudySettings, study: Any) -> choosing.Choice:
   return choosing.choose(
     study.tuning,
     settings=config.voting.settings(),
-    ks=[k for k in config.voting.ks if k <= study.near.k],
+    ks=study.usable(config.voting.ks),
     num_classes=study.num_classes,
   )
 

@@ -58,7 +58,7 @@ def published_treatments(
   """The published treatments: counts of all rows, the published threshold."""
   labels, row_ids = study.embedded.labels, study.embedded.ids
   count = lambda k: pruning.wrong_counts(
-    study.rows_near, labels, row_ids, k=k
+    study.rows_near, labels, row_ids, k=min(k, study.rows_near.k)
   )[0]  # fmt: skip
   return {
     "none": pruned_votes.NOTHING,

@@ -102,8 +102,9 @@ def explorer_of(
     study.near, [chosen.setting], ks=(chosen.k,), num_classes=study.num_classes
   )[0, 0]
   wrong = pruning.wrong_counts(
-    study.rows_near, rows.labels, rows.ids, k=options.reliability_k
-  )[0]
+    study.rows_near, rows.labels, rows.ids,
+    k=min(options.reliability_k, study.rows_near.k),
+  )[0]  # fmt: skip
   row_image = image_of(study.rows_source)
   query_image = image_of(study.queries_source)
   asked = {

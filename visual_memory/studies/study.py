@@ -98,6 +98,30 @@ class Study:
     )
 
   @property
+  def leave_one_out(self) -> bool:
+    """Whether the queries are rows of the memory."""
+    return self.queries_source is self.rows_source
+
+  def usable(self, ks: Sequence[int], *, beyond: int = 0) -> tuple[int, ...]:
+    """Those of the ks for which every query has neighbors; else the most.
+
+    Args:
+      ks: numbers of neighbors that are asked for.
+      beyond: how many more each needs.
+
+    Raises:
+      ValueError: a query has no neighbor, or none beyond.
+    """
+    found = (self.near, self.tune_near, self.rows_near)
+    most = min(near.k for near in found if near is not None) - beyond
+    if most < 1:
+      raise ValueError(
+        f"A memory of {len(self.embedded)} rows has too few neighbors for"
+        f" {1 + beyond} of each query: give it more rows."
+      )
+    return tuple(int(k) for k in ks if k <= most) or (most,)
+
+  @property
   def absent_classes(self) -> list[int]:
     """Classes of the queries that the memory has no row of."""
     asked = np.unique(self.labels[self.labels >= 0])
@@ -260,7 +284,7 @@ def published_accuracy(
     study.near,
     study.labels,
     settings=weighting.published_settings(),
-    ks=[k for k in config.voting.ks if k <= study.near.k],
+    ks=study.usable(config.voting.ks),
     num_classes=study.num_classes,
   ).accuracy()
 

@@ -70,6 +70,7 @@ def summary(found: Mapping[str, Comparison]) -> Section:
       " bootstrap interval. As published: the best k on the test queries"
       " themselves, which flatters.",
     ),
+    figures=(_overlaid(found),) if len(found) > 1 else (),
     tables=(
       Table(
         header=(
@@ -163,6 +164,30 @@ def sweep_values(found: Sweep) -> dict[str, Any]:
       for i, value in enumerate(found.values)
     ],
   }
+
+
+def _overlaid(found: Mapping[str, Comparison]) -> Figure:
+  """Each encoder by the voter that its tuning rows prefer, at every k."""
+  lines, bands = {}, {}
+  for name, one in found.items():
+    voter = one.overall.name
+    label = f"{name} ({voter})"
+    lines[label] = {
+      k: 100 * value for k, value in one.table.accuracy()[voter].items()
+    }
+    bands[label] = _band(one.table, one.table.names.index(voter))
+  return Figure(
+    name="encoders",
+    svg=plots.curves(
+      lines,
+      bands=bands,
+      name="encoders",
+      x_label="k, the number of neighbors that vote",
+      y_label="accuracy (%)",
+    ),
+    caption="Every encoder by the voter that its tuning rows prefer, with exact"
+    " 95 % intervals.",
+  )
 
 
 def _band(table, row) -> dict[int, tuple[float, float]]:

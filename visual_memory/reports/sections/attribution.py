@@ -31,6 +31,7 @@ def suspects(
   ids: np.ndarray,
   class_names: Sequence[str],
   rule: str,
+  row_image: Callable[[str], np.ndarray | None] = lambda _: None,
 ) -> Section:
   """The rows whose label their neighbors vote against.
 
@@ -40,10 +41,16 @@ def suspects(
     ids: of all rows.
     class_names: of the memory.
     rule: how the neighbors voted, such as "rank vote, k = 10".
+    row_image: from a row's id to its picture, or None.
   """
+  first = found.rows[:_LISTED]
   name = lambda label: class_names[label] if label >= 0 else "none"
   return Section(
     title="Label errors, perhaps",
+    finding=(
+      f"{found.num_suspects:,} of {len(found):,} rows lose the vote on their"
+      " own label."
+    ),
     prose=(
       f"Each row's own neighbors, itself left out, vote on its class ({rule})."
       " The margin is the share of the vote that the best other class has,"
@@ -66,9 +73,18 @@ def suspects(
         caption=f"The first {min(_LISTED, len(found))}.",
         name="label_errors",
         text=True,
+        pictures=pictured(row_image, ids[first]),
       ),
     ),
   )
+
+
+def pictured(
+  row_image: Callable[[str], np.ndarray | None], ids: np.ndarray
+) -> tuple[np.ndarray | None, ...]:
+  """The rows' pictures, for a table; () where there are none."""
+  found = tuple(row_image(str(row_id)) for row_id in ids)
+  return found if any(one is not None for one in found) else ()
 
 
 def planted(found: Planted) -> Section:
@@ -76,6 +92,7 @@ def planted(found: Planted) -> Section:
   chance = percent(found.num_wrong / max(1, found.num_rows))
   return Section(
     title="Planted label errors",
+    finding=_planted_finding(found),
     prose=(
       f"{found.num_wrong:,} of {found.num_rows:,} labels were replaced by"
       " another class at random, and the rows ranked again. Looking at rows in"
@@ -91,6 +108,17 @@ def planted(found: Planted) -> Section:
         name="planted_errors",
       ),
     ),
+  )
+
+
+def _planted_finding(found) -> str:
+  """How good the ranking is where as many rows are looked at as are wrong."""
+  if found.num_wrong not in found.precision:
+    return ""
+  return (
+    f"Of {found.num_wrong:,} labels made wrong on purpose,"
+    f" {percent(found.precision[found.num_wrong])} % are among the first"
+    f" {found.num_wrong:,} rows of the ranking."
   )
 
 
@@ -116,7 +144,19 @@ def compositions(
         name="compositions",
       ),
     ),
+    finding=_composition_finding(found),
     gallery=items,
+    per_row=2,
+  )
+
+
+def _composition_finding(found) -> str:
+  """How much the residual adds to plain search."""
+  best = max(found, key=lambda how: found[how].both)
+  return (
+    f"Both objects of a pair are found in {percent(found[best].both)} % by"
+    f" {best}; the nearest row shows one of them in"
+    f" {percent(found[best].first)} %."
   )
 
 
@@ -143,7 +183,7 @@ def composed(
   both = " + ".join(class_names[label] for label in classes)
   first = near.labels[0, 0]
   return GalleryItem(
-    id=f"{both}, {what}",
+    id=what,
     label=both,
     prediction=name(first) or "nothing",
     right=bool(first in classes),

@@ -1,5 +1,6 @@
 """Calibration (figure 15) and abstention."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -156,10 +157,13 @@ def values(found: Mapping[str, ConfidentVote]) -> dict[str, Any]:
       "raw": _calibration_values(vote.raw),
       "fitted": _calibration_values(vote.fitted),
       "promised": {
-        promise: dict(
-          zip(("threshold", "coverage", "accuracy"), reached, strict=True)
-        )
-        for promise, reached in vote.promised.items()
+        promise: {
+          # Without one that keeps the promise nobody is answered.
+          "threshold": threshold if math.isfinite(threshold) else None,
+          "coverage": coverage,
+          "accuracy": reached,
+        }
+        for promise, (threshold, coverage, reached) in vote.promised.items()
       },
     }
     for name, vote in found.items()

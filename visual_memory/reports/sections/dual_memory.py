@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory.analysis.intervals import over_seeds
 from visual_memory.dual_memory.protocol import PARTS, ShotTest
 from visual_memory.reports import formats, plots
 from visual_memory.reports.page import Figure, Section
@@ -61,10 +62,12 @@ def section(
     figures = (Figure(name=name, svg=figure, caption=caption),)
   return Section(
     title=title,
+    finding=_finding(title, shot_tests),
     prose=(
       f"The base is {base}. Weights, sharpness and temperature were chosen on"
       f" {chosen_on}. The last column searches the weights on the test labels,"
-      " as published: it is not a result.",
+      " as published: it is not a result. Gains are paired over seeds, with"
+      " Student's 95 % interval and test.",
     ),
     figures=figures,
     tables=(
@@ -72,6 +75,8 @@ def section(
         header=(
           "shots",
           *(f"{what} (%)" for what in _WHAT.values()),
+          "gain (points)",
+          "p",
           "weights of one (%)",
           "weights from the test (%)",
         ),
@@ -82,6 +87,7 @@ def section(
               formats.spread([t.accuracy[part] for t in found])
               for part in PARTS
             ),
+            *_gain_cells(found),
             formats.spread([t.fixed["all"] for t in found]),
             formats.spread([t.as_published for t in found]),
           )
@@ -100,9 +106,7 @@ def values(shot_tests: Mapping[int, Sequence[ShotTest]]) -> dict[str, Any]:
       "mean": {part: _mean(found, part) for part in PARTS},
       "deviation": {part: _deviation(found, part) for part in PARTS},
       "gain": {
-        part: _spread(
-          [t.accuracy[part] - t.accuracy["base"] for t in found]
-        )
+        part: _gain_values(found, part)
         for part in PARTS
         if part != "base"
       },
@@ -164,7 +168,36 @@ def _deviation(shot_tests, part):
   return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _spread(values):
-  """Mean and standard error of a paired difference."""
-  error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
-  return {"mean": float(np.mean(values)), "standard_error": float(error)}
+def _gains(found, part) -> list[float]:
+  """What a sum adds to the base, seed by seed: the shots are the same."""
+  return [t.accuracy[part] - t.accuracy["base"] for t in found]
+
+
+def _gain_values(found, part) -> dict[str, Any]:
+  """The paired gain for report.json; of one seed, the gain alone."""
+  gains = _gains(found, part)
+  change = over_seeds(gains)
+  return {"mean": float(np.mean(gains))} if change is None else change.values()
+
+
+def _gain_cells(found) -> tuple[str, str]:
+  """The paired gain of all memories and its p-value, as cells."""
+  gains = _gains(found, "all")
+  change = over_seeds(gains)
+  if change is None:
+    mean = float(np.mean(gains))
+    return formats.percent(mean, digits=2, signed=True), formats.NONE
+  return formats.change(change.interval), formats.p_value(change.p_value)
+
+
+def _finding(title, shot_tests) -> str:
+  """What the memories add with the most shots."""
+  shots, found = list(shot_tests.items())[-1]
+  gain, p = _gain_cells(found)
+  ending = "" if p == formats.NONE else f" (p: {p}, over {len(found)} seeds)"
+  return (
+    f"{title}: with {shots} shots of each class the memories change accuracy"
+    f" from {formats.spread([t.accuracy['base'] for t in found])} to"
+    f" {formats.spread([t.accuracy['all'] for t in found])} %, by {gain}"
+    f" points{ending}."
+  )

@@ -69,6 +69,7 @@ def sections(
   parts = [
     Section(
       title="One memory, many encoders",
+      finding=_finding(standings, baseline),
       prose=(
         "Voter and k are chosen on tuning rows of the memory, for each encoder"
         " and task by itself; the test queries are scored once. Intervals:"
@@ -98,6 +99,21 @@ def sections(
     for name, standing in list(found.items())[:2]
   }
   return tuple(parts), _values(compared, standings, baseline), tiles
+
+
+def _finding(standings, baseline) -> str:
+  """The best encoder of each task, against the baseline."""
+  told = []
+  for task, found in standings.items():
+    name, best = next(iter(found.items()))
+    text = f"{task}: {_words(name)} is best, {formats.share(best.accuracy)}"
+    if best.gain is not None:
+      text += (
+        f", {formats.change(best.gain.interval)} points against"
+        f" {_words(baseline)} ({formats.p_words(best.gain.p_value)})"
+      )
+    told.append(f"{text}.")
+  return " ".join(told)
 
 
 def _ranking(task, found, compared) -> Figure:

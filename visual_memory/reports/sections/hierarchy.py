@@ -69,6 +69,7 @@ def _discovery(curve: DiscoveryCurve) -> Section:
   }
   return Section(
     title="Discovering a class",
+    finding=_finding(curve),
     prose=(
       "Each class in turn is new: the memory holds its first m rows and all"
       " rows of the others. A query of the new class takes the class of its"
@@ -128,4 +129,14 @@ def _descent(descent, tree, by_tests, by_nearest) -> Section:
         name="descent",
       ),
     ),
+  )
+
+
+def _finding(curve: DiscoveryCurve) -> str:
+  """The finest level, without and with the most rows of the new class."""
+  level, before = curve.levels[-1], curve.accuracy[0, -1]
+  return (
+    f"With {curve.exemplars[-1]} rows of a new class its {level} is right for"
+    f" {percent(curve.accuracy[-1, -1])} % of the queries, with"
+    f" {curve.exemplars[0]} for {percent(before)} %."
   )

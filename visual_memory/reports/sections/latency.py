@@ -19,6 +19,7 @@ def latency(
   return [
     Section(
       title="Queries",
+      finding=_finding(answered, num_rows),
       prose=("Exact search, from queries on the host to neighbors there.",),
       tables=(
         Table(
@@ -86,3 +87,13 @@ def values(answered, edited, room) -> dict[str, Any]:
     },
     "storage_bytes": room,
   }
+
+
+def _finding(answered: Mapping[int, Latency], num_rows: int) -> str:
+  """How long the smallest batch takes, and how fast the largest is."""
+  first, last = min(answered), max(answered)
+  return (
+    f"Among {num_rows:,} rows a batch of {first} takes"
+    f" {1e3 * answered[first].median_s:.2f} ms, and batches of {last} answer"
+    f" {answered[last].per_second:,.0f} queries a second."
+  )

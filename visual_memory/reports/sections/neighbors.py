@@ -14,26 +14,38 @@ from visual_memory.reports.tables import Table
 _SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
-def reliability(curve: Float[np.ndarray, "k"], fit: LogFit) -> Section:
-  """How often the i-th neighbor alone has the query's class."""
+def reliability(curve: Float[np.ndarray, "k"], fit: LogFit | None) -> Section:
+  """How often the i-th neighbor alone has the query's class.
+
+  Args:
+    curve: from `analysis.reliability.reliability`.
+    fit: None where there is one neighbor alone.
+  """
   places = np.arange(1, len(curve) + 1)
-  in_percent = lambda values: dict(zip(places, 100 * values, strict=True))
-  line = fit.line
+  fits = {"logarithmic fit": _in_percent(fit.at(places))} if fit else {}
+  lines = {"i-th neighbor": _in_percent(curve)}
+  told = "The fraction of test queries whose i-th neighbor has their class."
+  if fit:
+    told += (
+      f" The fit: {percent(fit.line.slope, digits=2)} ln(i)"
+      f" {percent(fit.line.intercept, digits=2, signed=True)}, in percent;"
+      f" standard errors over queries {percent(fit.slope_error, digits=2)} and"
+      f" {percent(fit.intercept_error, digits=2)},"
+      f" R² {fit.line.r_squared:.4f}."
+    )
   return Section(
     title="Reliability of the i-th neighbor",
-    prose=(
-      f"The fraction of test queries whose i-th neighbor has their class, and"
-      f" the fit {percent(line.slope, digits=2)} ln(i)"
-      f" {percent(line.intercept, digits=2, signed=True)}, in percent: standard"
-      f" errors over queries {percent(fit.slope_error, digits=2)} and"
-      f" {percent(fit.intercept_error, digits=2)}, R² {line.r_squared:.4f}.",
+    finding=(
+      f"The nearest row has the query's class in {percent(curve[0])} % of the"
+      f" test queries, the one at rank {len(curve)} in {percent(curve[-1])} %."
     ),
+    prose=(told,),
     figures=(
       Figure(
         name="reliability",
         svg=plots.curves(
-          {"i-th neighbor": in_percent(curve)},
-          fits={"logarithmic fit": in_percent(fit.at(places))},
+          lines,
+          fits=fits,
           name="reliability",
           x_label="i, the neighbor's rank",
           y_label="accuracy of the i-th neighbor (%)",
@@ -42,8 +54,8 @@ def reliability(curve: Float[np.ndarray, "k"], fit: LogFit) -> Section:
       Figure(
         name="reliability_log",
         svg=plots.curves(
-          {"i-th neighbor": in_percent(curve)},
-          fits={"logarithmic fit": in_percent(fit.at(places))},
+          lines,
+          fits=fits,
           name="reliability_log",
           x_label="i, the neighbor's rank (log axis: the fit is straight)",
           y_label="accuracy of the i-th neighbor (%)",
@@ -66,7 +78,7 @@ def hit_rate(hits: Float[np.ndarray, "k"]) -> Section:
       Figure(
         name="hit_rate",
         svg=plots.curves(
-          {"hit rate": {k: 100 * hit for k, hit in enumerate(hits, 1)}},
+          {"hit rate": _in_percent(hits)},
           name="hit_rate",
           x_label="k, neighbors looked at",
           y_label="class among them (%)",
@@ -88,13 +100,21 @@ def hit_rate(hits: Float[np.ndarray, "k"]) -> Section:
   )
 
 
+def _in_percent(values: np.ndarray) -> dict[int, float]:
+  """Values by rank, from 1."""
+  return {k: 100 * value for k, value in enumerate(values, start=1)}
+
+
 def values(
-  curve: Float[np.ndarray, "k"], fit: LogFit, hits: Float[np.ndarray, "k"]
+  curve: Float[np.ndarray, "k"],
+  fit: LogFit | None,
+  hits: Float[np.ndarray, "k"],
 ) -> dict[str, Any]:
   """All of it for report.json."""
   return {
     "reliability": curve,
-    "reliability_fit": {
+    "reliability_fit": fit
+    and {
       "slope": fit.line.slope,
       "intercept": fit.line.intercept,
       "slope_error": fit.slope_error,

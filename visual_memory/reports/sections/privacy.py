@@ -69,6 +69,7 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
   )
   section = Section(
     title="Rows that can be told from the answers",
+    finding=_finding(found),
     prose=_PROSE,
     tables=(table,),
     figures=figures,
@@ -91,3 +92,15 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
     ]
   }
   return [section], values
+
+
+def _finding(found: Sequence[Privacy]) -> str:
+  """The most accurate vote, and what it gives away."""
+  best = max(found, key=lambda item: item.accuracy or 0)
+  return (
+    f"The most accurate vote ({best.name}, k = {best.k}:"
+    f" {percent(best.accuracy)} %) can tell of"
+    f" {percent(best.non_private, digits=2)} % of the {best.num_rows:,} rows"
+    " whether they are there; the answers of all queries would be the same"
+    " without any one of the others."
+  )

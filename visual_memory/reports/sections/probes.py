@@ -22,6 +22,7 @@ def compared(
   """The vote and the probes on the test queries."""
   return Section(
     title="Trained or remembered",
+    finding=_finding(scored, gain),
     prose=(
       "Everything is chosen on tuning rows of the memory and scored once on the"
       " test queries, with 95 % bootstrap intervals; differences are of the"
@@ -34,10 +35,10 @@ def compared(
           (
             method,
             formats.interval(value.accuracy, digits=2),
-            formats.change(gain[method].interval),
-            formats.p_value(gain[method].p_value),
+            formats.change(gain[method].interval) if place else "",
+            formats.p_value(gain[method].p_value) if place else "",
           )
-          for method, value in scored.items()
+          for place, (method, value) in enumerate(scored.items())
         ),
         name="probes",
       ),
@@ -88,4 +89,16 @@ def strengths(scores: Mapping[float, float], fitted: Fitted) -> Section:
         ),
       ),
     ),
+  )
+
+
+def _finding(scored, gain) -> str:
+  """The vote, and what the best probe adds to it."""
+  vote, *others = scored
+  best = max(others, key=lambda name: scored[name].accuracy.mean, default=vote)
+  found = gain[best]
+  return (
+    f"The {vote} is right for {formats.share(scored[vote].accuracy)}; the best"
+    f" probe ({best}) differs by {formats.change(found.interval)} points"
+    f" ({formats.p_words(found.p_value)})."
   )

@@ -14,6 +14,7 @@ from visual_memory.analysis.pruned_votes import Pruned
 from visual_memory.reports import formats, plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.sections.attribution import pictured
 from visual_memory.reports.tables import Table
 
 _SHOWN = 20
@@ -57,7 +58,7 @@ def sections(
         " tuning rows that none of the counts had seen.",
       ),
       tables=(_table(found, changed),),
-      figures=(_figure(changed),),
+      figures=(_figure(changed),) if changed else (),
     ),
     Section(
       title="As published",
@@ -184,6 +185,8 @@ def _figure(changed) -> Figure:
 
 def _finding(found, changed) -> str:
   """The kind and voter of the highest tuning accuracy, and what it changed."""
+  if not changed:
+    return "No pruning is possible here: too few rows would be left."
   kind, voter = max(
     ((kind, voter) for kind in changed for voter in changed[kind]),
     key=lambda place: found[place[0]][place[1]].tuning_accuracy,
@@ -229,7 +232,7 @@ def _counted_section(wrong, effects, chosen, row_ids, k, row_image) -> Section:
       for row in order
     ),
     caption="The rows retrieved most often with a wrong label.",
-    pictures=_pictures(row_image, row_ids[order]),
+    pictures=pictured(row_image, row_ids[order]),
     name="misleading_rows",
   )
   return Section(
@@ -258,12 +261,6 @@ def _counted_section(wrong, effects, chosen, row_ids, k, row_image) -> Section:
       ),
     ),
   )
-
-
-def _pictures(row_image, ids) -> tuple:
-  """The rows' pictures; () where there are none."""
-  found = tuple(row_image(str(row_id)) for row_id in ids)
-  return found if any(one is not None for one in found) else ()
 
 
 def _share_reaching(wrong) -> dict[int, float]:

@@ -34,6 +34,11 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
     )
   return Section(
     title="Re-ranking",
+    finding=(
+      f"Of {found.asked:,} queries that were asked about again {found.fixed:,}"
+      f" were put right and {found.broken:,} put wrong: accuracy goes from"
+      f" {percent(found.without)} to {percent(found.with_reranking)} %."
+    ),
     prose=(
       f"{who} saw the {k} nearest neighbors of {found.asked:,} queries whose"
       f" vote was won by less than {threshold:.3g} of its weight, a margin that"

@@ -25,6 +25,7 @@ def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
   shown = [i for i, f in enumerate(some.fractions) if round(10 * f) % 2 == 0]
   return Section(
     title=f"{kind.capitalize()} label noise",
+    finding=_noise_finding(kind, found),
     figures=(
       Figure(
         name=f"noise_{kind}",
@@ -56,6 +57,19 @@ def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
   )  # fmt: skip
 
 
+def _noise_finding(kind, found) -> str:
+  """The voter that bears the worst noise best."""
+  last = {name: float(c.accuracy[:, -1].mean()) for name, c in found.items()}
+  best = max(last, key=last.get)
+  curve = found[best]
+  return (
+    f"{kind.capitalize()} noise: with"
+    f" {percent(curve.fractions[-1], digits=0)} % of the labels drawn anew the"
+    f" {best} vote is still right for {spread(curve.accuracy[:, -1])} %, after"
+    f" {spread(curve.accuracy[:, 0])} %."
+  )
+
+
 def noise_values(found: Mapping[str, NoiseCurve]) -> dict[str, Any]:
   """One kind of noise for report.json."""
   return {name: vars(curve) for name, curve in found.items()}
@@ -64,7 +78,7 @@ def noise_values(found: Mapping[str, NoiseCurve]) -> dict[str, Any]:
 def growth(
   points: Mapping[str, Sequence[GrowthPoint]],
   laws: Mapping[str, Mapping[str, ScalingLaw]],
-  misses: Mapping[str, Mapping[str, float]],
+  misses: Mapping[str, Mapping[str, float | None]],
   *,
   far: Sequence[float],
 ) -> Section:
@@ -74,11 +88,12 @@ def growth(
     points: by voter, of all seeds.
     laws: by voter, then by form.
     misses: by voter and form: relative error at the largest memory of a fit
-      to those of up to a tenth of it.
+      to those of up to a tenth of it; None where there are too few.
     far: sizes to extrapolate to.
   """
   return Section(
     title="Error against the size of the memory",
+    finding=_growth_finding(points, laws),
     prose=(
       "Nested subsets of the memory, as many rows of each class. Each point is"
       " the mean over seeds; k is chosen on tuning rows that are in no memory."
@@ -115,8 +130,8 @@ def growth(
           (
             name,
             _TITLES[form],
-            f"{law.line.slope:.3f} ± {law.line.slope_error:.3f}",
-            f"{law.line.intercept:.3f} ± {law.line.intercept_error:.3f}",
+            _with_error(law.line.slope, law.line.slope_error),
+            _with_error(law.line.intercept, law.line.intercept_error),
             f"{law.line.r_squared:.4f}",
             percent(misses[name][form], signed=True),
             *(_far(law, size) for size in far),
@@ -165,31 +180,64 @@ def _growth_figure(name, points, laws):
     _TITLES[form]: dict(zip(reach, 100 * law.error_at(reach), strict=True))
     for form, law in laws.items()
   }
-  low, high = laws["log"].interval_at(reach, coverage=0.95)
+  bands = {}
+  if "log" in laws and laws["log"].line.num_points > 2:
+    low, high = laws["log"].interval_at(reach, coverage=0.95)
+    bands[_TITLES["log"]] = {
+      size: (100 * a, 100 * b)
+      for size, a, b in zip(reach, low, high, strict=True)
+    }
   return Figure(
     name=f"growth_{name}",
     svg=plots.curves(
       {f"{name} vote": means},
       fits=lines,
-      fit_bands={
-        _TITLES["log"]: {
-          size: (100 * a, 100 * b)
-          for size, a, b in zip(reach, low, high, strict=True)
-        }
-      },
+      fit_bands=bands,
       name=f"growth {name}",
       x_label="rows of the memory, N",
       y_label="test error (%)",
       x_log=True,
-      y_log=True,
+      y_log=any(means.values()),
     ),
     caption="Shaded: 95 % interval of one more measurement, if the power law"
     " in log N is right.",
   )
 
 
+def _with_error(value, error) -> str:
+  """A coefficient with its standard error, where there is one."""
+  return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def _growth_finding(points, laws) -> str:
+  """How far the error fell, by the voter that ends lowest."""
+  mean = lambda found, size: np.mean(
+    [1 - p.accuracy for p in found if p.num_rows == size]
+  )
+  ends = {
+    name: (min(sizes), max(sizes))
+    for name, found in points.items()
+    if (sizes := {p.num_rows for p in found})
+  }
+  best = min(ends, key=lambda name: mean(points[name], ends[name][1]))
+  first, last = ends[best]
+  text = (
+    f"The error of the {best} vote falls from"
+    f" {percent(mean(points[best], first))} % with {first:,} rows to"
+    f" {percent(mean(points[best], last))} % with {last:,}."
+  )
+  if laws[best]:
+    slope = laws[best]["power"].line.slope
+    text += f" As a power of the rows: N to the {slope:.2f}."
+  else:
+    text += " No law is fitted: too few sizes have errors."
+  return text
+
+
 def _far(law, size) -> str:
   """An extrapolated error with its interval."""
+  if law.line.num_points < 3:
+    return percent(law.error_at(size))
   low, high = law.interval_at(size, coverage=0.95)
   return f"{percent(law.error_at(size))} ({percent(low)} to {percent(high)})"
 

@@ -106,17 +106,20 @@ def _by_neighbors(
     *(f"{stage} (s)" for stage in _STAGES),
   )  # fmt: skip
   each = tuple(
-    (label, *(_or_dash(score.class_iou[row]) for score in scores.values()))
+    (label, *(percent(score.class_iou[row]) for score in scores.values()))
     for row, label in enumerate(class_names)
   )
   bars = {
-    name: dict(
-      zip(class_names, 100 * np.nan_to_num(score.class_iou), strict=True)
-    )
+    name: {
+      label: 100 * value
+      for label, value in zip(class_names, score.class_iou, strict=True)
+      if np.isfinite(value)
+    }
     for name, score in scores.items()
   }
   return Section(
     title="By the nearest patches",
+    finding=_finding(scores),
     prose=(
       "Every patch of a test picture asks a memory of patches; the votes are"
       " interpolated to pixels. Voter and k were chosen on pictures of the"
@@ -136,6 +139,15 @@ def _by_neighbors(
         ),
       ),
     ),
+  )
+
+
+def _finding(scores) -> str:
+  """The encoder of the highest mean IoU."""
+  best = max(scores, key=lambda name: scores[name].mean_iou)
+  return (
+    f"By the votes of the nearest patches {best} segments best: a mean IoU of"
+    f" {percent(scores[best].mean_iou)} %."
   )
 
 
@@ -296,7 +308,3 @@ def _explained_values(explained: Explained) -> dict[str, float]:
 
 def _mean(column: np.ndarray) -> str:
   return percent(float(np.nanmean(column)))
-
-
-def _or_dash(value: float) -> str:
-  return "-" if np.isnan(value) else percent(value)

@@ -19,6 +19,11 @@ def section(choice: Choice, scored: Scored, svm: float) -> Section:
   )
   return Section(
     title="SIFT",
+    finding=(
+      f"The {choice.name} vote of {choice.k} bags of words is right for"
+      f" {formats.share(found)}, the support vector machine for"
+      f" {percent(svm)} %."
+    ),
     prose=(
       "Voter and k were chosen on tuning rows of the memory; the queries were"
       " scored once. Pictures without features are rows of zeros. Percent.",

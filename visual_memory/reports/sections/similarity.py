@@ -27,6 +27,7 @@ def sections(found: Comparison) -> tuple[Section, ...]:
   return (
     Section(
       title="Which of two is closer",
+      finding=_finding(found),
       prose=(
         "Agreement in percent with the answers, with exact 95 % intervals; +-"
         " is the standard error as published. p: exact paired test on the same"
@@ -61,13 +62,12 @@ def values(found: Comparison) -> dict[str, Any]:
 def _by_group(found: Comparison, groups: list[str]) -> str:
   series = {
     name: {
-      group: 100 * by_group[group].accuracy.mean for group in groups
+      group: formats.span(by_group[group].accuracy) for group in groups
     }
     for name, by_group in found.by_group.items()
   }  # fmt: skip
   return plots.bars(
     series, name="by_group", y_label="agreement (%)", x_label="group",
-    y_range=(40, 100),
   )  # fmt: skip
 
 
@@ -77,3 +77,13 @@ def _values(one: Agreement) -> dict[str, Any]:
     "standard_error": one.standard_error,
     "count": one.count,
   }
+
+
+def _finding(found: Comparison) -> str:
+  """The similarity that agrees most often."""
+  best = max(found.overall, key=lambda name: found.overall[name].accuracy.mean)
+  one = found.overall[best]
+  return (
+    f"{best} agrees most often with {one.count:,} answers:"
+    f" {formats.share(one.accuracy)}."
+  )

@@ -44,6 +44,7 @@ def removals(
   """All removals, in order."""
   return Section(
     title="Time, utility, forgetting",
+    finding=_finding(found),
     prose=(
       f"Each removal follows the one before. Accuracy is of the {choice.name}"
       f" vote at k = {choice.k}, chosen on tuning rows before the first"
@@ -149,3 +150,15 @@ def _short(value) -> str:
   if isinstance(value, (list, tuple)):
     return "; ".join(map(str, value))
   return str(value)
+
+
+def _finding(found: Sequence[Removal]) -> str:
+  """Whether all is forgotten, and what that cost the others."""
+  complete = sum(removal.forgetting.complete for removal in found)
+  rows = sum(removal.forgetting.num_removed for removal in found)
+  slowest = max(removal.store_s for removal in found)
+  return (
+    f"{complete} of {len(found)} removals ({rows:,} rows in all) left nothing:"
+    " every answer equals, bit for bit, that of a memory which never held the"
+    f" rows. The slowest took {slowest:.2g} s to be durable."
+  )
