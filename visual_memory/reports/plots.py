@@ -56,6 +56,8 @@ def curves(
     diagonal: whether y = x is drawn, for reliability diagrams.
     size: width and height in inches.
   """
+  # A log axis has no place for lines of nothing but zeros.
+  y_log &= any(y > 0 for line in lines.values() for y in line.values())
   with drawing.style(name):
     figure = drawing.new_figure(*size)
     axes = figure.add_subplot()
