@@ -19,6 +19,7 @@ def dino_loss(
   *,
   student_temperature: float | jax.Array,
   teacher_temperature: float | jax.Array,
+  weights: Float[Array, "B"] | None = None,
 ) -> Float32[jax.Array, ""]:
   """The mean cross-entropy of student views under other views' teacher.
 
@@ -32,6 +33,7 @@ def dino_loss(
     center: what is subtracted from the teacher's logits.
     student_temperature: T_s.
     teacher_temperature: T_t.
+    weights: of the images in the mean over the batch; see `mean_images`.
 
   Returns:
     The mean over G * V - G pairs; each pair would be log(K) for uniform views.
@@ -42,7 +44,25 @@ def dino_loss(
   # The sum over v other than i, without a [G, V, B, K] array.
   others = jnp.sum(logs, axis=0)[None] - logs[:globals_]
   total = -jnp.sum(targets * others, axis=-1)  # [G, B]
-  return jnp.sum(jnp.mean(total, axis=1)) / (globals_ * (views - 1))
+  per_image = jnp.sum(total, axis=0)[None]
+  return mean_images(per_image, weights) / (globals_ * (views - 1))
+
+
+def mean_images(
+  values: Float[Array, "V B *rest"], weights: Float[Array, "B"] | None
+) -> Float32[jax.Array, "*rest"]:
+  """The mean over views and images.
+
+  Args:
+    values: of V views of B images.
+    weights: of the images, summing to one: zero for those that only fill a
+      batch. All alike if None.
+  """
+  if weights is None:
+    return jnp.mean(values, axis=(0, 1))
+  return jnp.einsum(
+    "vb...,b->...", values, weights, precision=jax.lax.Precision.HIGHEST
+  ) / len(values)
 
 
 def teacher_probabilities(
@@ -85,6 +105,7 @@ def contrastive_loss(
   labels: Int[Array, "B"],
   *,
   temperature: float,
+  weights: Float[Array, "B"] | None = None,
 ) -> Float32[jax.Array, ""]:
   """The supervised contrastive loss over all views of all images of a batch.
 
@@ -97,13 +118,19 @@ def contrastive_loss(
     projections: unit vectors z of V views of B images.
     labels: class of each image.
     temperature: T.
+    weights: of the images as anchors; see `mean_images`. Those of weight zero
+      are nobody's negatives.
   """
   views, batch, dim = projections.shape
-  rows = projections.reshape(views * batch, dim).astype(jnp.float32)
+  # Images lead, as they do on the devices.
+  rows = projections.astype(jnp.float32).swapaxes(0, 1).reshape(-1, dim)
   similarities = rows @ rows.T / temperature
-  labels = jnp.tile(labels, views)
-  itself = jnp.eye(views * batch, dtype=bool)
-  logs = jax.nn.log_softmax(jnp.where(itself, -jnp.inf, similarities))
-  positive = (labels[:, None] == labels[None, :]) & ~itself
+  labels = jnp.repeat(labels, views)
+  left_out = jnp.eye(views * batch, dtype=bool)
+  if weights is not None:
+    left_out |= jnp.repeat(weights == 0, views)[None, :]
+  logs = jax.nn.log_softmax(jnp.where(left_out, -jnp.inf, similarities))
+  positive = (labels[:, None] == labels[None, :]) & ~left_out
   picked = jnp.sum(jnp.where(positive, logs, 0.0), axis=1)
-  return -jnp.mean(picked / jnp.maximum(1, jnp.sum(positive, axis=1)))
+  picked = picked / jnp.maximum(1, jnp.sum(positive, axis=1))
+  return -mean_images(picked.reshape(batch, views).T, weights)

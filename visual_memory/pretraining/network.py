@@ -1,7 +1,7 @@
 """Backbone and head as one module, and as pure functions of its params.
 
 params = init(recipe)
-logits = project(recipe, params, images, key=None)   # [V * B, K]
+logits = project(recipe, params, views, keys=None)   # [V, B, K]
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Key
 
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.vit import ViT
@@ -69,17 +69,19 @@ def project(
   params: Any,
   views: Views,
   *,
-  key: PRNGKeyArray | None,
+  keys: Key[jax.Array, "B"] | None,
 ) -> Float[jax.Array, "V B E"]:
   """The head's output for every view, the global ones first.
 
-  The backbone runs once for each size of view, the head once for all.
+  The backbone runs once for each size of view, the head once for all. Images
+  lead wherever views are laid side by side: images are what is spread over
+  devices, and views of one image stay on its device.
 
   Args:
     recipe: the network and its precision.
     params: of the network.
     views: normalized views.
-    key: of stochastic depth; None drops nothing.
+    keys: of stochastic depth, one for each image; None drops nothing.
   """
   network = nnx.merge(_graph(recipe), params)
   groups = [views.globals]
@@ -87,13 +89,14 @@ def project(
     groups.append(views.locals)
   pooled = []
   for number, group in enumerate(groups):
-    images = group.reshape(-1, *group.shape[2:])
+    count, batch = group.shape[:2]
+    images = group.swapaxes(0, 1).reshape(-1, *group.shape[2:])
     scales = None
-    if key is not None and recipe.drop_path:
+    if keys is not None and recipe.drop_path:
       scales = branch_scales(
-        jax.random.fold_in(key, number),
+        jax.vmap(jax.random.fold_in, (0, None))(keys, number),
         depth=recipe.backbone.depth,
-        batch=len(images),
+        count=count,
         rate=recipe.drop_path,
       )
     outputs = network.backbone(
@@ -102,23 +105,37 @@ def project(
       branch_scales=scales,
       remat=recipe.remat,
     )
-    pooled.append(POOLINGS[recipe.pooling](outputs))
-  rows = network.head(jnp.concatenate(pooled), precision=recipe.precision)
-  return rows.reshape(-1, views.globals.shape[1], rows.shape[-1])
+    rows = POOLINGS[recipe.pooling](outputs)
+    pooled.append(rows.reshape(batch, count, -1))
+  rows = jnp.concatenate(pooled, axis=1)  # [B, V, D]
+  logits = network.head(
+    rows.reshape(-1, rows.shape[-1]), precision=recipe.precision
+  )
+  return logits.reshape(*rows.shape[:2], -1).swapaxes(0, 1)
 
 
 def branch_scales(
-  key: PRNGKeyArray, *, depth: int, batch: int, rate: float
-) -> Float[jax.Array, "depth 2 B"]:
+  keys: Key[jax.Array, "B"], *, depth: int, count: int, rate: float
+) -> Float[jax.Array, "depth 2 B*count"]:
   """Zero for dropped residual branches, 1 / (1 - probability) for others.
 
-  Each branch of each image is dropped by itself; the probability rises
-  linearly from zero in the first block to `rate` in the last.
+  Each branch of each view is dropped by itself; the probability rises linearly
+  from zero in the first block to `rate` in the last. What is dropped of an
+  image depends on its own key alone.
+
+  Args:
+    keys: one for each image.
+    depth: blocks.
+    count: views of each image; those of one image follow each other.
+    rate: in the last block.
 
   Reference: Huang et al., "Deep networks with stochastic depth", 2016.
   """
   keep = 1 - jnp.linspace(0.0, rate, depth)[:, None, None]
-  kept = jax.random.bernoulli(key, keep, (depth, 2, batch))
+  kept = jax.vmap(
+    lambda key: jax.random.bernoulli(key, keep, (depth, 2, count))
+  )(keys)  # [B, depth, 2, count]
+  kept = jnp.moveaxis(kept, 0, 2).reshape(depth, 2, -1)
   return kept / keep
 
 

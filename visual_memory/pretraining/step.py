@@ -5,7 +5,9 @@
   state, metrics = step(state, images, labels)     # uses up the old state
 
 Params are on every device, the batch is split over them; the partitioner adds
-the sums over devices that gradients, center and negatives need.
+the sums over devices that gradients and center need, and for the contrastive
+loss brings every device the projections of all images. A batch that does not
+divide over the devices is filled up with images of no weight.
 """
 
 import functools
@@ -28,6 +30,10 @@ State = dict[str, Any]
 number of finished steps; center: DINO's (DINO alone)."""
 
 Metrics = dict[str, jax.Array]
+
+_DROPS = 1 << 16
+"""Folded into an image's key for stochastic depth; views fold in their
+numbers."""
 
 
 def init_state(recipe: Recipe, mesh: Mesh) -> State:
@@ -62,17 +68,10 @@ def make_step(
 ) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:
   """The compiled step: (state, images, labels) -> (state, metrics).
 
-  images are uint8 [B, H, H, 3] and labels int32 [B], rows split over the mesh.
-
-  Raises:
-    ValueError: a batch that does not divide over micro-batches and devices.
+  images are uint8 [R, H, H, 3] and labels int32 [R], R = num_rows(recipe, mesh),
+  split over the mesh; what follows the batch's images counts for nothing.
   """
   checked(recipe)
-  if recipe.batch_size % (recipe.micro_batches * mesh.size):
-    raise ValueError(
-      f"A batch of {recipe.batch_size} images does not divide over"
-      f" {recipe.micro_batches} micro-batches on {mesh.size} devices."
-    )
   everywhere = distributed.replicated(mesh)
   rows = distributed.row_sharding(mesh)
   return jax.jit(
@@ -83,13 +82,20 @@ def make_step(
   )
 
 
+def num_rows(recipe: Recipe, mesh: Mesh) -> int:
+  """Rows of a batch on a mesh: whole micro-batches on every device."""
+  return distributed.pad_to_multiple(
+    recipe.batch_size, recipe.micro_batches * mesh.size
+  )
+
+
 def _step(
   recipe: Recipe, mesh: Mesh, state: State, images: Any, labels: Any
 ) -> tuple[State, Metrics]:
   """Gradients over the micro-batches, then one update of everything."""
   step, count = state["step"], recipe.micro_batches
   key = jax.random.fold_in(named_key(recipe.seed, "step"), step)
-  numbers = jnp.arange(recipe.batch_size, dtype=jnp.int32)
+  numbers = jnp.arange(len(images), dtype=jnp.int32)
   # Rows of a micro-batch are strided, so that each device keeps its own.
   parts = [
     x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
@@ -103,7 +109,7 @@ def _step(
     for x in parts
   ]
 
-  compute = functools.partial(_gradients, recipe, state, key)
+  compute = functools.partial(_gradients, recipe, len(images), state, key)
   if count == 1:
     return _updated(recipe, state, *compute(*(x[0] for x in parts)))
 
@@ -117,19 +123,32 @@ def _step(
 
 
 def _gradients(
-  recipe: Recipe, state: State, key: Any, images: Any, labels: Any, rows: Any
+  recipe: Recipe,
+  mesh_rows: int,
+  state: State,
+  key: Any,
+  images: Any,
+  labels: Any,
+  rows: Any,
 ) -> tuple[Any, dict[str, Any]]:
   """Gradients and metrics of one micro-batch."""
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
   seen = views.make_views(keys, images, recipe.views)
-  drop_key = jax.random.fold_in(key, recipe.batch_size + rows[0])
+  drop_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _DROPS)
+  weights = None
+  if mesh_rows != recipe.batch_size:
+    # Every micro-batch has as many of the batch's images as every other.
+    share = recipe.micro_batches / recipe.batch_size
+    weights = jnp.where(rows < recipe.batch_size, share, 0.0)
   loss = _dino if recipe.objective == "dino" else _contrastive
-  compute = functools.partial(loss, recipe, state, seen, labels, drop_key)
+  compute = functools.partial(
+    loss, recipe, state, seen, labels, drop_keys, weights
+  )
   gradients, metrics = jax.grad(compute, has_aux=True)(state["student"])
   return gradients, metrics
 
 
-def _dino(recipe, state, seen, labels, key, student) -> tuple:
+def _dino(recipe, state, seen, labels, keys, weights, student) -> tuple:
   """DINO's loss of the student's params, and what to log."""
   del labels
   teacher = recipe.teacher
@@ -139,33 +158,37 @@ def _dino(recipe, state, seen, labels, key, student) -> tuple:
     warmup_steps=teacher.temperature_steps,
   )(state["step"])
   wide = views.Views(globals=seen.globals, locals=None)
-  targets = network.project(recipe, state["teacher"], wide, key=None)
+  targets = network.project(recipe, state["teacher"], wide, keys=None)
   targets = jax.lax.stop_gradient(targets)
-  logits = network.project(recipe, student, seen, key=key)
+  logits = network.project(recipe, student, seen, keys=keys)
   loss = losses.dino_loss(
     logits,
     targets,
     state["center"],
     student_temperature=recipe.temperature,
     teacher_temperature=temperature,
+    weights=weights,
   )
+  mean = functools.partial(losses.mean_images, weights=weights)
   said = losses.teacher_probabilities(targets, state["center"], temperature)
   return loss, {
     "loss": loss,
-    "batch_mean": jnp.mean(targets, axis=(0, 1)),
+    "batch_mean": mean(targets),
     # Collapse shows: all alike, batch_entropy falls to teacher_entropy; all
     # undecided, teacher_entropy rises to log(K).
-    "teacher_entropy": jnp.mean(losses.entropy(said)),
-    "mean_probabilities": jnp.mean(said, axis=(0, 1)),
+    "teacher_entropy": mean(losses.entropy(said)),
+    "mean_probabilities": mean(said),
   }
 
 
-def _contrastive(recipe, state, seen, labels, key, student) -> tuple:
+def _contrastive(recipe, state, seen, labels, keys, weights, student) -> tuple:
   """The contrastive loss of the student's params, and what to log."""
   del state
-  rows = network.project(recipe, student, seen, key=key)
-  loss = losses.contrastive_loss(rows, labels, temperature=recipe.temperature)
-  mean = jnp.mean(rows, axis=(0, 1))
+  rows = network.project(recipe, student, seen, keys=keys)
+  loss = losses.contrastive_loss(
+    rows, labels, temperature=recipe.temperature, weights=weights
+  )
+  mean = losses.mean_images(rows, weights)
   # The mean similarity of two views of any images: 1 after a collapse.
   return loss, {"loss": loss, "mean_similarity": jnp.sum(mean * mean)}
 
