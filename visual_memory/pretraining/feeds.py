@@ -1,11 +1,12 @@
 """Batches of images for training, in an order that belongs to (seed, step).
 
   feed = source_feed(source, size=256, batch_size=512, seed=0, group=1)
-  for batch in feed.batches(first_step, mesh):
-    step(state, batch.images, batch.labels)
+  for batch in feed.batches(first_step, mesh, rows=512):
+    state, metrics = step(state, batch)
 
 Which images a step sees depends neither on the number of devices or processes
-nor on where a stopped run is taken up again.
+nor on where a stopped run is taken up again. Pixels are uint8 until they are on
+the devices, where views are cropped from them.
 """
 
 import dataclasses
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -26,17 +26,20 @@ from visual_memory.pretraining.step import named_key
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FedBatch:
-  """One batch on the devices.
+  """One batch on the devices; its last rows may repeat, to fill the mesh.
 
   Attributes:
-    images: uint8 [B, H, H, 3], rows split over the mesh.
-    labels: int32 [B].
+    images: uint8 [R, H, H, 3], rows split over the mesh: whole pictures,
+      squeezed to squares.
+    labels: int32 [R].
+    aspects: width over height of the pictures before, float32 [R].
     skipped: images of this process that could not be read; each was replaced
       by its neighbor in the batch.
   """
 
   images: jax.Array
   labels: jax.Array
+  aspects: jax.Array
   skipped: tuple[batching.Skipped, ...] = ()
 
 
@@ -50,8 +53,17 @@ class Feed(Protocol):
 
   identity: dict[str, Any]
 
-  def batches(self, first_step: int, mesh: Mesh) -> Iterator[FedBatch]:
-    """The batches of first_step and all steps after it."""
+  def batches(
+    self, first_step: int, mesh: Mesh, *, rows: int
+  ) -> Iterator[FedBatch]:
+    """The batches of first_step and all steps after it.
+
+    Args:
+      first_step: steps before it are passed over.
+      mesh: the devices.
+      rows: R, a multiple of the mesh's size, no less than the batch: its last
+        image is repeated.
+    """
     ...
 
 
@@ -63,7 +75,8 @@ class ProceduralFeed:
 
   Attributes:
     identity: see Feed.
-    draw: (key, program_ids [B], mesh=mesh) -> uint8 images [B, S, S, 3]; pure.
+    draw: (keys [R], program_ids [R], mesh=mesh) -> uint8 images [R, S, S, 3];
+      pure.
     batch_size: B.
     num_programs: program ids are below this.
     group: pictures of one program in a batch, each from another view.
@@ -77,20 +90,27 @@ class ProceduralFeed:
   group: int
   seed: int
 
-  def batches(self, first_step: int, mesh: Mesh) -> Iterator[FedBatch]:
+  def batches(
+    self, first_step: int, mesh: Mesh, *, rows: int
+  ) -> Iterator[FedBatch]:
     """See Feed."""
-    rows = distributed.row_sharding(mesh)
-    join = jax.jit(lambda *parts: jnp.concatenate(parts), out_shardings=rows)
+    sharding = distributed.row_sharding(mesh)
     root = named_key(self.seed, "views")
+    keys_of = jax.jit(
+      lambda step, views: jax.vmap(jax.random.fold_in, (None, 0))(
+        jax.random.fold_in(root, step), views
+      ),
+      out_shardings=sharding,
+    )
+    number = np.minimum(np.arange(rows), self.batch_size - 1)
+    views, which = np.divmod(number, self.batch_size // self.group)
+    views = distributed.shard_rows(views.astype(np.int32), mesh)
+    aspects = distributed.shard_rows(np.ones(rows, np.float32), mesh)
     step = first_step
     while True:
-      ids, key = self.program_ids(step), jax.random.fold_in(root, step)
-      images = [
-        self.draw(jax.random.fold_in(key, view), ids, mesh=mesh)
-        for view in range(self.group)
-      ]
-      labels = distributed.shard_rows(np.tile(ids, self.group), mesh)
-      yield FedBatch(images=join(*images), labels=labels)
+      ids = distributed.shard_rows(self.program_ids(step)[which], mesh)
+      images = self.draw(keys_of(step, views), ids, mesh=mesh)
+      yield FedBatch(images=images, labels=ids, aspects=aspects)
       step += 1
 
   def program_ids(self, step: int) -> np.ndarray:
@@ -125,38 +145,37 @@ class SourceFeed:
     """Whole batches in one pass over the source."""
     return len(self.source) // self.batch_size
 
-  def batches(self, first_step: int, mesh: Mesh) -> Iterator[FedBatch]:
+  def batches(
+    self, first_step: int, mesh: Mesh, *, rows: int
+  ) -> Iterator[FedBatch]:
     """See Feed."""
-    epoch, done = divmod(first_step, self.steps_per_epoch)
-    while True:
-      yield from self._epoch(epoch, done, mesh)
-      epoch, done = epoch + 1, 0
-
-  def _epoch(self, epoch: int, done: int, mesh: Mesh) -> Iterator[FedBatch]:
-    steps = self.steps_per_epoch
-    order = self.order(epoch)[: steps * self.batch_size]
-    share = distributed.process_rows(self.batch_size)
-    order = order.reshape(steps, self.batch_size)[done:, share]
+    share = distributed.process_rows(rows)
     sharding = distributed.row_sharding(mesh)
-    # The short side to `size`, then the central square: what a training
-    # pipeline can keep in a fixed shape.
-    plain = preprocess.Preprocess(
-      resize=self.size,
-      crop=self.size,
-      mean=(0.0, 0.0, 0.0),
-      std=(1.0, 1.0, 1.0),
-    )
     put = functools.partial(jax.make_array_from_process_local_data, sharding)
-    for batch in batching.batches(
-      self.source, plain, batch_size=order.shape[1], rows=order.ravel()
+    # The whole picture at a fixed shape: views are cropped from all of it.
+    squeeze = preprocess.square(self.size)
+    for batch in batching.pixel_batches(
+      self.source,
+      squeeze,
+      batch_rows=(step[share] for step in self._steps(first_step, rows)),
     ):
-      rows = _replaced(batch)
-      images = np.rint(batch.data.images * 255).astype(np.uint8)
+      slots = _replaced(batch)
       yield FedBatch(
-        images=put(images[rows]),
-        labels=put(self.source.labels[batch.rows[rows]].astype(np.int32)),
+        images=put(batch.pixels[slots]),
+        labels=put(self.source.labels[batch.rows[slots]].astype(np.int32)),
+        aspects=put(batch.aspects[slots]),
         skipped=batch.skipped,
       )
+
+  def _steps(self, first_step: int, rows: int) -> Iterator[np.ndarray]:
+    """For each step from first_step on, the source's rows of its batch, [R]."""
+    number = np.minimum(np.arange(rows), self.batch_size - 1)
+    epoch, done = divmod(first_step, self.steps_per_epoch)
+    while True:
+      order = self.order(epoch)
+      for step in range(done, self.steps_per_epoch):
+        yield order[step * self.batch_size + number]
+      epoch, done = epoch + 1, 0
 
   def order(self, epoch: int) -> np.ndarray:
     """All rows in the order of an epoch; groups share a class.
@@ -193,7 +212,8 @@ def procedural_feed(
   """A feed of pictures that are rendered on the devices.
 
   Args:
-    draw: (key, program_ids [B], mesh=mesh) -> uint8 images [B, S, S, 3]; pure.
+    draw: (keys [R], program_ids [R], mesh=mesh) -> uint8 images [R, S, S, 3];
+      pure.
     identity: plain values that fix what draw gives.
     batch_size: images per step, over all processes.
     num_programs: program ids are below this.
@@ -259,9 +279,9 @@ def source_feed(
   )
 
 
-def _replaced(batch: batching.HostBatch) -> np.ndarray:
+def _replaced(batch: batching.PixelBatch) -> np.ndarray:
   """For each slot the slot to use: itself, or the last readable before it."""
-  good = np.flatnonzero(batch.data.mask)
+  good = np.flatnonzero(batch.aspects)
   if not len(good):
     first = batch.skipped[0]
     raise ValueError(

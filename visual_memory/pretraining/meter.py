@@ -1,10 +1,11 @@
 """What a run logs: means since the last line, speed, and where it goes."""
 
+import contextlib
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,20 +20,53 @@ Log = Callable[..., None]
 
 
 class Meter:
-  """Collects the metrics of steps without waiting for the devices."""
+  """Collects the metrics of steps, one step behind the devices.
+
+  Speed is that of whole steps, data included, without compilation: the clock
+  starts when the first step is done. One step in each line is timed by itself:
+  the devices are let run empty, then its batch is waited for, then the step.
+  """
 
   def __init__(self, recipe: Recipe, mesh: Mesh):
-    """The clock starts."""
+    """No step is done yet."""
     self._flops = cost.step_flops(recipe)
     self._batch_size = recipe.batch_size
     self._mesh = mesh
     self._metrics: list[dict[str, jax.Array]] = []
-    self._start_s = time.monotonic()
+    self._timed = 0
+    self._start_s: float | None = None
     self._paused_s = 0.0
+    self._step_s: float | None = None
+    self._fed_s: float | None = None
+
+  @contextlib.contextmanager
+  def feeding(self) -> Iterator[Callable[[jax.Array], None]]:
+    """Around the making of a batch, whose images are to be handed over."""
+    alone = self._start_s is not None and len(self._metrics) == 1
+    if alone:
+      jax.block_until_ready(self._metrics[-1])
+    self._fed_s = None
+
+    def fed(images: jax.Array) -> None:
+      if alone:
+        jax.block_until_ready(images)
+        self._fed_s = time.monotonic()
+
+    yield fed
 
   def add(self, metrics: dict[str, jax.Array]) -> None:
-    """The metrics of one step."""
+    """The metrics of one step; returns when the step before it is done."""
     self._metrics.append(metrics)
+    if self._start_s is None:
+      jax.block_until_ready(metrics)
+      self._start_s = time.monotonic()
+      return
+    self._timed += 1
+    if self._fed_s is not None:
+      jax.block_until_ready(metrics)
+      self._step_s = time.monotonic() - self._fed_s
+    elif len(self._metrics) > 1:
+      jax.block_until_ready(self._metrics[-2])
 
   def paused(self, seconds: float) -> None:
     """Time since the last line that was no training."""
@@ -41,18 +75,34 @@ class Meter:
   def line(self) -> dict[str, float]:
     """Means over the steps since the last line, and their speed.
 
+    images_per_s, tflops_per_s and mfu (the share of the devices' peak, where
+    that is known) are of all time but evaluations and checkpoints; step_s is
+    of a step alone, and feed_share the share of time that is not spent in
+    steps: what the data costs. Nothing of these before a second step is done.
+
     Raises:
       FloatingPointError: a loss was not finite.
     """
     fetched = jax.device_get(self._metrics)
-    steps = len(fetched)
     line = {
-      name: float(sum(metrics[name] for metrics in fetched) / steps)
+      name: float(sum(metrics[name] for metrics in fetched) / len(fetched))
       for name in fetched[0]
     }
-    elapsed_s = time.monotonic() - self._start_s - self._paused_s
-    rate = steps / max(elapsed_s, 1e-9)
-    line |= {
+    if self._timed:
+      line |= self._speed(time.monotonic() - self._start_s - self._paused_s)
+    self._metrics, self._paused_s, self._timed = [], 0.0, 0
+    self._start_s = time.monotonic()
+    if not line["loss"] - line["loss"] == 0:
+      raise FloatingPointError(
+        f"The loss is {line['loss']}: lower the learning rate, or use"
+        " precision float32; the last checkpoint is good."
+      )
+    return line
+
+  def _speed(self, elapsed_s: float) -> dict[str, float]:
+    """Of the steps since the clock was started."""
+    rate = self._timed / max(elapsed_s, 1e-9)
+    line = {
       "images_per_s": rate * self._batch_size,
       "tflops_per_s": rate * self._flops / 1e12,
     }
@@ -63,13 +113,9 @@ class Meter:
     )
     if share is not None:
       line["mfu"] = share
-    self._metrics, self._paused_s = [], 0.0
-    self._start_s = time.monotonic()
-    if not line["loss"] - line["loss"] == 0:
-      raise FloatingPointError(
-        f"The loss is {line['loss']}: lower the learning rate, or use"
-        " precision float32; the last checkpoint is good."
-      )
+    if self._step_s is not None:
+      line["step_s"] = self._step_s
+      line["feed_share"] = max(0.0, 1.0 - rate * self._step_s)
     return line
 
 

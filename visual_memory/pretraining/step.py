@@ -2,7 +2,7 @@
 
   state = init_state(recipe, mesh)
   step = make_step(recipe, mesh)
-  state, metrics = step(state, images, labels)     # uses up the old state
+  state, metrics = step(state, images, labels, aspects)  # uses up the old state
 
 Params are on every device, the batch is split over them; the partitioner adds
 the sums over devices that gradients and center need, and for the contrastive
@@ -65,18 +65,19 @@ def _init(recipe: Recipe) -> State:
 @functools.cache  # A second run of the same recipe compiles nothing.
 def make_step(
   recipe: Recipe, mesh: Mesh
-) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:
-  """The compiled step: (state, images, labels) -> (state, metrics).
+) -> Callable[..., tuple[State, Metrics]]:
+  """The compiled step: (state, images, labels, aspects) -> (state, metrics).
 
-  images are uint8 [R, H, H, 3] and labels int32 [R], R = num_rows(recipe, mesh),
-  split over the mesh; what follows the batch's images counts for nothing.
+  images are uint8 [R, H, H, 3], labels int32 [R] and aspects float32 [R], see
+  `feeds.FedBatch`, R = num_rows(recipe, mesh), split over the mesh; what
+  follows the batch's images counts for nothing.
   """
   checked(recipe)
   everywhere = distributed.replicated(mesh)
   rows = distributed.row_sharding(mesh)
   return jax.jit(
     functools.partial(_step, recipe, mesh),
-    in_shardings=(everywhere, rows, rows),
+    in_shardings=(everywhere, rows, rows, rows),
     out_shardings=everywhere,
     donate_argnums=0,
   )
@@ -90,7 +91,12 @@ def num_rows(recipe: Recipe, mesh: Mesh) -> int:
 
 
 def _step(
-  recipe: Recipe, mesh: Mesh, state: State, images: Any, labels: Any
+  recipe: Recipe,
+  mesh: Mesh,
+  state: State,
+  images: Any,
+  labels: Any,
+  aspects: Any,
 ) -> tuple[State, Metrics]:
   """Gradients over the micro-batches, then one update of everything."""
   step, count = state["step"], recipe.micro_batches
@@ -99,7 +105,7 @@ def _step(
   # Rows of a micro-batch are strided, so that each device keeps its own.
   parts = [
     x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
-    for x in (images, labels, numbers)
+    for x in (images, labels, aspects, numbers)
   ]
   parts = [
     jax.lax.with_sharding_constraint(
@@ -129,11 +135,12 @@ def _gradients(
   key: Any,
   images: Any,
   labels: Any,
+  aspects: Any,
   rows: Any,
 ) -> tuple[Any, dict[str, Any]]:
   """Gradients and metrics of one micro-batch."""
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-  seen = views.make_views(keys, images, recipe.views)
+  seen = views.make_views(keys, images, recipe.views, aspects=aspects)
   drop_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _DROPS)
   weights = None
   if mesh_rows != recipe.batch_size:

@@ -6,11 +6,12 @@
   )
 
 Running the same call again continues from the last checkpoint, bit for bit as
-if nothing had happened. SIGTERM saves and ends with `Preempted`.
+if nothing had happened; what only logs, saves or evaluates may be changed, and
+the number of devices too. SIGTERM ends with `Preempted` once the step that is
+being computed is done and saved.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import signal
@@ -19,9 +20,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import checkpoints, distributed
+from visual_memory import checkpoints, distributed, files
 from visual_memory.pretraining import step as step_lib
 from visual_memory.pretraining.feeds import Feed
 from visual_memory.pretraining.meter import Log, Meter
@@ -73,37 +76,45 @@ def train(
   _claim(directory, {"recipe": recipe.to_dict(), "feed": feed.identity})
   run = _Run(recipe, directory, mesh, log, evaluate)
   num_steps = recipe.optimizer.num_steps
-  with run.rolling, _stop_signal() as stopped:
+  with run.rolling, _stop_signal(mesh) as stopped:
     state = run.state
     done = int(state["step"])
     advance = step_lib.make_step(recipe, mesh)
-    batches = feed.batches(done, mesh) if done < num_steps else ()
-    for batch in batches:
+    rows = step_lib.num_rows(recipe, mesh)
+    batches = iter(
+      feed.batches(done, mesh, rows=rows) if done < num_steps else ()
+    )
+    while done < num_steps:
+      with run.meter.feeding() as fed:
+        batch = next(batches)
+        fed(batch.images)
       for image in batch.skipped:
         log(step=done, skipped=image.id, reason=image.reason)
-      state, metrics = advance(state, batch.images, batch.labels)
-      run.meter.add(metrics)
+      state, metrics = advance(
+        state, batch.images, batch.labels, batch.aspects
+      )
       done += 1
+      # Waits for the step before: two are on their way at most, so that no
+      # signal and no error waits for a long queue.
+      run.meter.add(metrics)
       is_last = done == num_steps
       if done % log_every == 0 or is_last:
         log(step=done, **run.meter.line())
       if evaluate and (done % evaluate_every == 0 or is_last):
         run.evaluate(state, done)
-      told = stopped() if _may_ask(done, log_every) else False
+      told = stopped()
       if done % save_every == 0 or is_last or told:
         run.save("last", state, done)
       if told and not is_last:
         run.rolling.wait()
         raise Preempted(f"Stopped at step {done}, which is saved.")
-      if is_last:
-        break
   return state
 
 
 def restore_state(
   recipe: Recipe, directory: str | os.PathLike, *, kind: str, mesh: Mesh
 ) -> State | None:
-  """The newest checkpoint of a run on a mesh; None if there is none.
+  """The newest whole checkpoint of a run on a mesh; None if there is none.
 
   Args:
     recipe: of the run.
@@ -114,18 +125,15 @@ def restore_state(
   Raises:
     ValueError: the checkpoint is of another architecture; lists what differs.
   """
-  path = checkpoints.latest(
-    pathlib.Path(directory).absolute() / "checkpoints" / kind
-  )
-  if path is None:
-    return None
   shapes = jax.eval_shape(lambda: step_lib.init_state(recipe, mesh))
   everywhere = distributed.replicated(mesh)
   template = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
     shapes,
   )
-  return checkpoints.restore(path, template)
+  return checkpoints.restore_newest(
+    pathlib.Path(directory).absolute() / "checkpoints" / kind, template
+  )
 
 
 class _Run:
@@ -147,15 +155,13 @@ class _Run:
       self._log(step=done, **scores)
       best = -1.0
       if self._best_path.exists():
-        found = json.loads(self._best_path.read_text(encoding="utf-8"))
+        found = files.read_json(self._best_path)
         # What a killed run scored after its last checkpoint comes again.
         best = found["score"] if found["step"] < done else -1.0
       if scores["score"] > best:
         self.rolling.save("best", done, state)
         if distributed.is_lead():
-          self._best_path.write_text(
-            json.dumps({"step": done, **scores}), encoding="utf-8"
-          )
+          files.write_json(self._best_path, {"step": done, **scores})
 
   def save(self, kind: str, state: State, done: int) -> None:
     """Begins to write a checkpoint."""
@@ -177,7 +183,7 @@ def _claim(directory: pathlib.Path, run: dict[str, Any]) -> None:
   """
   path = directory / _RUN
   if path.exists():
-    changes = differences(json.loads(path.read_text(encoding="utf-8")), run)
+    changes = differences(files.read_json(path), run)
     if changes:
       raise ValueError(
         f"{directory} holds another run; choose another directory, or undo:\n  "
@@ -185,21 +191,29 @@ def _claim(directory: pathlib.Path, run: dict[str, Any]) -> None:
       )
   elif distributed.is_lead():
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(run, indent=2), encoding="utf-8")
-
-
-def _may_ask(done: int, log_every: int) -> bool:
-  """Whether processes compare their signals now: every step if there is one."""
-  return jax.process_count() == 1 or done % log_every == 0
+    files.write_json(path, run)
 
 
 @contextlib.contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
-  """A function that says whether any process got SIGTERM."""
-  received = []
+def _stop_signal(mesh: Mesh) -> Iterator[Callable[[], bool]]:
+  """A function that says, once a step, whether any process got SIGTERM.
+
+  All processes of a run must stop at the same step. Each hands in what it
+  knows as an array that the devices add up behind the step they are at, and
+  reads what was handed in a step ago: nobody waits for anybody.
+  """
+  received, asked = [], []
+  rows = distributed.row_sharding(mesh)
+  anyone = jax.jit(jnp.any, out_shardings=distributed.replicated(mesh))
 
   def told() -> bool:
-    return not distributed.everyone(not received)
+    if jax.process_count() == 1:
+      return bool(received)
+    mine = np.full(mesh.size, bool(received))
+    asked.append(
+      anyone(jax.make_array_from_callback(mine.shape, rows, mine.__getitem__))
+    )
+    return len(asked) > 1 and bool(asked.pop(0))
 
   try:
     before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))

@@ -79,6 +79,8 @@ def make_views(
   keys: Key[jax.Array, "B"],
   images: Shaped[Array, "B H H 3"],
   settings: ViewSettings,
+  *,
+  aspects: Float[Array, "B"] | None = None,
 ) -> Views:
   """All views of a batch.
 
@@ -86,7 +88,11 @@ def make_views(
     keys: one typed key for each image, [B].
     images: square, uint8, or float in [0, 1].
     settings: which views.
+    aspects: width over height of the pictures that were squeezed to squares;
+      views are cropped as from them. Square if None.
   """
+  if aspects is None:
+    aspects = jnp.ones(len(images))
   if images.dtype == jnp.uint8:
     images = images.astype(jnp.float32) / 255
   make = functools.partial(_one_view, settings=settings)
@@ -95,7 +101,7 @@ def make_views(
     one = jax.vmap(functools.partial(make, **how))
     numbers = range(first, first + count)
     return jnp.stack(
-      [one(jax.vmap(jax.random.fold_in, (0, None))(keys, n), images)
+      [one(jax.vmap(jax.random.fold_in, (0, None))(keys, n), images, aspects)
        for n in numbers]
     )  # fmt: skip
 
@@ -118,6 +124,7 @@ def make_views(
 def _one_view(
   key: PRNGKeyArray,
   image: Float[Array, "H H 3"],
+  aspect: Float[Array, ""],
   *,
   settings: ViewSettings,
   size: int,
@@ -128,7 +135,9 @@ def _one_view(
   """One view of one image: crop, mirror, colors, blur, normalization."""
   box_key, jitter_key, coin_key, blur_key = jax.random.split(key, 4)
   coins = jax.random.uniform(coin_key, (5,))
-  box = crops.random_box(box_key, *image.shape[:2], scale=scale, ratio=RATIO)
+  # A ratio in the picture is another one in the square it was squeezed to.
+  ratio = tuple(side / aspect for side in RATIO)
+  box = crops.random_box(box_key, *image.shape[:2], scale=scale, ratio=ratio)
   view = crops.resized_crop(
     image, box, size=size, kernel="cubic", rounded=False
   )
