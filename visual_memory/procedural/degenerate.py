@@ -1,26 +1,14 @@
-"""Probing: a program's scaling, and whether it is worth looking at.
+"""Pictures that are not worth looking at: flat ones, and mere noise."""
 
-A program whose picture is flat or mere noise is drawn again, from the next
-attempt of the same key, so that the result is still a function of the key.
-"""
-
-import dataclasses
-
-import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
-from visual_memory.procedural import programs, render
-from visual_memory.procedural.programs import Program
 from visual_memory.types import Array
-
-PROBE_SIZE = 32
-NUM_ATTEMPTS = 6
 
 LEAST_CONTRAST = 0.07
 """A picture with a smaller standard deviation of brightness is flat."""
 
-LEAST_LIKENESS = 0.2
+LEAST_LIKENESS = 0.6
 """A picture whose neighbors correlate less is noise."""
 
 
@@ -44,48 +32,3 @@ def is_noise(gray: Float[Array, "H W"]) -> Bool[Array, ""]:
   along_x = jnp.mean(center[:, 1:] * center[:, :-1]) / power
   along_y = jnp.mean(center[1:] * center[:-1]) / power
   return jnp.minimum(along_x, along_y) < LEAST_LIKENESS
-
-
-def probe(program: Program) -> tuple[Program, Bool[Array, ""]]:
-  """The program with its heights standardized, and whether it is degenerate."""
-  color, (center, scale) = render.picture(
-    program, programs.HOME, size=PROBE_SIZE, calibrate=True
-  )
-  gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-  program = dataclasses.replace(program, center=center, scale=scale)
-  return program, is_flat(gray) | is_noise(gray)
-
-
-def settle(keys: jax.Array) -> tuple[Program, Int[Array, "B"]]:
-  """The program of each key: its first attempt that is not degenerate.
-
-  Returns:
-    (B programs, how many attempts of each were degenerate). Should all
-    NUM_ATTEMPTS be, the last one is returned.
-  """
-  attempts = jax.vmap(
-    lambda key: jax.vmap(
-      lambda attempt: programs.draw(jax.random.fold_in(key, attempt))
-    )(jnp.arange(NUM_ATTEMPTS))
-  )(keys)
-  return render.over_programs(_settle, attempts)
-
-
-def _settle(attempts: Program) -> tuple[Program, Int[Array, ""]]:
-  """The first of these programs that is not degenerate, or the last."""
-
-  def take(index):
-    return jax.tree.map(lambda leaf: leaf[index], attempts)
-
-  def unsettled(state):
-    _, degenerate, index = state
-    return degenerate & (index < NUM_ATTEMPTS)
-
-  def attempt(state):
-    _, _, index = state
-    program, degenerate = probe(take(index))
-    return program, degenerate, index + 1
-
-  start = (take(0), jnp.bool_(True), jnp.int32(0))
-  program, degenerate, index = jax.lax.while_loop(unsettled, attempt, start)
-  return program, index - 1 + degenerate.astype(jnp.int32)

@@ -12,6 +12,7 @@ from visual_memory.procedural import noise
 from visual_memory.procedural.operators import (
   PHASE,
   Operator,
+  fixed,
   linear,
   log,
   table,
@@ -109,18 +110,10 @@ def _mirror_tiles(s, c, seed):
 
 
 def _noise_warp(s, c, seed):
-  """Displacement by smooth noise."""
-  x, y = s.x * c[0] + c[2], s.y * c[0] + c[3]
-  dx = noise.simplex_noise(x, y, seed)
-  dy = noise.simplex_noise(x + 17.3, y - 9.1, seed)
-  return s.x + c[1] * dx, s.y + c[1] * dy, s.cell
-
-
-def _fractal_warp(s, c, seed):
-  """Displacement by three octaves of value noise."""
+  """Displacement by smooth noise of c[4] octaves."""
   x, y = s.x * c[0] + c[2], s.y * c[0] + c[3]
   same = lambda value: value
-  warp = dict(num=3, gain=0.5, shape=same)
+  warp = dict(num=c[4].astype(jnp.int32), gain=0.5, shape=same)
   dx = noise.octaves(noise.value_noise, x, y, seed, **warp)
   dy = noise.octaves(noise.value_noise, x + 5.2, y + 1.3, seed, **warp)
   return s.x + c[1] * dx, s.y + c[1] * dy, s.cell
@@ -258,13 +251,13 @@ DOMAIN = table(
       "noise_warp",
       _noise_warp,
       2.5,
-      (log(0.5, 3.0), log(0.08, 0.5), PHASE, PHASE),
+      (log(0.4, 2.2), log(0.05, 0.3), PHASE, PHASE, fixed(1)),
     ),
     Operator(
       "fractal_warp",
-      _fractal_warp,
-      1.5,
-      (log(0.7, 3.0), log(0.15, 0.7), PHASE, PHASE),
+      _noise_warp,
+      1.2,
+      (log(0.5, 2.2), log(0.1, 0.5), PHASE, PHASE, fixed(3)),
     ),
     Operator(
       "sine_warp",

@@ -4,12 +4,14 @@ f(state, constants, seed) -> height, about in [-1, 1]; negative is inside for
 shapes. Frequencies are periods per coordinate unit; phases are in turns.
 """
 
+import jax
 import jax.numpy as jnp
 
 from visual_memory.procedural import noise, shapes
 from visual_memory.procedural.operators import (
   PHASE,
   Operator,
+  fixed,
   linear,
   log,
   table,
@@ -51,89 +53,55 @@ def _checker(s, c, seed):
   return jnp.clip(waves * c[1], -1.0, 1.0)
 
 
-def _value(s, c, seed):
-  return noise.value_noise(s.x * c[0] + c[2], s.y * c[0] + c[3], seed)
-
-
-def _simplex(s, c, seed):
-  return noise.simplex_noise(s.x * c[0] + c[2], s.y * c[0] + c[3], seed)
-
-
-def _fractal(s, c, seed):
-  """Clouds: four octaves."""
-  return 1.6 * noise.octaves(
-    noise.value_noise,
-    s.x * c[0] + c[2],
-    s.y * c[0] + c[3],
-    seed,
-    num=4,
-    gain=c[1],
-    shape=lambda value: value,
-  )
-
-
-def _ridged(s, c, seed):
-  """Mountain ridges, veins and lightning."""
-  ridges = noise.octaves(
-    noise.simplex_noise,
-    s.x * c[0] + c[2],
-    s.y * c[0] + c[3],
-    seed,
-    num=4,
-    gain=c[1],
-    shape=lambda value: 1.0 - 2.0 * jnp.abs(value),
-  )
-  return 1.5 * ridges - 0.5
-
-
-def _billow(s, c, seed):
-  """Round lumps with sharp creases."""
-  lumps = noise.octaves(
-    noise.simplex_noise,
-    s.x * c[0] + c[2],
-    s.y * c[0] + c[3],
-    seed,
-    num=3,
-    gain=c[1],
-    shape=lambda value: 2.0 * jnp.abs(value) - 0.6,
-  )
-  return 1.5 * lumps
-
-
-def _warped(s, c, seed):
-  """Clouds bent by clouds."""
+def _clouds(s, c, seed):
+  """Value noise; clouds of four octaves; clouds bent by clouds."""
   x, y = s.x * c[0] + c[2], s.y * c[0] + c[3]
-  same = lambda value: value
-  a = noise.octaves(noise.value_noise, x, y, seed, num=2, gain=0.5, shape=same)
-  b = noise.octaves(
-    noise.value_noise, x + 3 * a, y - 2 * a, seed, num=3, gain=0.5, shape=same
+  kind = c[4].astype(jnp.int32)
+  of_kind = lambda *numbers: jnp.asarray(numbers)[kind]
+  some = dict(gain=0.3 + 0.22 * c[1], shape=lambda value: value)
+  a = noise.octaves(noise.value_noise, x, y, seed, num=of_kind(0, 0, 2), **some)
+  x, y = x + 3.0 * a, y - 2.0 * a
+  b = noise.octaves(noise.value_noise, x, y, seed, num=of_kind(1, 4, 3), **some)
+  return of_kind(1.0, 1.6, 1.6) * b + 0.3 * a * (2.0 * c[1] - 1.0)
+
+
+def _gradients(s, c, seed):
+  """Gradient noise; mountain ridges and veins; round lumps with creases."""
+  kind = c[4].astype(jnp.int32)
+  of_kind = lambda *numbers: jnp.asarray(numbers)[kind]
+  plain, folded = of_kind(1.0, 0.0, 0.0), of_kind(0.0, -2.0, 2.0)
+  level = of_kind(0.0, 1.0, -0.6)
+  total = noise.octaves(
+    noise.simplex_noise,
+    s.x * c[0] + c[2],
+    s.y * c[0] + c[3],
+    seed,
+    num=of_kind(1, 4, 3),
+    gain=0.3 + 0.2 * c[1],
+    shape=lambda value: level + plain * value + folded * jnp.abs(value),
   )
-  return 1.6 * b + 0.3 * a * c[1]
+  return of_kind(1.0, 1.5, 1.5) * total - of_kind(0.0, 0.5, 0.0)
 
 
-def _cells(s, c, seed):
-  """Dots around feature points, or the cells between them."""
-  first, second, _ = noise.worley(
-    s.x * c[0] + c[2], s.y * c[0] + c[3], seed, jitter=1.0
-  )
-  return 2.0 * (first + c[1] * (second - 2.0 * first)) - 0.8 * (1 - c[1])
-
-
-def _borders(s, c, seed):
-  """Thin borders between cells: cracks, scales, stained glass."""
+def _points(s, c, seed):
+  """Around scattered points: dots; borders of cells; cells of one height."""
+  kind = c[4].astype(jnp.int32)
+  of_kind = lambda *numbers: jnp.asarray(numbers)[kind]
   first, second, value = noise.worley(
-    s.x * c[0] + c[2], s.y * c[0] + c[3], seed, jitter=0.9
+    s.x * c[0] + c[2],
+    s.y * c[0] + c[3],
+    seed,
+    jitter=jnp.stack([jnp.float32(1.0), jnp.float32(0.9), c[1]])[kind],
   )
-  return jnp.minimum((second - first) * 3.0, 1.0) - 0.5 + c[1] * (value - 0.5)
-
-
-def _patches(s, c, seed):
-  """Cells of one height each, with dark seams."""
-  first, second, value = noise.worley(
-    s.x * c[0] + c[2], s.y * c[0] + c[3], seed, jitter=c[1]
+  gap = second - first
+  dots = 2.0 * (first + c[1] * (gap - first)) - 0.8 * (1.0 - c[1])
+  borders = jnp.minimum(gap * 3.0, 1.0) - 0.5 + c[1] * (value - 0.5)
+  patches = (2.0 * value - 0.4) * noise.smooth(gap, 0.0, 0.08) - 0.6
+  return (
+    of_kind(1.0, 0.0, 0.0) * dots
+    + of_kind(0.0, 1.0, 0.0) * borders
+    + of_kind(0.0, 0.0, 1.0) * patches
   )
-  seam = noise.smooth(second - first, 0.0, 0.08)
-  return (2.0 * value - 0.4) * seam - 0.6
 
 
 def _cell(s, c, seed):
@@ -226,123 +194,140 @@ def _escape(s, c, seed):
   """A Julia set's smooth escape time, eight steps."""
   del seed
   x, y = s.x * c[2], s.y * c[2]
-  time = jnp.zeros_like(x)
-  for _ in range(8):
+
+  def step(_, carry):
+    x, y, time = carry
     x, y = x * x - y * y + c[0], 2.0 * x * y + c[1]
     # A bounded sum in place of a count: smooth, and never infinite.
     square = jnp.minimum(x * x + y * y, 1e3)
     time = time + 1.0 / (1.0 + square)
-    x, y = jnp.clip(x, -30.0, 30.0), jnp.clip(y, -30.0, 30.0)
-  return 0.5 * time - 1.5
+    return jnp.clip(x, -30.0, 30.0), jnp.clip(y, -30.0, 30.0), time
+
+  start = (x, y, jnp.zeros_like(x))
+  return 0.5 * jax.lax.fori_loop(0, 8, step, start)[2] - 1.5
 
 
 def _trap(s, c, seed):
   """The least distance of a folded orbit to a cross: glowing filaments."""
   del seed
   x, y = s.x * c[2], s.y * c[2]
-  least = jnp.full_like(x, 1.5)
-  for _ in range(5):
+
+  def step(_, carry):
+    x, y, least = carry
     scale = 1.0 / (x * x + y * y + 0.02)
     x, y = jnp.abs(x) * scale - c[0], jnp.abs(y) * scale - c[1]
     least = jnp.minimum(least, jnp.minimum(jnp.abs(x), jnp.abs(y + 0.2)))
-  return jnp.sqrt(least) * 2.0 - 1.0
+    return x, y, least
+
+  start = (x, y, jnp.full_like(x, 1.5))
+  return jnp.sqrt(jax.lax.fori_loop(0, 5, step, start)[2]) * 2.0 - 1.0
 
 
-_FREQUENCY = log(0.6, 2.6)
+_FREQUENCY = log(0.35, 1.8)
 _OFFSET = linear(0, 8, 0.15)
 _SPOT = linear(-0.5, 0.5, 0.04)
+_SHARE = linear(0, 1)
 
 FIELDS = table(
   [
-    Operator("ramp", _ramp, 1.0, (PHASE, _SPOT)),
+    Operator("ramp", _ramp, 1.2, (PHASE, _SPOT)),
     Operator(
-      "stripes", _stripes, 1.0, (PHASE, log(0.5, 4.0), log(0.7, 6.0), PHASE)
+      "stripes", _stripes, 0.9, (PHASE, log(0.3, 2.6), log(0.7, 6.0), PHASE)
     ),
     Operator(
-      "plasma", _plasma, 1.2, (log(0.4, 1.8), log(0.4, 1.8), PHASE, PHASE)
+      "plasma", _plasma, 1.2, (log(0.25, 1.2), log(0.25, 1.2), PHASE, PHASE)
     ),
-    Operator("rings", _rings, 0.9, (log(0.6, 3.5), PHASE, whole(0, 3))),
+    Operator("rings", _rings, 0.8, (log(0.4, 2.2), PHASE, whole(0, 3))),
     Operator(
-      "checker", _checker, 0.5, (log(0.5, 2.0), log(1.0, 12.0), PHASE, PHASE)
-    ),
-    Operator(
-      "value", _value, 0.8, (_FREQUENCY, linear(0, 1), _OFFSET, _OFFSET)
+      "checker", _checker, 0.5, (log(0.35, 1.4), log(1.0, 12.0), PHASE, PHASE)
     ),
     Operator(
-      "simplex", _simplex, 1.0, (log(0.5, 2.5), linear(0, 1), _OFFSET, _OFFSET)
+      "value", _clouds, 1.0, (_FREQUENCY, _SHARE, _OFFSET, _OFFSET, fixed(0))
     ),
     Operator(
       "fractal",
-      _fractal,
+      _clouds,
       1.3,
-      (log(0.6, 3.0), linear(0.3, 0.55), _OFFSET, _OFFSET),
+      (log(0.35, 2.0), _SHARE, _OFFSET, _OFFSET, fixed(1)),
+    ),
+    Operator(
+      "warped",
+      _clouds,
+      1.0,
+      (log(0.3, 1.4), _SHARE, _OFFSET, _OFFSET, fixed(2)),
+    ),
+    Operator(
+      "simplex",
+      _gradients,
+      1.0,
+      (log(0.3, 1.6), _SHARE, _OFFSET, _OFFSET, fixed(0)),
     ),
     Operator(
       "ridged",
-      _ridged,
-      1.0,
-      (log(0.4, 1.5), linear(0.3, 0.5), _OFFSET, _OFFSET),
+      _gradients,
+      0.8,
+      (log(0.25, 1.0), _SHARE, _OFFSET, _OFFSET, fixed(1)),
     ),
     Operator(
       "billow",
-      _billow,
-      0.9,
-      (log(0.4, 1.8), linear(0.3, 0.5), _OFFSET, _OFFSET),
+      _gradients,
+      0.8,
+      (log(0.25, 1.2), _SHARE, _OFFSET, _OFFSET, fixed(2)),
     ),
     Operator(
-      "warped", _warped, 1.0, (log(0.5, 2.0), linear(-1, 1), _OFFSET, _OFFSET)
+      "cells", _points, 1.0, (_FREQUENCY, _SHARE, _OFFSET, _OFFSET, fixed(0))
     ),
     Operator(
-      "cells", _cells, 1.0, (_FREQUENCY, linear(0, 1), _OFFSET, _OFFSET)
+      "borders", _points, 0.8, (_FREQUENCY, _SHARE, _OFFSET, _OFFSET, fixed(1))
     ),
     Operator(
-      "borders", _borders, 0.9, (_FREQUENCY, linear(0, 1), _OFFSET, _OFFSET)
-    ),
-    Operator(
-      "patches", _patches, 0.8, (_FREQUENCY, linear(0.3, 1), _OFFSET, _OFFSET)
+      "patches",
+      _points,
+      1.0,
+      (_FREQUENCY, linear(0.3, 1), _OFFSET, _OFFSET, fixed(2)),
     ),
     Operator("cell", _cell, 0.5, (log(0.5, 3.0), PHASE)),
     Operator(
-      "disc", _disc, 1.2, (log(0.25, 0.9), linear(0.03, 0.5), _SPOT, _SPOT)
+      "disc", _disc, 1.6, (log(0.3, 1.2), linear(0.03, 0.5), _SPOT, _SPOT)
     ),
-    Operator("box", _box, 0.9, (log(0.2, 0.8), log(0.15, 0.8), linear(0, 1))),
-    Operator("cross", _cross, 0.5, (log(0.3, 0.9), log(0.08, 0.3))),
+    Operator("box", _box, 1.2, (log(0.25, 1.1), log(0.2, 1.0), linear(0, 1))),
+    Operator("cross", _cross, 0.5, (log(0.4, 1.1), log(0.1, 0.4))),
     Operator(
       "polygon",
       _polygon,
-      0.8,
-      (whole(3, 8), log(0.25, 0.8), PHASE, linear(0.02, 0.3)),
+      1.1,
+      (whole(3, 8), log(0.35, 1.1), PHASE, linear(0.02, 0.3)),
     ),
     Operator(
-      "star", _star, 0.7, (whole(3, 9), log(0.3, 0.9), linear(0.2, 0.8))
+      "star", _star, 0.8, (whole(3, 9), log(0.4, 1.1), linear(0.2, 0.8))
     ),
-    Operator("segment", _segment, 0.6, (log(0.3, 1.2), log(0.05, 0.35), _SPOT)),
+    Operator("segment", _segment, 0.8, (log(0.4, 1.5), log(0.08, 0.45), _SPOT)),
     Operator(
-      "crescent", _crescent, 0.5, (log(0.3, 0.9), linear(0.15, 0.5, 0.02))
+      "crescent", _crescent, 0.6, (log(0.4, 1.1), linear(0.15, 0.5, 0.02))
     ),
     Operator(
-      "flower", _flower, 0.7, (whole(2, 9), log(0.3, 0.8), log(0.1, 0.6), PHASE)
+      "flower", _flower, 0.9, (whole(2, 9), log(0.4, 1.0), log(0.1, 0.6), PHASE)
     ),
     Operator(
       "spiral",
       _spiral,
-      0.7,
-      (whole(1, 6), linear(-1.5, 1.5), PHASE, log(0.8, 5.0)),
+      0.6,
+      (whole(1, 5), linear(-1.2, 1.2), PHASE, log(0.8, 5.0)),
     ),
     Operator(
-      "balls", _balls, 0.8, (log(0.5, 2.0), log(0.5, 2.5), PHASE, PHASE)
+      "balls", _balls, 0.9, (log(0.5, 2.0), log(0.5, 2.5), PHASE, PHASE)
     ),
-    Operator("truchet", _truchet, 0.6, (log(1.0, 3.5), linear(0.04, 0.25))),
+    Operator("truchet", _truchet, 0.5, (log(0.7, 2.4), linear(0.04, 0.25))),
     Operator(
       "escape",
       _escape,
-      0.8,
+      0.7,
       (linear(-1.0, 0.4, 0.015), linear(-0.7, 0.7, 0.015), log(0.7, 1.6)),
     ),
     Operator(
       "trap",
       _trap,
-      0.7,
+      0.5,
       (linear(0.4, 1.1, 0.015), linear(0.3, 1.0, 0.015), log(0.5, 1.5)),
     ),
   ]

@@ -29,6 +29,10 @@ CLUSTER_SIZE = 256
 NUM_ITERATIONS = 3
 
 
+over_pictures = render.over_programs
+"""A function mapped over pictures, as many at once as suit the device."""
+
+
 def kmeans_leaves(
   shapes: Float[Array, "B S S 3"],
   first: Float[Array, "B S S 3"],
@@ -42,7 +46,7 @@ def kmeans_leaves(
     second: textures for the other one.
   """
 
-  return render.over_programs(
+  return over_pictures(
     lambda images: leaf(*images), (shapes, first, second)
   )
 

@@ -17,6 +17,13 @@ Field = Float[Array, "..."] | np.floating | float
 
 Bits = UInt32[Array, "..."]
 
+Words = UInt32[Array, "2"]
+"""What a random key is made of: all that is random follows from its two words.
+
+JAX's own generator is a hundred instructions for each number, which a CPU's
+compiler takes seconds over; programs need no cryptography.
+"""
+
 # Least squares fits on a Chebyshev grid; the largest error is in the docstring.
 _SINE = (6.28304258, -16.1982159, 16.5602573, -8.1545029)
 _ARCTANGENT = (
@@ -104,6 +111,36 @@ def scramble(bits: Bits) -> Bits:
   return bits ^ (bits >> 13)
 
 
+def derived(words: Words, number: Bits | int) -> Words:
+  """Other words, for each number; unrelated for different numbers."""
+  number = jnp.asarray(number).astype(jnp.uint32)
+  first = _stirred(words[0] ^ _stirred(number + np.uint32(0x632BE5AB)))
+  return jnp.stack([first, _stirred(words[1] + first * _ALONG_X)])
+
+
+def random_bits(words: Words, count: int) -> UInt32[Array, "n"]:
+  """Independent bits, the same for the same words."""
+  places = jnp.arange(count, dtype=jnp.uint32) * _ALONG_X
+  return _stirred(_stirred(places + words[0]) ^ words[1])
+
+
+def uniform(words: Words, count: int) -> Float[Array, "n"]:
+  """Independent numbers in [0, 1), the same for the same words."""
+  bits = (random_bits(words, count) >> 8).astype(jnp.int32)
+  return bits.astype(jnp.float32) * np.float32(2.0**-24)
+
+
+def _stirred(bits: Bits) -> Bits:
+  """Every bit of the result depends on every bit.
+
+  Reference: the finalizer of MurmurHash3 (A. Appleby), with C. Wellons's
+  multipliers, which have less bias.
+  """
+  bits = (bits ^ (bits >> 16)) * np.uint32(0x7FEB352D)
+  bits = (bits ^ (bits >> 15)) * np.uint32(0x846CA68B)
+  return bits ^ (bits >> 16)
+
+
 def lowest(bits: Bits) -> Field:
   """The 16 lowest bits as whole numbers."""
   return (bits & 0xFFFF).astype(jnp.int32).astype(jnp.float32)
@@ -165,7 +202,7 @@ def _corner(x: Field, y: Field, bits: Bits) -> Field:
   return fall * fall * ((gx - 0.5) * x + (gy - 0.5) * y)
 
 
-def octaves(noise, x: Field, y: Field, seed: Bits, *, num: int, gain, shape):
+def octaves(noise, x: Field, y: Field, seed: Bits, *, num, gain, shape):
   """Fractal sum of shape(noise) over octaves, each turned, about in [-1, 1].
 
   Args:
@@ -173,27 +210,24 @@ def octaves(noise, x: Field, y: Field, seed: Bits, *, num: int, gain, shape):
     x: coordinates; one period of the coarsest octave is 1.
     y: likewise.
     seed: fixes the pattern.
-    num: how many octaves.
-    gain: an octave's amplitude over that of the one before.
+    num: how many octaves; may be traced, and none gives zeros.
+    gain: an octave's amplitude over that of the one before, below 1.
     shape: applied to each octave's noise.
   """
-  offsets = np.arange(num, dtype=np.uint32) * np.uint32(0x632BE5AB)
 
-  def add(carry, offset):
+  # A loop, whose body is compiled once: a CPU's compiler draws one octave as
+  # fast loops over vectors, and several, fused, number by number.
+  def add(index, carry):
     x, y, total, amplitude = carry
+    offset = jnp.asarray(index).astype(jnp.uint32) * np.uint32(0x632BE5AB)
     total = total + amplitude * shape(noise(x, y, seed + offset))
     # A turn by the 3-4-5 triangle's angle, and twice the frequency.
     x, y = 1.6 * x - 1.2 * y + 0.37, 1.2 * x + 1.6 * y - 0.71
-    return (x, y, total, amplitude * gain), None
+    return x, y, total, amplitude * gain
 
-  norm, amplitude = 0.0, 1.0
-  for _ in range(num):
-    norm, amplitude = norm + amplitude, amplitude * gain
-  # A CPU's compiler draws one octave as fast loops over vectors, and several,
-  # fused with all that follows, number by number.
-  unroll = 1 if jax.default_backend() == "cpu" else num
   start = (x, y, jnp.zeros_like(x), jnp.float32(1.0))
-  return jax.lax.scan(add, start, offsets, unroll=unroll)[0][2] / norm
+  _, _, total, last = jax.lax.fori_loop(0, num, add, start)
+  return total * ((1.0 - gain) / jnp.maximum(1.0 - last, 1e-6))
 
 
 def worley(x: Field, y: Field, seed: Bits, *, jitter) -> tuple:

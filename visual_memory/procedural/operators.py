@@ -1,8 +1,9 @@
 """What an operator of a shader program is: code, and what a grammar may ask.
 
-An operator is a pixelwise function with four constants. Its row in a table
+An operator is a pixelwise function with a few constants. Its row in a table
 says how often the grammar picks it, and from which ranges and with which drift
-over time its constants come.
+over time its constants come. Operators may share a function and differ in a
+constant that is fixed: what is compiled is functions.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-NUM_CONSTANTS = 4
+NUM_CONSTANTS = 5
 
 LINEAR, LOG, WHOLE = 0, 1, 2
 """How a constant is drawn: uniform, log-uniform, or a uniform integer."""
@@ -50,6 +51,11 @@ def whole(low: int, high: int) -> Range:
   return Range(low, high, WHOLE)
 
 
+def fixed(value: int) -> Range:
+  """Always this: which of a function's operators it is."""
+  return Range(value, value)
+
+
 PHASE = linear(0, 1, 0.05)
 """A phase or an angle in turns."""
 
@@ -60,7 +66,7 @@ class Operator:
 
   Attributes:
     name: unique in its table.
-    function: of the pixel state, four constants and a seed.
+    function: of the pixel state, the constants and a seed.
     weight: how often the grammar picks it, relative to its table.
     ranges: of its constants; those it does not use may be left out.
   """
@@ -76,14 +82,16 @@ class Table:
   """Operators of one kind as arrays, for drawing without branches.
 
   Attributes:
-    functions: one per operator.
-    names: likewise.
+    functions: those of the operators, each once.
+    branch: which of them is an operator's, int32 [O].
+    names: one per operator.
     weights: float32 [O], summing to 1.
-    low, high, drift: float32 [O, 4].
-    scale: int32 [O, 4].
+    low, high, drift: float32 [O, NUM_CONSTANTS].
+    scale: int32 [O, NUM_CONSTANTS].
   """
 
   functions: tuple[Callable, ...]
+  branch: np.ndarray
   names: tuple[str, ...]
   weights: np.ndarray
   low: np.ndarray
@@ -103,8 +111,11 @@ def table(operators: Sequence[Operator]) -> Table:
     return np.array([[getattr(r, field) for r in row] for row in rows], dtype)
 
   weights = np.array([op.weight for op in operators], np.float32)
+  functions = tuple(dict.fromkeys(op.function for op in operators))
+  branch = [functions.index(op.function) for op in operators]
   return Table(
-    functions=tuple(op.function for op in operators),
+    functions=functions,
+    branch=np.array(branch, np.int32),
     names=tuple(op.name for op in operators),
     weights=weights / weights.sum(),
     low=column("low", np.float32),

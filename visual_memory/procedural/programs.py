@@ -1,7 +1,7 @@
 """Random shader programs as small arrays, and the grammar that draws them.
 
-programs = draw(keys)              # one program for each key
-view = draw_view(keys)             # where from, and when, to look
+program = draw(words)              # uint32 [2], a program's own
+view = draw_view(words)            # where from, and when, to look
 
 A program is a stack of layers. A layer moves the plane (a few operators on
 coordinates), draws on it (a few heights, combined), remaps the height, colors
@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.procedural import operators, steps
+from visual_memory.procedural import noise, operators, steps
 from visual_memory.procedural.domain import DOMAIN
 from visual_memory.procedural.fields import FIELDS
 from visual_memory.types import Array
 
-GRAMMAR_VERSION = 1
+GRAMMAR_VERSION = 2
 """Changes whenever a program id would give another picture."""
 
 NUM_LAYERS = 4
@@ -40,10 +40,10 @@ class Program:
   Attributes:
     active: whether a layer is drawn, [layers].
     moves: codes into DOMAIN, [layers, moves].
-    move_constants: at time 0, [layers, moves, 4].
+    move_constants: at time 0, [layers, moves, constants].
     move_drift: their change per second, likewise.
     fields: codes into FIELDS, [layers, fields].
-    field_constants: at time 0, [layers, fields, 4].
+    field_constants: at time 0, [layers, fields, constants].
     field_drift: their change per second, likewise.
     combine: codes into COMBINE; a layer's first is always "take".
     combine_constant: [layers, fields].
@@ -97,7 +97,7 @@ class View:
 
 
 HOME = View(
-  zoom=np.full((), 0.7, np.float32),
+  zoom=np.full((), 0.5, np.float32),
   turns=np.zeros((), np.float32),
   x=np.zeros((), np.float32),
   y=np.zeros((), np.float32),
@@ -129,14 +129,14 @@ class _Uniform:
     return jnp.sum(numbers[..., None] >= sums, axis=-1, dtype=jnp.int32)
 
 
-_NUM_UNIFORM = 400
+_NUM_UNIFORM = 440
 
 
-def draw(key: jax.Array) -> Program:
-  """The program of one key, not yet probed (center 0, scale 1)."""
-  uniform = _Uniform(jax.random.uniform(key, (_NUM_UNIFORM,)))
+def draw(words: noise.Words) -> Program:
+  """The program of two words, not yet probed (center 0, scale 1)."""
+  uniform = _Uniform(noise.uniform(words, _NUM_UNIFORM))
   layers, moves, fields = NUM_LAYERS, NUM_MOVES, NUM_FIELDS
-  count = 1 + uniform.choose(np.array([0.1, 0.3, 0.35, 0.25]))
+  count = 1 + uniform.choose(np.array([0.08, 0.3, 0.37, 0.25]))
   move = uniform.choose(DOMAIN.weights, layers, moves)
   field = uniform.choose(FIELDS.weights, layers, fields)
   combine = uniform.choose(steps.COMBINE_WEIGHTS, layers, fields)
@@ -152,9 +152,9 @@ def draw(key: jax.Array) -> Program:
       uniform.between(0.7, 1.4),
     ]
   )
-  seed_bits = jax.random.bits(
-    jax.random.fold_in(key, 1), (layers, moves + fields), jnp.uint32
-  )
+  seed_bits = noise.random_bits(
+    noise.derived(words, 1), layers * (moves + fields)
+  ).reshape(layers, moves + fields)
   return Program(
     active=(jnp.arange(layers) < count).astype(jnp.int32),
     moves=move,
@@ -224,11 +224,11 @@ def _paint(uniform: _Uniform, layers: int) -> steps.Paint:
   )
 
 
-def draw_view(key: jax.Array) -> View:
-  """A random view: time in [0.1, 10] s, zoom in [0.45, 1.08], any shift."""
-  uniform = _Uniform(jax.random.uniform(key, (5,)))
+def draw_view(words: noise.Words) -> View:
+  """A random view: time in [0.1, 10] s, zoom in [0.3, 0.75], any shift."""
+  uniform = _Uniform(noise.uniform(words, 5))
   return View(
-    zoom=0.45 * jnp.exp(uniform.take() * np.float32(np.log(2.4))),
+    zoom=0.3 * jnp.exp(uniform.take() * np.float32(np.log(2.5))),
     turns=uniform.between(-0.1, 0.1),
     x=uniform.between(-0.5, 0.5),
     y=uniform.between(-0.5, 0.5),

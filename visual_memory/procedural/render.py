@@ -1,14 +1,14 @@
-"""One compiled machine that draws every program.
+"""One compiled machine that draws every program at every size.
 
-images = render(programs, views, size=128)     # float32 [B, S, S, 3] in [0, 1]
-
-Programs are data: drawing others does not compile again. On a CPU, programs
-are drawn one after the other, and only the code of their own operators runs;
-on accelerators many are drawn at once, every operator is computed, and the
-right result selected.
+It draws tiles of 16 x 16 pixels, each pixel the mean of 2 x 2 samples. Programs
+are data, and so are a tile's place and a picture's size: drawing others does
+not compile again. On a CPU, programs are drawn one after the other, and only
+the code of their own operators runs; on accelerators many are drawn at once,
+every operator is computed, and the right result selected.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,26 @@ from visual_memory.procedural.domain import DOMAIN, State
 from visual_memory.procedural.fields import FIELDS
 from visual_memory.procedural.programs import Program, View
 from visual_memory.types import Array
+
+TILE = 16
+"""Side of a tile in pixels."""
+
+SAMPLES = 2
+"""Samples along each side of a pixel."""
+
+
+class Place(NamedTuple):
+  """Which tile of which picture.
+
+  Attributes:
+    row: its first row of pixels.
+    column: its first column.
+    pixel: side of a pixel, in units of the picture's half height.
+  """
+
+  row: Array
+  column: Array
+  pixel: Array
 
 
 def chunk_size() -> int:
@@ -49,40 +69,25 @@ def over_programs(function, items):
   )
 
 
-def render(
-  programs: Program, views: View, *, size: int
-) -> Float[Array, "B S S 3"]:
-  """Pictures of B programs, RGB in [0, 1].
-
-  Args:
-    programs: with a leading axis B, probed.
-    views: likewise.
-    size: S, the side in pixels.
-  """
-
-  def draw(item):
-    return jnp.stack(picture(*item, size=size, calibrate=False)[0], axis=-1)
-
-  return over_programs(draw, (programs, views))
-
-
-def picture(
-  program: Program, view: View, *, size: int, calibrate: bool
+def tile(
+  program: Program, view: View, place: Place, *, calibrate: Array
 ) -> tuple[steps.Color, tuple[Array, Array]]:
-  """One picture as three channels [S, S] in [0, 1], and each layer's scaling.
+  """Three channels [TILE, TILE] in [0, 1], and each layer's scaling.
 
   Args:
     program: one program.
     view: one view.
-    size: S.
-    calibrate: whether heights are standardized by this very picture, and not
-      by the program's own center and scale.
+    place: one place.
+    calibrate: whether heights are standardized by this very tile, and not by
+      the program's own center and scale.
 
   Returns:
     (red, green, blue), (center [layers], scale [layers]).
   """
-  x, y = _coordinates(view, size)
-  pixel = 2.0 / size
+  across, down = _grid(place)
+  x, y = domain.rotate(across * view.zoom, down * view.zoom, view.turns)
+  x, y = x + view.x, y + view.y
+  spacing = place.pixel / SAMPLES
   moving = (
     program.move_constants + program.move_drift * view.time,
     program.field_constants + program.field_drift * view.time,
@@ -97,7 +102,7 @@ def picture(
 
   def draw_layer(carry, layer: Program):
     def draw(carry):
-      return _layer(carry, layer, (x, y), pixel=pixel, calibrate=calibrate)
+      return _layer(carry, layer, (x, y), spacing, calibrate)
 
     def skip(carry):
       return carry, (jnp.float32(0.0), jnp.float32(1.0))
@@ -106,19 +111,28 @@ def picture(
 
   start = ((zero, zero, zero), State(x, y, zero, zero), jnp.bool_(True))
   (color, _, _), scaling = jax.lax.scan(draw_layer, start, layers)
-  return _finish(program.finish, color, size), scaling
+  color = _finish(program.finish, color, across * across + down * down)
+  return tuple(jnp.mean(c, axis=(0, 1)) for c in color), scaling
 
 
-def _coordinates(view: View, size: int):
-  """The view's coordinates of every pixel's middle."""
-  line = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
-  x = jnp.broadcast_to(line[None, :], (size, size)) * view.zoom
-  y = jnp.broadcast_to(line[:, None], (size, size)) * view.zoom
-  x, y = domain.rotate(x, y, view.turns)
-  return x + view.x, y + view.y
+def _grid(place: Place) -> tuple[Array, Array]:
+  """Coordinates of every sample, [SAMPLES, SAMPLES, TILE, TILE].
+
+  They run from -1 to 1 over the picture, before its view.
+  """
+  within = (jnp.arange(SAMPLES, dtype=jnp.float32) + 0.5) / SAMPLES
+  pixels = jnp.arange(TILE, dtype=jnp.float32)
+  line = within[:, None] + pixels[None, :]  # [SAMPLES, TILE]
+  across = (line + place.column) * place.pixel - 1.0
+  down = (line + place.row) * place.pixel - 1.0
+  shape = (SAMPLES, SAMPLES, TILE, TILE)
+  return (
+    jnp.broadcast_to(across[None, :, None, :], shape),
+    jnp.broadcast_to(down[:, None, :, None], shape),
+  )
 
 
-def _layer(carry, layer: Program, start, *, pixel: float, calibrate: bool):
+def _layer(carry, layer: Program, start, spacing, calibrate):
   """The picture with one more layer over it."""
   below, state, first = carry
   paint = layer.paint
@@ -131,17 +145,16 @@ def _layer(carry, layer: Program, start, *, pixel: float, calibrate: bool):
   )
   state = _move(state, layer)
   height = _height(state, layer)
-  center, scale = layer.center, layer.scale
-  if calibrate:
-    center = jnp.mean(height)
-    spread = jnp.sqrt(jnp.mean((height - center) ** 2))
-    scale = 1.0 / jnp.maximum(spread, 0.02)
+  mean = jnp.mean(height)
+  spread = jnp.sqrt(jnp.mean((height - mean) ** 2))
+  center = jnp.where(calibrate, mean, layer.center)
+  scale = jnp.where(calibrate, 1.0 / jnp.maximum(spread, 0.02), layer.scale)
   height = jnp.clip((height - center) * scale, -3.0, 3.0)
   remapped = jax.lax.switch(
     layer.remap, steps.REMAP, height, layer.remap_constant
   )
   color = steps.colorize(paint, remapped, state.cell, state.past)
-  color = steps.illuminate(paint, color, *steps.slopes(remapped), pixel)
+  color = steps.illuminate(paint, color, *steps.slopes(remapped), spacing)
   dx, dy = steps.slopes(height)
   mask, shadow = steps.cut(paint, height, jnp.abs(dx) + jnp.abs(dy))
   mask = jnp.where(first, 1.0, mask)
@@ -168,7 +181,9 @@ def _move(state: State, layer: Program) -> State:
 
   def step(state, item):
     code, constants, seed = item
-    x, y, cell = jax.lax.switch(code, DOMAIN.functions, state, constants, seed)
+    x, y, cell = jax.lax.switch(
+      jnp.asarray(DOMAIN.branch)[code], DOMAIN.functions, state, constants, seed
+    )
     x, y = jnp.clip(x, -30.0, 30.0), jnp.clip(y, -30.0, 30.0)
     return state._replace(x=x, y=y, cell=cell), None
 
@@ -182,7 +197,9 @@ def _height(state: State, layer: Program):
 
   def step(height, item):
     code, constants, seed, how, amount = item
-    new = jax.lax.switch(code, FIELDS.functions, state, constants, seed)
+    new = jax.lax.switch(
+      jnp.asarray(FIELDS.branch)[code], FIELDS.functions, state, constants, seed
+    )
     return jax.lax.switch(how, steps.COMBINE, height, new, amount), None
 
   num = layer.moves.shape[0]
@@ -196,17 +213,17 @@ def _height(state: State, layer: Program):
   return jax.lax.scan(step, jnp.zeros_like(state.x), items)[0]
 
 
-def _finish(finish, color: steps.Color, size: int) -> steps.Color:
-  """Vignette, contrast and saturation; clipped to [0, 1]."""
-  line = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
-  square = line * line
-  dark = 1.0 - 0.5 * finish[0] * (square[:, None] + square[None, :])
+def _finish(finish, color: steps.Color, square: Array) -> steps.Color:
+  """Vignette, contrast and saturation; clipped to [0, 1].
+
+  Args:
+    finish: the program's.
+    color: three channels.
+    square: of each sample's distance from the middle of the picture.
+  """
+  dark = 1.0 - 0.5 * finish[0] * square
   color = tuple(dark * (0.5 + finish[1] * (c - 0.5)) for c in color)
   gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-  # In a loop, or a CPU would do all of this for each number of [S, S, 3] apart.
   return tuple(
-    jax.lax.map(
-      lambda c: jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0),
-      jnp.stack(color),
-    )
+    jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0) for c in color
   )

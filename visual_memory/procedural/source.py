@@ -5,31 +5,45 @@ images = sample_images(key, program_ids, size=64, seed=0, family="kml",
                        mesh=mesh)  # on all devices of a mesh
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Key, UInt8, UInt32
 
 from visual_memory import distributed
 from visual_memory.procedural import (
   baselines,
-  degenerate,
+  drawing,
   leaves,
   mixing,
-  programs,
-  render,
+  noise,
 )
 from visual_memory.types import Array
 
-_BLOCK = 16
+_ROWS = PartitionSpec(distributed.DATA)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+  """A family made of shaders.
+
+  Attributes:
+    num: shaders in a picture.
+    mix: (float pictures [num, S, S, 3], a key) -> one picture [S, S, 3].
+  """
+
+  num: int
+  mix: Callable[[Array, jax.Array], Array]
 
 
 def sample_images(
-  key: jax.Array,
+  key: Key[jax.Array, "*B"],
   program_ids: Int[Array, "B"],
   *,
   size: int,
@@ -39,174 +53,213 @@ def sample_images(
 ) -> UInt8[Array, "B S S 3"]:
   """A picture of each program, from a random view at a random time.
 
-  A picture is a function of the key, the program's id, the size, the seed and
+  A picture is a function of its key, the program's id, the size, the seed and
   the family: other members of the batch, its size and the devices change
-  nothing. So the same id twice in one batch gives the same picture twice.
-  Families that mix pictures draw the partners' programs from the key. Nothing
-  compiles again but for another size, family or number of ids.
+  nothing. Families that mix pictures draw the partners' programs from the id
+  and the seed, so that two keys give two views of the same things. Nothing
+  compiles again for other programs or another number of ids, and the machine
+  that draws does not for another size either.
 
   Args:
-    key: typed; chooses views, times and partners.
+    key: typed, one for all or one for each id; chooses views and times.
     program_ids: int32 [B], not negative; an id is a class.
     size: S.
     seed: fixes which program an id is.
     family: a key of FAMILIES.
     mesh: renders on all devices of a mesh, and returns rows split over it if
       they divide; on a CPU with a device for each core (JAX_NUM_CPU_DEVICES)
-      twice as fast as one device. Without it, the function may be used within
-      jit and shard_map.
+      twice as fast as one device. One device by default.
 
   Raises:
     ValueError: no such family; it names those there are.
   """
+  check_family(family)
+  mesh = distributed.make_mesh(1) if mesh is None else mesh
+  count = len(program_ids)
+  padded = distributed.pad_to_multiple(count, mesh.size)
+  keys, ids = _rows(key, program_ids, padded, mesh)
+  made = FAMILIES[family]
+  if isinstance(made, Mixture):
+    images = draw_shaders(
+      keys, ids, seed=seed, size=size, num=made.num, mesh=mesh
+    )
+    chosen = keys_of(jax.random.key(seed), ids, "weights")
+    images = mixed(images, chosen, family, mesh=mesh)
+  else:
+    images = _baseline(keys, ids, seed, family=family, size=size, mesh=mesh)
+  return images if padded == count else images[:count]
+
+
+def check_family(family: str) -> None:
+  """Raises ValueError unless there is this family."""
   if family not in FAMILIES:
     raise ValueError(
       f"There is no family of pictures {family!r}; there are:"
       f" {', '.join(FAMILIES)}."
     )
-  return _sample(
-    key,
-    jnp.asarray(program_ids, jnp.int32),
-    jnp.uint32(seed),
-    size=size,
-    family=family,
-    mesh=mesh,
+
+
+def _rows(key, program_ids, padded: int, mesh: Mesh) -> tuple:
+  """A key and an id for each of `padded` rows, split over the mesh."""
+  rows = distributed.row_sharding(mesh)
+  if key.ndim and len(key) == padded and isinstance(program_ids, jax.Array):
+    return jax.device_put((key, program_ids.astype(jnp.int32)), rows)
+  which = np.minimum(np.arange(padded), len(program_ids) - 1)
+  ids = np.asarray(program_ids, np.int32)[which]
+  keys = key[which] if key.ndim else jnp.broadcast_to(key, (padded,))
+  return jax.device_put(keys, rows), distributed.shard_rows(ids, mesh)
+
+
+def draw_shaders(
+  keys: Key[jax.Array, "B"],
+  ids: Int[Array, "B"],
+  *,
+  seed: int,
+  size: int,
+  num: int,
+  mesh: Mesh,
+) -> UInt8[Array, "B n S S 3"]:
+  """Views of each program, and of num - 1 others that its id chooses."""
+  program_words, view_words = _items(
+    jax.random.key_data(keys), ids, np.uint32(seed), num=num, mesh=mesh
+  )
+  return drawing.draw(program_words, view_words, size=size, mesh=mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("num", "mesh"))
+def _items(keys, ids, seed, *, num: int, mesh: Mesh) -> tuple:
+  """For each id the words of `num` programs and of views of them, [B, n, 2]."""
+
+  def one(key, id):
+    partners = noise.random_bits(
+      noise.derived(_root(seed, "partners"), id), num - 1
+    )
+    everyone = jnp.concatenate([id[None].astype(jnp.uint32), partners >> 1])
+    root = _root(seed, "program")
+    view = noise.derived(noise.derived(key, _number("view")), id)
+    return (
+      jax.vmap(lambda p: noise.derived(root, p))(everyone),
+      jax.vmap(lambda i: noise.derived(view, i))(jnp.arange(num)),
+    )
+
+  # A generator of another width would be cut to what all have.
+  found = jax.vmap(one)(keys[:, :2], ids)
+  return jax.lax.with_sharding_constraint(
+    found, distributed.row_sharding(mesh)
   )
 
 
-@functools.partial(jax.jit, static_argnames=("size", "family", "mesh"))
-def _sample(key, program_ids, seed, *, size, family, mesh):
-  """Pictures of a family, on one device or on each its share."""
+def program_words(
+  ids: Int[Array, "B"], *, seed: int
+) -> UInt32[Array, "B 2"]:
+  """What fixes the programs of these ids; see `drawing.settle`."""
+  root = _root(np.uint32(seed), "program")
+  return jax.vmap(lambda id: noise.derived(root, id))(jnp.asarray(ids))
 
-  def draw(key, ids, seed):
-    return in_blocks(
-      lambda some: quantize(FAMILIES[family](key, some, seed, size)), ids
+
+def _root(seed, name: str) -> Array:
+  """The words of a seed for one use."""
+  return noise.derived(jnp.stack([seed, seed]), _number(name))
+
+
+def _number(name: str) -> np.uint32:
+  return np.uint32(zlib.crc32(name.encode()))
+
+
+@functools.partial(jax.jit, static_argnames=("family", "mesh"))
+def mixed(
+  images: UInt8[Array, "B n S S 3"],
+  keys: Key[jax.Array, "B"],
+  family: str,
+  *,
+  mesh: Mesh,
+) -> UInt8[Array, "B S S 3"]:
+  """A family's pictures from its shaders, rows split over the mesh.
+
+  Args:
+    images: shaders; n is the family's number.
+    keys: of what is random in the mixing, one for each picture.
+    family: one that is made of shaders.
+    mesh: the devices.
+  """
+  if images.shape[1] == 1:
+    return images[:, 0]
+  mix = FAMILIES[family].mix
+
+  def local(images, keys):
+    return leaves.over_pictures(
+      lambda item: quantize(mix(item[0].astype(jnp.float32) / 255, item[1])),
+      (images, keys),
     )
 
-  if mesh is None:
-    return draw(key, program_ids, seed)
-  count = len(program_ids)
-  padded = distributed.pad_to_multiple(count, mesh.size)
-  whole = jnp.pad(program_ids, (0, padded - count), mode="edge")
-  return on_mesh(lambda ids: draw(key, ids, seed), mesh)(whole)[:count]
+  return on_mesh(local, mesh)(images, keys)
 
 
-def in_blocks(function: Callable, ids: Int[Array, "B"]) -> Array:
-  """The function of all ids; on a CPU of a few at a time.
+@functools.partial(jax.jit, static_argnames=("family", "size", "mesh"))
+def _baseline(keys, ids, seed, *, family: str, size: int, mesh: Mesh):
+  """Pictures of a baseline: key, id and seed make one key."""
+  function = FAMILIES[family]
 
-  So pictures stay in the cache until they are quantized, and memory does not
-  grow by float32 pictures.
-  """
-  count = len(ids)
-  if jax.default_backend() != "cpu" or count <= _BLOCK:
-    return function(ids)
-  padded = distributed.pad_to_multiple(count, _BLOCK)
-  blocks = jnp.pad(ids, (0, padded - count), mode="edge").reshape(-1, _BLOCK)
-  images = jax.lax.map(function, blocks)
-  return images.reshape(padded, *images.shape[2:])[:count]
+  def local(keys, ids):
+    seeded = jax.vmap(jax.random.fold_in, (0, None))(keys, seed)
+    return quantize(function(keys_of(seeded, ids, family), size=size))
+
+  return on_mesh(local, mesh)(keys, ids)
 
 
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
-  """The function of B rows, compiled, on every device with its share.
+  """The function of rows, compiled, on every device with its share.
 
   Rows must divide over the mesh; the function sees each share by itself.
   """
-  rows = PartitionSpec(distributed.DATA)
   return jax.jit(
     jax.shard_map(
-      function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
+      function, mesh=mesh, in_specs=_ROWS, out_specs=_ROWS, check_vma=False
     )
   )
 
 
-def quantize(images: Float[Array, "B S S 3"]) -> UInt8[Array, "B S S 3"]:
+def quantize(images: Float[Array, "*B S S 3"]) -> UInt8[Array, "*B S S 3"]:
   """[0, 1] as uint8, rounded to nearest."""
   return jnp.round(images * 255.0).astype(jnp.uint8)
 
 
-def keys_of(key: jax.Array, ids: Int[Array, "B"], name: str) -> jax.Array:
-  """A key for each id: by name, then by id."""
-  named = jax.random.fold_in(key, zlib.crc32(name.encode()))
-  return jax.vmap(lambda id: jax.random.fold_in(named, id))(ids)
+def keys_of(
+  key: Key[jax.Array, "*B"], ids: Int[Array, "B"], name: str
+) -> Key[jax.Array, "B"]:
+  """A key for each id: by name, then by id.
+
+  Args:
+    key: one for all ids, or one for each.
+    ids: [B].
+    name: what the keys are for.
+  """
+  keys = jnp.broadcast_to(key, ids.shape)
+  number = zlib.crc32(name.encode())
+  return jax.vmap(
+    lambda k, id: jax.random.fold_in(jax.random.fold_in(k, number), id)
+  )(keys, ids)
 
 
-def programs_of(ids: Int[Array, "B"], *, seed) -> tuple:
-  """The programs of these ids, and how many attempts each rejected, [B]."""
-  root = jax.random.key(seed, impl="threefry2x32")
-  return degenerate.settle(keys_of(root, ids, "program"))
-
-
-def draw_shaders(
-  key: jax.Array, ids: Int[Array, "B"], seed, size: int, *, num: int
-) -> Float[Array, "n B S S 3"]:
-  """Views of each program, and of num - 1 others that key and id choose."""
-  partners = jax.vmap(
-    lambda k: jax.random.bits(k, (num - 1,), jnp.uint32) >> 1
-  )(keys_of(key, ids, "partners"))
-  everyone = jnp.concatenate([ids[None], partners.T.astype(jnp.int32)])
-  found, _ = programs_of(everyone.reshape(-1), seed=seed)
-  view_keys = keys_of(key, ids, "view")
-  views = jax.vmap(
-    lambda i: jax.vmap(lambda k: programs.draw_view(jax.random.fold_in(k, i)))(
-      view_keys
-    )
-  )(jnp.arange(num))
-  views = jax.tree.map(lambda leaf: leaf.reshape(-1), views)
-  images = render.render(found, views, size=size)
-  return images.reshape(num, len(ids), size, size, 3)
-
-
-def _shaders(key, ids, seed, size):
-  return draw_shaders(key, ids, seed, size, num=1)[0]
-
-
-def _mixup(key, ids, seed, size):
-  return mixing.mixup(*draw_shaders(key, ids, seed, size, num=2))
-
-
-def _shaders_mixup(key, ids, seed, size):
-  num = mixing.NUM_SHADERS_MIXED
-  weights = mixing.dirichlet_weights(keys_of(key, ids, "weights"), num=num)
-  images = draw_shaders(key, ids, seed, size, num=num)
-  return mixing.weighted_mean(images, weights)
-
-
-def _kml(key, ids, seed, size):
-  images = draw_shaders(key, ids, seed, size, num=3)
-  # By index: nothing is copied.
-  return render.over_programs(
-    lambda i: leaves.leaf(*images[:, i]), jnp.arange(len(ids))
-  )
-
-
-def _kml_mixup(key, ids, seed, size):
-  images = draw_shaders(key, ids, seed, size, num=6)
-
-  def one(i):
-    parts = images[:, i]
-    return mixing.mixup(leaves.leaf(*parts[:3]), leaves.leaf(*parts[3:]))
-
-  return render.over_programs(one, jnp.arange(len(ids)))
-
-
-def _baseline(function):
-  """A baseline as a family: key, id and seed make one key."""
-
-  def draw(key, ids, seed, size):
-    seeded = jax.random.fold_in(key, seed)
-    return function(keys_of(seeded, ids, function.__name__), size=size)
-
-  return draw
-
-
-FAMILIES = {
-  "shaders": _shaders,
-  "mixup": _mixup,
-  "shaders_mixup": _shaders_mixup,
-  "kml": _kml,
-  "kml_mixup": _kml_mixup,
-  "dead_leaves": _baseline(baselines.dead_leaves),
-  "fractal_noise": _baseline(baselines.fractal_noise),
-  "iterated_functions": _baseline(baselines.iterated_functions),
+FAMILIES: dict[str, Mixture | Callable] = {
+  "shaders": Mixture(num=1, mix=lambda images, key: images[0]),
+  "mixup": Mixture(num=2, mix=lambda images, key: mixing.mixup(*images)),
+  "shaders_mixup": Mixture(
+    num=mixing.NUM_SHADERS_MIXED,
+    mix=lambda images, key: mixing.weighted_mean(
+      images[:, None],
+      mixing.dirichlet_weights(key[None], num=mixing.NUM_SHADERS_MIXED),
+    )[0],
+  ),
+  "kml": Mixture(num=3, mix=lambda images, key: leaves.leaf(*images)),
+  "kml_mixup": Mixture(
+    num=6,
+    mix=lambda images, key: mixing.mixup(
+      leaves.leaf(*images[:3]), leaves.leaf(*images[3:])
+    ),
+  ),
+  "dead_leaves": baselines.dead_leaves,
+  "fractal_noise": baselines.fractal_noise,
+  "iterated_functions": baselines.iterated_functions,
 }
-"""Pictures in [0, 1] from a key, ids, a seed and a size, by name."""
+"""What makes the pictures of a family, by its name."""

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from visual_memory.procedural import noise, shapes
 from visual_memory.types import Array
 
-Field = Float[Array, "H W"]
+Field = Float[Array, "2 2 H W"]
 Color = tuple[Field, Field, Field]
 
 TAKE, SKIP = 0, 1
@@ -100,7 +100,7 @@ class Paint:
     light: where the light comes from, in turns.
     gloss: strength of highlights.
     threshold: heights below it belong to the layer's shape.
-    softness: width of the shape's edge; 0 is one pixel.
+    softness: width of the shape's edge; 0 is one sample.
     shadow: darkness of the shadow around the shape.
     opacity: of the layer.
     inherit: 1 starts from the coordinates of the layer below, 0 from the view.
@@ -124,12 +124,13 @@ class Paint:
 
 
 def slopes(height: Field) -> tuple[Field, Field]:
-  """Differences to the next pixel; the last one repeats."""
-  dx, dy = height[:, 1:] - height[:, :-1], height[1:] - height[:-1]
-  return (
-    jnp.concatenate([dx, dx[:, -1:]], axis=1),
-    jnp.concatenate([dy, dy[-1:]], axis=0),
-  )
+  """Differences between the four samples of each pixel, [2, 2, H, W].
+
+  The first axis is that of the sample's row, the second that of its column: a
+  pixel needs no neighbor, as with the derivatives of a graphics card.
+  """
+  dx, dy = height[:, 1:] - height[:, :1], height[1:] - height[:1]
+  return jnp.broadcast_to(dx, height.shape), jnp.broadcast_to(dy, height.shape)
 
 
 def colorize(paint: Paint, remapped: Field, cell: Field, past: Field) -> Color:
@@ -151,9 +152,9 @@ def illuminate(
   Args:
     paint: of the layer.
     color: of the surface.
-    dx: differences of the remapped height between pixels.
+    dx: differences of the remapped height between samples.
     dy: likewise.
-    pixel: distance between pixels, in units of the picture's half height.
+    pixel: distance between samples, in units of the picture's half height.
   """
   slope = paint.relief / pixel
   nx, ny = -dx * slope, -dy * slope
@@ -176,7 +177,7 @@ def cut(paint: Paint, height: Field, rise: Field) -> tuple[Field, Field]:
   Args:
     paint: of the layer.
     height: standardized, before remapping.
-    rise: its change over one pixel: the least width of an edge.
+    rise: its change over one sample: the least width of an edge.
   """
   width = jnp.maximum(paint.softness, rise) + 1e-4
   depth = paint.threshold - height
