@@ -6,6 +6,7 @@ logits = project(recipe, params, views, keys=None)   # [V, B, K]
 
 import functools
 import math
+import zlib
 from typing import Any
 
 import jax
@@ -19,6 +20,19 @@ from visual_memory.pretraining.heads import DinoHead, ProjectionHead
 from visual_memory.pretraining.recipe import Recipe
 from visual_memory.pretraining.views import Views
 from visual_memory.types import Array
+
+
+_WEIGHTS = 0x57
+"""Folded into the seed's key for the weights."""
+
+_NORMAL = (
+  "kernel",
+  "class_token",
+  "class_position",
+  "patch_position",
+  "registers",
+)
+"""Leaves that begin normal."""
 
 
 class Network(nnx.Module):
@@ -50,18 +64,26 @@ def init(recipe: Recipe) -> dict[str, Any]:
   """Random params of a network: a nested dict of float32 arrays.
 
   The patch embedding is uniform in +-1 / sqrt(values of a patch), as torch's
-  convolutions are; every other kernel is truncated normal of deviation 0.02.
+  convolutions are, and the prototypes as torch's linear layers; all else that
+  is random is normal of deviation 0.02 (the published code cuts it at +-2,
+  which is a hundred deviations).
   """
-  rngs = nnx.Rngs(recipe.seed)
-  network = Network(recipe, rngs=rngs)
-  embed = network.backbone.patch_embed
-  bound = 1 / math.sqrt(embed.kernel.shape[0])
-  for param in (embed.kernel, embed.bias):
-    if param is not None:
-      param[...] = jax.random.uniform(
-        rngs.params(), param.shape, minval=-bound, maxval=bound
-      )
-  return nnx.to_pure_dict(nnx.state(network))
+  network = Network(recipe, rngs=nnx.Rngs(recipe.seed))
+  params = nnx.to_pure_dict(nnx.state(network))
+  key = jax.random.fold_in(jax.random.key(recipe.seed), _WEIGHTS)
+
+  def drawn(path: tuple, leaf: jax.Array) -> jax.Array:
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    if "patch_embed" in name:
+      values = params["backbone"]["patch_embed"]["kernel"].shape[0]
+      bound = 1 / math.sqrt(values)
+      return jax.random.uniform(own, leaf.shape, minval=-bound, maxval=bound)
+    if name.rsplit("/", 1)[-1] in _NORMAL:
+      return 0.02 * jax.random.normal(own, leaf.shape)
+    return leaf
+
+  return jax.tree_util.tree_map_with_path(drawn, params)
 
 
 def project(
@@ -140,9 +162,12 @@ def branch_scales(
 
 
 def moved_average(average: Any, params: Any, momentum: Float[Array, ""]) -> Any:
-  """momentum * average + (1 - momentum) * params, leaf by leaf."""
+  """momentum * average + (1 - momentum) * params, leaf by leaf.
+
+  What is the same in both stays what it is, to the bit.
+  """
   return jax.tree.map(
-    lambda old, new: old * momentum + new * (1 - momentum), average, params
+    lambda old, new: old + (1 - momentum) * (new - old), average, params
   )
 
 

@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 def chunk_size() -> int:
   """How many programs are drawn at once on the default backend."""
-  return 1 if jax.default_backend() == "cpu" else 64
+  return 1 if jax.default_backend() == "cpu" else 256
 
 
 def over_programs(function, items):

@@ -263,3 +263,8 @@ FAMILIES: dict[str, Mixture | Callable] = {
   "iterated_functions": baselines.iterated_functions,
 }
 """What makes the pictures of a family, by its name."""
+
+MIXTURES = tuple(
+  name for name, made in FAMILIES.items() if isinstance(made, Mixture)
+)
+"""The families that are made of shaders."""
