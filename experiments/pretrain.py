@@ -35,6 +35,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     log_every=config.every.log,
     save_every=config.every.save,
     evaluate_every=config.every.evaluate,
+    first_backbone=pretraining.first_backbone(config, recipe),
   )
   lines = workdir.metrics()
   scores = [line["score"] for line in lines if "score" in line]

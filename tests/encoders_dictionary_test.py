@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
+from visual_memory.encoders import encoder_files
 from visual_memory.encoders.dictionary.patch_dictionary import (
   CONTRAST,
   DictionaryPatches,
   dense_responses,
 )
 from visual_memory.encoders.embedding.embed_patches import patch_encoder
+from visual_memory.pretraining import export
 
 PATCH, CELL, SIDE, THRESHOLD = 3, 4, 12, 0.2
 
@@ -68,3 +70,30 @@ def test_windows_are_embeddings_of_what_is_cut_out():
     np.testing.assert_allclose(found[0, 12 * row + column], expected, atol=2e-4)
   with pytest.raises(ValueError, match="choose cells or windows"):
     vm.load_encoder("procedural_patches", dense="tokens")
+
+
+def test_both_side_by_side_are_as_similar_as_on_average():
+  """A picture of doubled pixels is the dictionary's picture exactly."""
+  images = np.random.default_rng(3).integers(
+    0, 256, (6, 8, 8, 3), dtype=np.uint8
+  )
+  small = images.repeat(4, axis=1).repeat(4, axis=2)
+  both = vm.load_encoder("procedural_vit")
+  rows = both.encode(small.repeat(2, axis=1).repeat(2, axis=2))
+  words = vm.load_encoder("procedural_patches").encode(small)
+  size = words.shape[1]
+  assert both.dim == rows.shape[1] == size + 384
+  np.testing.assert_allclose(rows[:, :size] * np.sqrt(2), words, atol=1e-5)
+  tokens = rows[:, size:] * np.sqrt(2)
+  np.testing.assert_allclose(np.linalg.norm(tokens, axis=1), 1, atol=1e-5)
+  np.testing.assert_allclose(
+    rows @ rows.T, (words @ words.T + tokens @ tokens.T) / 2, atol=1e-5
+  )
+
+
+def test_an_encoder_of_two_is_refused_unless_they_fit(tmp_path):
+  words = encoder_files.SHIPPED / "procedural_patches.npz"
+  with pytest.raises(ValueError, match=r"wanted; these are \('patches', 'pat"):
+    export.export_beside(words, words, tmp_path / "x", weight=1.0, about={})
+  with pytest.raises(ValueError, match="48 pixels is no multiple of the 32"):
+    vm.load_encoder("procedural_vit", image_size=48)

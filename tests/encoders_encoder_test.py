@@ -302,9 +302,10 @@ FINGERPRINTS = {
   "pixels": "pixels-9bed98cf2a2821aa09128df0",
   "vit_random": "vit_random-0fc1116ada1fcb68a68e63ff",
   "procedural_patches": "procedural_patches-e8a9e428a30a0f2a8464687e",
+  "procedural_vit": "procedural_vit-2a4a1e0ae3131343c593e0c8",
 }
 NAMES = """
-pixels vit_random procedural procedural_patches
+pixels vit_random procedural procedural_patches procedural_vit
 dinov2_vits14 dinov2_vitb14 dinov2_vitl14 dinov2_vitg14
 dinov2_vits14_reg dinov2_vitb14_reg dinov2_vitl14_reg dinov2_vitg14_reg
 dino_vits8 dino_vits16 dino_vitb8 dino_vitb16

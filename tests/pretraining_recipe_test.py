@@ -336,23 +336,61 @@ def test_the_backbone_sees_each_size_once_and_equals_views_alone():
   wide = jnp.asarray(random.normal(size=(2, 3, 16, 16, 3)), jnp.float32)
   near = jnp.asarray(random.normal(size=(1, 3, 8, 8, 3)), jnp.float32)
   got = network.project(
-    recipe, params, views.Views(globals=wide, locals=near), key=None
+    recipe, params, views.Views(globals=wide, locals=near), keys=None
   )
   both = jnp.concatenate([near, near])
   alone = network.project(
-    recipe, params, views.Views(globals=both, locals=None), key=None
+    recipe, params, views.Views(globals=both, locals=None), keys=None
   )
   assert got.shape == (3, 3, 64)
   np.testing.assert_allclose(got[2], alone[0], atol=1e-5)
 
 
 def test_stochastic_depth_keeps_the_mean_and_rises_with_depth():
-  scales = network.branch_scales(
-    jax.random.key(0), depth=3, batch=20_000, rate=0.5
-  )
+  keys = jax.random.split(jax.random.key(0), 10_000)
+  scales = network.branch_scales(keys, depth=3, count=2, rate=0.5)
   np.testing.assert_allclose(scales.mean((1, 2)), 1.0, atol=0.02)
   np.testing.assert_allclose((scales == 0).mean((1, 2)), [0, 0.25, 0.5],
                              atol=0.02)  # fmt: skip
+  # What an image loses is its own, whatever the batch.
+  some = network.branch_scales(keys[5:7], depth=3, count=2, rate=0.5)
+  np.testing.assert_array_equal(some, scales[:, :, 10:14])
+
+
+def test_first_weights_are_normal_of_the_published_deviation():
+  params = network.init(small(config_lib.get_config("smoke")))
+  block = params["backbone"]["blocks"][0]
+  found = np.concatenate(
+    [
+      np.ravel(block["mlp"][name]["kernel"]) for name in ("fc1", "fc2")
+    ] + [np.ravel(block["attn"]["qkv"]["kernel"])]
+  )  # fmt: skip
+  np.testing.assert_allclose(found.std(), 0.02, rtol=0.04)
+  assert np.abs(found).max() > 0.05  # Not cut at two deviations.
+  assert (np.asarray(block["mlp"]["fc1"]["bias"]) == 0).all()
+
+
+def test_what_fills_a_batch_counts_for_nothing(logits):
+  student, teacher, center = map(jnp.asarray, logits)
+  more = lambda x: jnp.concatenate([x, x[:, :1] * 3], axis=1)
+  weights = jnp.array([0.2] * BATCH + [0.0])
+  temperatures = dict(student_temperature=0.1, teacher_temperature=0.04)
+  np.testing.assert_allclose(
+    losses.dino_loss(
+      more(student), more(teacher), center, weights=weights, **temperatures
+    ),
+    losses.dino_loss(student, teacher, center, **temperatures),
+    rtol=1e-6,
+  )
+  rows = heads.normalized(student, axis=-1)
+  labels = jnp.arange(BATCH + 1) % 4
+  np.testing.assert_allclose(
+    losses.contrastive_loss(
+      more(rows), labels, temperature=0.2, weights=weights
+    ),
+    losses.contrastive_loss(rows, labels[:BATCH], temperature=0.2),
+    rtol=1e-6,
+  )
 
 
 def test_config_has_the_published_values():

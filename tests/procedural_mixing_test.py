@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from visual_memory import distributed
 from visual_memory.procedural import baselines, leaves, mixing, source
 
 cv2 = pytest.importorskip("cv2", reason="the oracle is OpenCV's")
@@ -101,13 +102,15 @@ def test_mixing_equals_numpy():
   np.testing.assert_allclose(mixed, theirs, atol=1e-6)
 
 
-def test_kml_mixup_is_made_of_shaders_that_key_and_id_choose():
+def test_kml_mixup_is_made_of_shaders_that_ids_choose():
   """The family equals its steps, done one by one."""
   key, ids = jax.random.key(1), np.array([4, 9], np.int32)
   got = source.sample_images(key, ids, size=16, seed=0, family="kml_mixup")
-  parts = jax.jit(
-    lambda: source.draw_shaders(key, jnp.asarray(ids), 0, 16, num=6)
-  )()
+  parts = source.draw_shaders(
+    jnp.broadcast_to(key, 2), jnp.asarray(ids), seed=0, size=16, num=6,
+    mesh=distributed.make_mesh(1),
+  )  # fmt: skip
+  parts = jnp.moveaxis(parts, 1, 0).astype(jnp.float32) / 255
   first, second = (leaves.kmeans_leaves(*parts[i : i + 3]) for i in (0, 3))
   theirs = np.asarray(source.quantize(mixing.mixup(first, second)))
   assert np.abs(theirs.astype(int) - np.asarray(got)).max() <= 1

@@ -111,11 +111,12 @@ def _tasks(config) -> tuple[dict, str | None]:
   some = ids[: config.mixed_batch_size]
   sample = functools.partial(source.sample_images, size=size, seed=0, mesh=mesh)
 
-  def six(ids):
-    images = source.draw_shaders(key, ids, jnp.uint32(0), size, num=6)
-    return jnp.moveaxis(source.quantize(images), 0, 1)
-
-  draw = source.on_mesh(lambda ids: source.in_blocks(six, ids), mesh)
+  keys = jax.device_put(
+    jnp.broadcast_to(key, some.shape), distributed.row_sharding(mesh)
+  )
+  draw = functools.partial(
+    source.draw_shaders, keys, seed=0, size=size, num=6, mesh=mesh
+  )
   alone = {
     "shaders": lambda: np.asarray(sample(key, ids)),
     "shaders_one_device": lambda: np.asarray(sample(key, ids, mesh=None)),

@@ -12,6 +12,7 @@ import numpy as np
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import vit
+from visual_memory.encoders.dictionary.beside import BesideDictionary
 from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
   patch_function,
@@ -202,10 +203,12 @@ def from_files(
       precision=precision,
       pooling=card["pooling"],
     )
+  if card["kind"] == "beside":
+    return _beside(params, card, preprocess=preprocess, precision=precision)
   if card["kind"] != "patches":
     raise ValueError(
       f"{weights} is an encoder of kind {card['kind']!r}, which this version"
-      " does not know; it knows vit and patches."
+      " does not know; it knows vit, patches and beside (both)."
     )
   if precision != "float32":
     raise ValueError(f"The encoder {name!r} has precision float32 alone.")
@@ -217,6 +220,60 @@ def from_files(
     weights_fingerprint=f"{params_lib.fingerprint(params)} {settings}",
     **_dictionary_patches(card, preprocess.size, cell, dense),
   )
+
+
+def _beside(
+  params: Any,
+  card: dict[str, Any],
+  *,
+  preprocess: Preprocess,
+  precision: str,
+) -> Parts:
+  """A vision transformer beside a dictionary, from one file."""
+  found = card["dictionary"]
+  if preprocess.size % found["side"]:
+    raise ValueError(
+      f"An image of {preprocess.size} pixels is no multiple of the"
+      f" {found['side']} for which the dictionary was learned."
+    )
+  tokens = vit_parts(
+    params["vit"],
+    config_from(card["config"]),
+    preprocess=preprocess,
+    precision=precision,
+    pooling=card["pooling"],
+  )
+  apply = BesideDictionary(
+    vit=tokens.apply,
+    dictionary=PatchDictionary(**found["config"]),
+    side=found["side"],
+    weight=card["weight"],
+    mean=tuple(preprocess.mean),
+    std=tuple(preprocess.std),
+  )
+  words = jax.tree.map(jnp.asarray, params["dictionary"])
+  return dataclasses.replace(
+    tokens,
+    params={"vit": tokens.params, "dictionary": words},
+    apply=apply,
+    weights_fingerprint=(
+      f"{tokens.weights_fingerprint} beside"
+      f" {params_lib.fingerprint(params['dictionary'])}"
+      f" {sorted(found['config'].items())} {card['weight']}"
+    ),
+    # Patches are the transformer's alone; params are those of both.
+    apply_patches=_VitPatchesOf(tokens.apply_patches),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _VitPatchesOf:
+  """The transformer's patches, from the params of both."""
+
+  patches: Callable[..., jax.Array]
+
+  def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
+    return self.patches(params["vit"], pixels)
 
 
 def _dictionary_patches(

@@ -5,8 +5,13 @@ forward pass, twice that again for the backward pass; nothing for
 recomputation, normalization or views.
 """
 
+import math
+
+import jax
+
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
+from visual_memory.pretraining import network
 from visual_memory.pretraining.recipe import Recipe
 
 PEAK_FLOPS = {
@@ -73,3 +78,24 @@ def utilization(
     if device_kind.startswith(kind):
       return flops_per_s / (peak * num_devices)
   return None
+
+
+def hours(
+  recipe: Recipe, *, device_kind: str, num_devices: int, share: float
+) -> float:
+  """How long a run takes on devices whose peak is known.
+
+  Args:
+    recipe: of the run.
+    device_kind: a beginning of `jax.Device.device_kind`; a key of PEAK_FLOPS.
+    num_devices: how many.
+    share: of their peak that is used (mfu in the log of a run).
+  """
+  total = step_flops(recipe) * recipe.optimizer.num_steps
+  return total / (PEAK_FLOPS[device_kind] * num_devices * share) / 3600
+
+
+def state_bytes(recipe: Recipe) -> int:
+  """What student, teacher, both moments and gradients take on every device."""
+  params = jax.eval_shape(lambda: network.init(recipe))
+  return 5 * sum(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

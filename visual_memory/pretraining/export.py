@@ -48,3 +48,53 @@ def export_backbone(
     "licence": LICENCE,
   }
   return encoder_files.write(path, jax.device_get(params), card)
+
+
+def export_beside(
+  vit_file: str | os.PathLike,
+  dictionary_file: str | os.PathLike,
+  path: str | os.PathLike,
+  *,
+  weight: float,
+  about: Mapping[str, Any],
+) -> pathlib.Path:
+  """Writes an encoder made of two others; returns the path of the weights.
+
+  Args:
+    vit_file: that of `export_backbone`.
+    dictionary_file: that of `dictionary.export_dictionary`.
+    path: where to, without or with ".npz".
+    weight: of the transformer's embedding beside the dictionary's.
+    about: plain values for the card: what it scored.
+
+  Raises:
+    ValueError: files of other kinds, or sizes that do not fit.
+  """
+  tokens, card = encoder_files.read(vit_file)
+  words, dictionary = encoder_files.read(dictionary_file)
+  kinds = card["kind"], dictionary["kind"]
+  if kinds != ("vit", "patches"):
+    raise ValueError(
+      f"A vit and a dictionary (patches) are wanted; these are {kinds}."
+    )
+  side = dictionary["preprocess"]["crop"]
+  if card["preprocess"]["crop"] % side:
+    raise ValueError(
+      f"The transformer sees {card['preprocess']['crop']} pixels, no multiple"
+      f" of the dictionary's {side}."
+    )
+  kept = ("config", "pooling", "preprocess", "recipe", "training", "licence")
+  made = {
+    "kind": "beside",
+    "weight": weight,
+    **{name: card[name] for name in kept if name in card},
+    "dictionary": {
+      "side": side,
+      "config": dictionary["config"],
+      "recipe": dictionary.get("recipe"),
+      "training": dictionary.get("training"),
+    },
+    **about,
+  }
+  params = {"vit": tokens, "dictionary": words}
+  return encoder_files.write(path, params, made)

@@ -21,7 +21,6 @@ from visual_memory.pretraining.recipe import Recipe
 from visual_memory.pretraining.views import Views
 from visual_memory.types import Array
 
-
 _WEIGHTS = 0x57
 """Folded into the seed's key for the weights."""
 

@@ -169,9 +169,7 @@ def _mixed_batch(pictures, numbers, words, *, family: str, mesh: Mesh):
     return (bits % np.uint32(count)).astype(jnp.int32)
 
   rows = distributed.row_sharding(mesh)
-  chosen = jax.lax.with_sharding_constraint(
-    jax.vmap(choose)(numbers), rows
-  )
+  chosen = jax.lax.with_sharding_constraint(jax.vmap(choose)(numbers), rows)
   keys = procedural.keys_of(jax.random.key(0), numbers, "mixture")
   keys = jax.vmap(jax.random.fold_in, (0, None))(keys, words[1])
   found = jax.lax.with_sharding_constraint(pictures[chosen], rows)

@@ -12,6 +12,7 @@ being computed is done and saved.
 """
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import signal
@@ -52,6 +53,7 @@ def train(
   log_every: int,
   save_every: int,
   evaluate_every: int,
+  first_backbone: Any = None,
 ) -> State:
   """The state after recipe.optimizer.num_steps steps.
 
@@ -65,6 +67,8 @@ def train(
     log_every: steps between lines of metrics.
     save_every: steps between checkpoints.
     evaluate_every: steps between evaluations; the last step has one.
+    first_backbone: params of the recipe's transformer to begin with, of student
+      and teacher alike; random ones by default.
 
   Raises:
     ValueError: the directory is of another recipe or feed: lists every
@@ -73,8 +77,11 @@ def train(
     Preempted: SIGTERM came.
   """
   directory = pathlib.Path(directory)
-  _claim(directory, {"recipe": recipe.to_dict(), "feed": feed.identity})
-  run = _Run(recipe, directory, mesh, log, evaluate)
+  claim = {"recipe": recipe.to_dict(), "feed": feed.identity}
+  if first_backbone is not None:
+    claim["first_backbone"] = _fingerprint(first_backbone)
+  _claim(directory, claim)
+  run = _Run(recipe, directory, mesh, log, evaluate, first_backbone)
   num_steps = recipe.optimizer.num_steps
   with run.rolling, _stop_signal(mesh) as stopped:
     state = run.state
@@ -90,9 +97,7 @@ def train(
         fed(batch.images)
       for image in batch.skipped:
         log(step=done, skipped=image.id, reason=image.reason)
-      state, metrics = advance(
-        state, batch.images, batch.labels, batch.aspects
-      )
+      state, metrics = advance(state, batch.images, batch.labels, batch.aspects)
       done += 1
       # Waits for the step before: two are on their way at most, so that no
       # signal and no error waits for a long queue.
@@ -139,9 +144,17 @@ def restore_state(
 class _Run:
   """What the loop carries beside its state."""
 
-  def __init__(self, recipe, directory, mesh, log, evaluate):
+  def __init__(self, recipe, directory, mesh, log, evaluate, first_backbone):
     state = restore_state(recipe, directory, kind="last", mesh=mesh)
-    self.state = step_lib.init_state(recipe, mesh) if state is None else state
+    if state is None:
+      state = step_lib.init_state(recipe, mesh)
+      if first_backbone is not None:
+        for name in ("student", "teacher"):
+          # Apart: a step uses up its arguments.
+          state[name]["backbone"] = jax.device_put(
+            jax.tree.map(np.array, first_backbone), distributed.replicated(mesh)
+          )
+    self.state = state
     self.rolling = checkpoints.Rolling(directory / "checkpoints")
     self.meter = Meter(recipe, mesh)
     self._best_path = directory / _BEST
@@ -173,6 +186,15 @@ class _Run:
     start_s = time.monotonic()
     yield
     self.meter.paused(time.monotonic() - start_s)
+
+
+def _fingerprint(params: Any) -> str:
+  """Of params, by name and value."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    digest.update(jax.tree_util.keystr(path).encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()[:16]
 
 
 def _claim(directory: pathlib.Path, run: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
   images = draw(program_words, view_words, size=64, mesh=mesh)  # uint8
 
 A program whose picture is flat or mere noise is drawn again from the next
-attempt of its words, so that a picture is a function of its words. One program is
-compiled for each mesh, and draws any number of pictures of any size.
+attempt of its words, so that a picture is a function of its words. One program
+is compiled for each mesh, and draws any number of pictures of any size.
 """
 
 import dataclasses
@@ -251,9 +251,7 @@ def _draw_one(attempts, view, state, tiles, *, numbers, pixel):
     tiles = jax.lax.dynamic_update_index_in_dim(
       tiles, pixels, jnp.where(state.done, number, 0), 0
     )
-    new = jax.tree.map(
-      lambda a, b: jnp.where(state.done, a, b), state, probed
-    )
+    new = jax.tree.map(lambda a, b: jnp.where(state.done, a, b), state, probed)
     return new, number + state.done, tiles
 
   state, _, tiles = jax.lax.while_loop(

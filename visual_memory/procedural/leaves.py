@@ -46,9 +46,7 @@ def kmeans_leaves(
     second: textures for the other one.
   """
 
-  return over_pictures(
-    lambda images: leaf(*images), (shapes, first, second)
-  )
+  return over_pictures(lambda images: leaf(*images), (shapes, first, second))
 
 
 def leaf(shape: Image, first: Image, second: Image) -> Image:

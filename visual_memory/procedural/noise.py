@@ -111,9 +111,9 @@ def scramble(bits: Bits) -> Bits:
   return bits ^ (bits >> 13)
 
 
-def derived(words: Words, number: Bits | int) -> Words:
+def derived(words: Words, number: Array | int) -> Words:
   """Other words, for each number; unrelated for different numbers."""
-  number = jnp.asarray(number).astype(jnp.uint32)
+  number = jnp.asarray(number, jnp.uint32)
   first = _stirred(words[0] ^ _stirred(number + np.uint32(0x632BE5AB)))
   return jnp.stack([first, _stirred(words[1] + first * _ALONG_X)])
 

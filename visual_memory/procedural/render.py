@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from visual_memory.procedural import domain, steps
 from visual_memory.procedural.domain import DOMAIN, State
@@ -71,7 +70,7 @@ def over_programs(function, items):
 
 def tile(
   program: Program, view: View, place: Place, *, calibrate: Array
-) -> tuple[steps.Color, tuple[Array, Array]]:
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
   """Three channels [TILE, TILE] in [0, 1], and each layer's scaling.
 
   Args:
@@ -224,6 +223,4 @@ def _finish(finish, color: steps.Color, square: Array) -> steps.Color:
   dark = 1.0 - 0.5 * finish[0] * square
   color = tuple(dark * (0.5 + finish[1] * (c - 0.5)) for c in color)
   gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-  return tuple(
-    jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0) for c in color
-  )
+  return tuple(jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0) for c in color)

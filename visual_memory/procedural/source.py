@@ -43,7 +43,7 @@ class Mixture:
 
 
 def sample_images(
-  key: Key[jax.Array, "*B"],
+  key: Key[jax.Array, "..."],
   program_ids: Int[Array, "B"],
   *,
   size: int,
@@ -144,14 +144,10 @@ def _items(keys, ids, seed, *, num: int, mesh: Mesh) -> tuple:
 
   # A generator of another width would be cut to what all have.
   found = jax.vmap(one)(keys[:, :2], ids)
-  return jax.lax.with_sharding_constraint(
-    found, distributed.row_sharding(mesh)
-  )
+  return jax.lax.with_sharding_constraint(found, distributed.row_sharding(mesh))
 
 
-def program_words(
-  ids: Int[Array, "B"], *, seed: int
-) -> UInt32[Array, "B 2"]:
+def program_words(ids: Int[Array, "B"], *, seed: int) -> UInt32[Array, "B 2"]:
   """What fixes the programs of these ids; see `drawing.settle`."""
   root = _root(np.uint32(seed), "program")
   return jax.vmap(lambda id: noise.derived(root, id))(jnp.asarray(ids))
@@ -162,8 +158,8 @@ def _root(seed, name: str) -> Array:
   return noise.derived(jnp.stack([seed, seed]), _number(name))
 
 
-def _number(name: str) -> np.uint32:
-  return np.uint32(zlib.crc32(name.encode()))
+def _number(name: str) -> int:
+  return zlib.crc32(name.encode())
 
 
 @functools.partial(jax.jit, static_argnames=("family", "mesh"))
@@ -225,7 +221,7 @@ def quantize(images: Float[Array, "*B S S 3"]) -> UInt8[Array, "*B S S 3"]:
 
 
 def keys_of(
-  key: Key[jax.Array, "*B"], ids: Int[Array, "B"], name: str
+  key: Key[jax.Array, "..."], ids: Int[Array, "B"], name: str
 ) -> Key[jax.Array, "B"]:
   """A key for each id: by name, then by id.
 
@@ -235,7 +231,7 @@ def keys_of(
     name: what the keys are for.
   """
   keys = jnp.broadcast_to(key, ids.shape)
-  number = zlib.crc32(name.encode())
+  number = np.uint32(_number(name))
   return jax.vmap(
     lambda k, id: jax.random.fold_in(jax.random.fold_in(k, number), id)
   )(keys, ids)

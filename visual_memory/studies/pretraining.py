@@ -11,7 +11,8 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from visual_memory.data import selection
-from visual_memory.encoders.settings import vit
+from visual_memory.encoders import encoder_files
+from visual_memory.encoders.settings import config_from, vit
 from visual_memory.pretraining import feeds, knn, pools
 from visual_memory.pretraining import recipe as recipe_lib
 from visual_memory.pretraining.optimizer import OptimizerSettings
@@ -55,7 +56,7 @@ class PicturesSettings(SourceSettings):
   """The pictures to learn from.
 
   Attributes:
-    source: "procedural", "pool", or a key of `sources.SOURCES`.
+    source: "procedural", "pool", "mixed" or a key of `sources.SOURCES`.
     size: side of the pictures that views are cropped from.
     group: pictures of one class together in a batch.
     num_programs: of procedural pictures.
@@ -112,6 +113,7 @@ class Settings(RunSettings):
   data: PicturesSettings
   evaluation: EvaluationSettings
   every: EverySettings
+  init_from: str
 
 
 def make_recipe(config: Settings) -> recipe_lib.Recipe:
@@ -165,17 +167,27 @@ def make_feed(config: Settings, path: pathlib.Path) -> feeds.Feed:
       group=data.group,
       seed=config.seed,
     )
-  if data.source == "pool":
+  if data.source in ("pool", "mixed"):
     pool = data.options.get("path") or path / "pool"
+    mixed = data.source == "mixed"
+    drawn = {**data.procedural, "family": "shaders"} if mixed else {}
     pools.write_pool(
       pool,
       num_programs=data.num_programs,
       per_program=data.per_program,
       size=data.size,
       seed=config.seed,
-      **data.procedural,
+      **(drawn or data.procedural),
     )
     source = pools.open_pool(pool)
+    if mixed:
+      return pools.mixed_feed(
+        source.images,
+        identity={"pool": source.fingerprint},
+        family=data.procedural.get("family", "shaders"),
+        batch_size=config.batch_size,
+        seed=config.seed,
+      )
   else:
     source = opening.open_source(data)
   return feeds.source_feed(
@@ -185,6 +197,24 @@ def make_feed(config: Settings, path: pathlib.Path) -> feeds.Feed:
     seed=config.seed,
     group=data.group,
   )
+
+
+def first_backbone(config: Settings, recipe: recipe_lib.Recipe) -> Any:
+  """The params that a run begins with; None for random ones.
+
+  Raises:
+    ValueError: the file's transformer is another one than the recipe's.
+  """
+  if not config.init_from:
+    return None
+  params, card = encoder_files.read(config.init_from)
+  found = config_from(card["config"]) if card["kind"] == "vit" else None
+  if found != recipe.backbone:
+    raise ValueError(
+      f"{config.init_from} holds another transformer than config.backbone"
+      f" describes: {found}."
+    )
+  return params
 
 
 def make_evaluation(
