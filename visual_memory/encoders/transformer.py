@@ -38,11 +38,14 @@ class Attention(nnx.Module):
     precision: str,
     maps: bool,
     turns: Float[np.ndarray, "2 T d"] | None = None,
+    training: bool = False,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
     """The attended tokens and, if asked for, the attention maps.
 
     turns, if given, are cosines and sines by which queries and keys are
     rotated (see `patch_grid.rotations`).
+    training says that gradients will be asked for: cuDNN has none for an odd
+    number of tokens.
     """
     batch, tokens, dim = x.shape
     qkv = self.qkv(x, precision=precision, hidden=True)
@@ -51,6 +54,8 @@ class Attention(nnx.Module):
       turned = rotated(qkv[:, :, :2], turns)
       qkv = jnp.concatenate([turned, qkv[:, :, 2:]], axis=2)
     fused = fused_attention()
+    if training and tokens % 2:
+      fused = None
     if fused and precision != "float32" and not maps:
       half = jnp.dtype(precision)
       q, k, v = jnp.moveaxis(qkv.astype(half), 2, 0)  # [B, T, h, d]
@@ -139,6 +144,7 @@ class Block(nnx.Module):
     maps: bool = False,
     branch_scales: Float[Array, "2 B"] | None = None,
     turns: Float[np.ndarray, "2 T d"] | None = None,
+    training: bool = False,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
     """The tokens after the block and, if asked for, its attention maps.
 
@@ -150,6 +156,7 @@ class Block(nnx.Module):
       branch_scales: what each image's attention and mlp branches are multiplied
         by (stochastic depth in training); ones if None.
       turns: rotations of queries and keys; see `Attention`.
+      training: whether gradients will be asked for.
     """
     mixed, weights = self.attn(
       self.norm1(x),
@@ -157,6 +164,7 @@ class Block(nnx.Module):
       precision=precision,
       maps=maps,
       turns=turns,
+      training=training,
     )
     mixed = _scaled(mixed, self.scale1)
     if branch_scales is not None:
