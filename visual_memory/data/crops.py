@@ -36,7 +36,7 @@ def random_box(
   width: int | Int[Array, ""],
   *,
   scale: tuple[float, float],
-  ratio: tuple[float, float],
+  ratio: tuple[float | Array, float | Array],
 ) -> Int[jax.Array, "4"]:
   """A random box (top, left, height, width) within an image.
 
@@ -48,7 +48,7 @@ def random_box(
     key: makes the box.
     height, width: of the image, in pixels; they may be traced.
     scale: least and greatest share of the area.
-    ratio: least and greatest width over height.
+    ratio: least and greatest width over height; they may be traced.
   """
   area_key, ratio_key, place_key = jax.random.split(key, 3)
   share = jax.random.uniform(
@@ -71,7 +71,7 @@ def random_box(
   return jnp.where(fits.any(), box, _center_box(height, width, ratio))
 
 
-def _center_box(height, width, ratio: tuple[float, float]) -> jax.Array:
+def _center_box(height, width, ratio: tuple) -> jax.Array:
   """The largest centered box whose ratio is allowed."""
   low, high = ratio
   shape = width / height

@@ -138,7 +138,7 @@ def project(
 
 def branch_scales(
   keys: Key[jax.Array, "B"], *, depth: int, count: int, rate: float
-) -> Float[jax.Array, "depth 2 B*count"]:
+) -> Float[jax.Array, "depth 2 BV"]:
   """Zero for dropped residual branches, 1 / (1 - probability) for others.
 
   Each branch of each view is dropped by itself; the probability rises linearly
