@@ -95,7 +95,8 @@ def settle(
   mesh = distributed.make_mesh(1) if mesh is None else mesh
   count, width = len(program_words), _width()
   which = np.minimum(np.arange(width), count - 1)
-  words = program_words[which]
+  # Placed as by `draw`: another placement would be another compilation.
+  words = jax.device_put(program_words[which], distributed.row_sharding(mesh))
   numbers = np.array([0, 0, 1, count], np.int32)
   _, state = _machine(mesh, width)(
     words, words, _unsettled(mesh, width), numbers, np.float32(1.0)
