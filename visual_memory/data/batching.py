@@ -77,7 +77,7 @@ class PixelBatch:
       image could not be read.
     aspects: width over height of the images before, float32 [B]; zero where an
       image could not be read.
-    rows: int64 positions in the source, [B].
+    rows: int64 positions in the source, [B]; PADDING after the last one.
     skipped: the images of this batch that could not be read.
   """
 
@@ -140,7 +140,7 @@ def batches(
     finish=preprocess.normalize,
     dtype=np.float32,
   )
-  return _masked(found, batch_size)
+  return _masked(found)
 
 
 def pixel_batches(
@@ -285,26 +285,24 @@ def _fill(
 
 
 def _collect(
-  rows: np.ndarray,
+  batch_rows: np.ndarray,
   images: np.ndarray,
   aspects: np.ndarray,
   tasks: list[futures.Future],
 ) -> PixelBatch:
   """A batch once all its tasks are done."""
   skipped = tuple(entry for task in tasks for entry in task.result())
+  rows = np.full(len(images), PADDING, np.int64)
+  rows[: len(batch_rows)] = batch_rows
   return PixelBatch(pixels=images, aspects=aspects, rows=rows, skipped=skipped)
 
 
-def _masked(
-  found: Iterator[PixelBatch], batch_size: int
-) -> Iterator[HostBatch]:
-  """Batches of one size with a mask, padded."""
+def _masked(found: Iterator[PixelBatch]) -> Iterator[HostBatch]:
+  """Batches with a mask."""
   with contextlib.closing(found):
     for batch in found:
-      rows = np.full(batch_size, PADDING, np.int64)
-      rows[: len(batch.rows)] = batch.rows
       yield HostBatch(
         data=types.Batch(images=batch.pixels, mask=batch.aspects > 0),
-        rows=rows,
+        rows=batch.rows,
         skipped=batch.skipped,
       )
