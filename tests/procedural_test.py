@@ -10,8 +10,8 @@ from visual_memory import distributed
 from visual_memory.procedural import (
   degenerate,
   domain,
-  drawing,
   fields,
+  machine,
   noise,
   programs,
   shapes,
@@ -74,7 +74,7 @@ def test_pictures_are_neither_flat_nor_noise(pictures):
 
 def test_one_machine_draws_every_size_and_family(pictures):
   mesh = distributed.make_mesh(1)
-  machine = drawing._machine(mesh, drawing._width())
+  compiled = machine._machine(mesh, machine._width())
   for size, family, count in (
     (5, "shaders", 3),
     (17, "shaders", 1),
@@ -83,7 +83,7 @@ def test_one_machine_draws_every_size_and_family(pictures):
     ids = np.arange(count, dtype=np.int32)
     images = source.sample_images(KEY, ids, size=size, seed=0, family=family)
     assert images.shape == (count, size, size, 3)
-  assert machine._cache_size() == 1
+  assert compiled._cache_size() == 1
 
 
 def test_ten_thousand_programs_are_different():
@@ -156,9 +156,9 @@ def test_flat_and_noise_are_found():
 
 def test_degenerate_attempts_are_passed_over():
   words = source.program_words(np.arange(32), seed=0)
-  state = jax.device_get(drawing.settle(words))
+  state = jax.device_get(machine.settle(words))
   assert state.done.all() and 0 < (state.rejected > 0).sum() < 32
-  last = drawing.NUM_ATTEMPTS - 1
+  last = machine.NUM_ATTEMPTS - 1
   np.testing.assert_array_equal(state.attempt, np.minimum(state.rejected, last))
   # Heights are standardized: each drawn layer has a scale of its own.
   assert (state.scale > 0).all() and len(np.unique(state.scale)) > 32

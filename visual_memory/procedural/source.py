@@ -19,8 +19,8 @@ from jaxtyping import Float, Int, Key, UInt8, UInt32
 from visual_memory import distributed
 from visual_memory.procedural import (
   baselines,
-  drawing,
   leaves,
+  machine,
   mixing,
   noise,
 )
@@ -123,7 +123,7 @@ def draw_shaders(
   program_words, view_words = _items(
     jax.random.key_data(keys), ids, np.uint32(seed), num=num, mesh=mesh
   )
-  return drawing.draw(program_words, view_words, size=size, mesh=mesh)
+  return machine.draw(program_words, view_words, size=size, mesh=mesh)
 
 
 @functools.partial(jax.jit, static_argnames=("num", "mesh"))
@@ -148,7 +148,7 @@ def _items(keys, ids, seed, *, num: int, mesh: Mesh) -> tuple:
 
 
 def program_words(ids: Int[Array, "B"], *, seed: int) -> UInt32[Array, "B 2"]:
-  """What fixes the programs of these ids; see `drawing.settle`."""
+  """What fixes the programs of these ids; see `machine.settle`."""
   root = _root(np.uint32(seed), "program")
   return jax.vmap(lambda id: noise.derived(root, id))(jnp.asarray(ids))
 
