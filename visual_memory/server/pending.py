@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from visual_memory.collection.meant_rows import forget
 from visual_memory.store.store import Store
 
 KINDS = {
@@ -112,7 +113,8 @@ class Pending:
 def _apply(store: Store, edit: Mapping[str, Any]) -> dict[str, Any] | None:
   """One edit; the receipt of a removal."""
   if edit["kind"] == "remove":
-    return json.loads(store.remove(edit["ids"]).to_json())
+    receipt, _ = forget(store, edit["ids"])
+    return json.loads(receipt.to_json())
   if edit["kind"] == "relabel":
     store.relabel(edit["ids"], [edit["to"]] * len(edit["ids"]))
   elif edit["kind"] == "rename":
