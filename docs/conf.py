@@ -50,8 +50,9 @@ def _blocks(app, what, name, item, options, lines):
   result, code, sections = [], False, ("Args:", "Returns:", "Raises:")
   for i, line in enumerate(lines):
     indented = line.startswith("  ") and not inside_section(lines, i, sections)
-    if indented and not code and (not result or not result[-1].strip()):
-      result += ["::", ""]
+    before = result[-1].strip() if result else ""
+    if indented and not code and (not before or before.endswith(":")):
+      result += ["", "::", ""]
       code = True
     elif line.strip() and not line.startswith("  "):
       code = False

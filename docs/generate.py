@@ -134,11 +134,12 @@ def configs() -> str:
 
 
 def _prose(text: str) -> str:
-  """A docstring as Markdown: its indented lines are commands."""
+  """A docstring as Markdown: its indented lines are commands, or tables."""
   parts = []
   for paragraph in inspect.cleandoc("\n" + text).split("\n\n"):
-    if paragraph.startswith("  ") or _is_command(paragraph):
-      paragraph = _block(inspect.cleandoc(paragraph), "sh")
+    lines = inspect.cleandoc(paragraph)
+    if paragraph.startswith("  ") or _is_command(lines):
+      paragraph = _block(lines, "sh" if _is_command(lines) else "text")
     parts.append(paragraph)
   return "\n\n".join(parts) + "\n"
 

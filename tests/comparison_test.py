@@ -102,7 +102,7 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
   config = comparison_config.get_config("smoke")
   config.left_out = ("pixels_8",)
   learned = []
-  learn_from = dictionary.learn
+  learn_from = dictionary_lib.learn
   monkeypatch.setattr(
     dictionary_lib, "learn",
     lambda own, *rest, **named: (
