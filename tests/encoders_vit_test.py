@@ -265,7 +265,7 @@ def test_bfloat16_keeps_directions(fused, monkeypatch):
   )
   params = params_lib.convert(
     tensors, template=vit.shapes(config), namings=dino.IMAGE
-  )
+  ).params
   pixels = pixels_of((28, 28), batch=4)
   exact = run(params, pixels, config=config).embedding
   half = vit.prepare(params, config, grid=(7, 7), precision="bfloat16")

@@ -81,7 +81,8 @@ def _comparable(report):
   kept = {
     key: value
     for key, value in report.items()
-    if key not in ("findings", "timings", "neighbors_fingerprint")
+    # The config says what was asked, the rest what was found.
+    if key not in ("config", "findings", "timings", "neighbors_fingerprint")
   }
   kept["counts"] = {
     name: count
