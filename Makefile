@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 export VISUAL_MEMORY_DATA ?= ../shared/data
-# The project's directory for caches of compiled programs, shared by the runs.
 WORKERS ?= 2
+# New memory in huge pages costs the system less, where glibc is asked so.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: quickstart test test-slow fuzz docs bench lint clean
 

@@ -102,7 +102,13 @@ def not_numbers(value, where=""):
     yield where
 
 
-@pytest.mark.parametrize(("name", "case"), RUNS)
+@pytest.mark.parametrize(
+  ("name", "case"),
+  [
+    pytest.param(*run, marks=[] if run[1] == "tiny" else pytest.mark.slow)
+    for run in RUNS
+  ],
+)
 def test_what_there_is_is_reported(name, case, data, tmp_path):
   config = config_of(name, data / case)
   if (name, case) in REFUSED:

@@ -143,7 +143,9 @@ def steps(recipe, feed, devices, count=2):
   return jax.device_get((state, metrics))
 
 
-@pytest.mark.parametrize("objective", ["dino", "contrastive"])
+@pytest.mark.parametrize(
+  "objective", [pytest.param("dino", marks=pytest.mark.slow), "contrastive"]
+)
 def test_any_devices_and_micro_batches_agree_with_one(whole, objective):
   """Rounding may differ; the data, the views and the loss may not."""
   recipe, feed, _, _, _ = whole
