@@ -161,6 +161,7 @@ def test_launching_imports_only_the_experiment_that_runs():
   )
   assert set(eval(done.stdout)) == {
     "experiments.launch", "experiments.from_config", "experiments.privacy",
+    "experiments.terminal",
   }, done.stderr  # fmt: skip
 
 

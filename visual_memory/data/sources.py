@@ -44,6 +44,7 @@ def open_source(
       orient=True.
     "npz": path, split=None (the prefix of its arrays; MedMNIST's layout).
     "huggingface": dataset, path (of save_to_disk) or name, split, image, label,
+      orient=True.
     "tfds": dataset (its name), split, data_dir=None, label_feature="",
       id_feature="".
 

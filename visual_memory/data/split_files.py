@@ -157,6 +157,11 @@ class ListedFiles:
     """The tree's own."""
     return self.tree.paths
 
+  @property
+  def problems(self) -> list[tuple[str, str]]:
+    """The tree's own."""
+    return self.tree.problems
+
   def read(self, path: str) -> bytes:
     """The content of one file."""
     if path not in self.there:
@@ -166,6 +171,12 @@ class ListedFiles:
   def stamp(self, path: str) -> tuple[int, int]:
     """The tree's stamp; (-1, -1) for a file that is not there."""
     return self.tree.stamp(path) if path in self.there else (-1, -1)
+
+  def content(self, path: str) -> tuple[int, int]:
+    """Size and CRC-32 of one file."""
+    if path not in self.there:
+      raise OSError("it is listed, but not in the folder")
+    return self.tree.content(path)
 
 
 def listed_images(
