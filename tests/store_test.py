@@ -161,9 +161,11 @@ def test_labels_change(store):
   assert names[store.labels[9]] == "dog" and names[store.labels[2]] == "dog"
   store.merge_classes(["ant"], "insect")
   assert store.class_names[store.labels[5]] == "insect"
-  store.rename_class("bee", "wasp")
-  assert "bee" not in store.class_names
-  assert b"bee" not in all_bytes(store.path)
+  # A name that neither digests in hexadecimal nor numbers happen to spell.
+  store.rename_class("bee", "yellow jacket")
+  store.rename_class("yellow jacket", "wasp")
+  assert not {"bee", "yellow jacket"} & set(store.class_names)
+  assert b"yellow jacket" not in all_bytes(store.path)
   store.relabel(["number/1"], [types.UNLABELED])
   assert reopened(store).labels[1] == types.UNLABELED
   store.verify()
