@@ -22,6 +22,7 @@ pytest.importorskip("starlette", reason="needs visual_memory[serve]")
 from starlette.testclient import TestClient
 
 import visual_memory as vm
+from visual_memory.cli import serving as cli_serving
 from visual_memory.cli.main import main
 from visual_memory.server.app import make_app
 from visual_memory.server.pending import Pending
@@ -80,6 +81,12 @@ def test_only_the_page_itself_is_answered(client):
   )
   cross = {"sec-fetch-site": "cross-site"}
   assert client.get("/api/state", headers=cross).status_code == 403
+  # A tab may be led to the page, as from a file; nothing else of it may.
+  led = {**cross, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+  assert client.get("/", headers=led).status_code == 200
+  assert client.get("/api/state", headers=led).status_code == 403
+  framed = {**led, "sec-fetch-dest": "iframe"}
+  assert client.get("/", headers=framed).status_code == 403
   other_port = {"origin": f"http://127.0.0.1:{PORT + 1}"}
   assert client.get("/api/state", headers=other_port).status_code == 403
   client.headers.pop("x-visual-memory")
@@ -361,6 +368,24 @@ def serving(store):
   finally:
     process.kill()
     process.wait()
+
+
+def test_no_process_is_started_with_the_token(store, monkeypatch):
+  """What --open gives to a browser leads it to the page, and is private."""
+  given = []
+  monkeypatch.setattr("webbrowser.open", lambda url: given.append(url) or True)
+  with headless.chromium() as browser, serving(store) as (_, address):
+    assert cli_serving._open(address)
+    token = urllib.parse.urlsplit(address).path.strip("/")
+    (url,) = given
+    assert url.startswith("file:") and token not in url
+    file = pathlib.Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    page = browser.new_page()
+    page.goto(url)
+    page.wait_for_selector(".tile img")
+    assert page.url.startswith(address)
 
 
 @contextlib.contextmanager

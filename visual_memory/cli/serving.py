@@ -1,6 +1,13 @@
 """A memory in the browser: serve."""
 
 import argparse
+import atexit
+import html
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
 import webbrowser
 from typing import Any
 
@@ -34,6 +41,33 @@ def add_commands(commands: Any) -> None:
   )
 
 
+_KEPT_S = 30.0
+"""How long a browser has to read the page that leads to the address."""
+
+
+def _open(address: str) -> bool:
+  """Opens an address in the user's browser; whether one could be started.
+
+  What a process is started with can be read by every user of the machine, and
+  the address holds the token. So the browser is given a file that leads there,
+  which its owner alone can read, and which is gone soon.
+  """
+  folder = tempfile.mkdtemp(prefix="visual-memory-")  # Its owner's alone.
+  remove = lambda: shutil.rmtree(folder, ignore_errors=True)
+  atexit.register(remove)
+  timer = threading.Timer(_KEPT_S, remove)
+  timer.daemon = True
+  timer.start()
+  page = pathlib.Path(folder) / "open.html"
+  with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    file.write(
+      '<!doctype html><meta charset="utf-8"><title>visual memory</title>'
+      '<meta name="referrer" content="no-referrer"><meta http-equiv="refresh"'
+      f' content="0; url={html.escape(address)}">'
+    )
+  return webbrowser.open(page.as_uri())
+
+
 def _serve(arguments: argparse.Namespace) -> None:
   output.open_store(arguments)  # What is wrong with it is said at once.
   try:
@@ -47,7 +81,7 @@ def _serve(arguments: argparse.Namespace) -> None:
   def ready(address: str) -> None:
     output.show(arguments, {"address": address}, f"Open {address}")
     output.say("Only this machine can. Press Ctrl-C to stop.")
-    if arguments.open and not webbrowser.open(address):
+    if arguments.open and not _open(address):
       output.say("No browser could be started: open the address yourself.")
 
   listening.serve(arguments.store, port=arguments.port, ready=ready)

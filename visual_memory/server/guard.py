@@ -79,7 +79,7 @@ class Guard:
     if origin is not None and origin != f"http://{request.headers['host']}":
       return _refuse("Requests of other sites are refused.")
     site = request.headers.get("sec-fetch-site", "same-origin")
-    if site not in ("same-origin", "none"):
+    if site not in ("same-origin", "none") and not self._visit(request):
       return _refuse("Requests of other sites are refused.")
     if not self._equal(request.scope["path"][1:].partition("/")[0]):
       return _refuse(
@@ -88,6 +88,19 @@ class Guard:
     if request.scope["method"] not in SAFE and MARK not in request.headers:
       return _refuse("Only the page itself may change something.")
     return None
+
+  def _visit(self, request: HTTPConnection) -> bool:
+    """Whether a tab is led to the page itself, as by a link in a file.
+
+    It learns nothing that it may read: frames are forbidden, and no opener
+    keeps a hold of the page.
+    """
+    wanted = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    return (
+      request.scope["method"] in SAFE
+      and request.scope["path"].rstrip("/").count("/") == 1
+      and all(request.headers.get(k) == v for k, v in wanted.items())
+    )
 
   def _equal(self, token: str) -> bool:
     given = token.encode("utf-8", "replace")
