@@ -95,8 +95,10 @@ def embed_with_report(
       patches); by default 32 on CPU and 256 (64) elsewhere. Another size gives
       the same rows but for rounding.
     cache_dir: keeps finished blocks of rows, so that a stopped run continues
-      and a finished one is only read. Processes may share it or not. Delete it
-      to try skipped images again. None keeps nothing.
+      and a finished one is only read; pictures that another source had (a
+      subset, a new split) are read but not encoded again, and equal the first
+      embedding to the bit, a fresh one but for rounding. Processes and runs
+      may share it. Delete it to try skipped images again. None keeps nothing.
     num_workers: threads that read images; one for each core by default.
     progress: print progress to standard error, in the lead process.
 

@@ -92,6 +92,7 @@ def embed_patches(
     block_rows=_BLOCK_ROWS,
     key={"per_image": per_image, "seed": seed},
     keep=functools.partial(_keep, ids, choose, kept),
+    by_content=per_image is None,  # The draw depends on an image's id.
   )
   rows, values, report = resumable.run(encoder, source, layout, options)
   chosen = np.stack([choose(ids[row]) for row in rows])

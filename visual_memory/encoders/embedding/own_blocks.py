@@ -46,6 +46,8 @@ class Share:
     stop = max(self._start, min(blocks.stop * block_rows, num_rows))
     self._embeddings = np.zeros((stop - self._start, *row_shape), np.float32)
     self._embedded = np.zeros(stop - self._start, bool)
+    self._done = np.zeros(stop - self._start, bool)  # Or skipped.
+    self._pictures = np.zeros(stop - self._start, object)
     self._skipped: list[Skipped] = []
     self._unsaved = collections.deque(self._blocks)
 
@@ -68,10 +70,16 @@ class Share:
     self._embeddings[block.rows - self._start] = block.embeddings
     self._embedded[block.rows - self._start] = True
     self._skipped.extend(block.skipped)
+    for rows in (block.rows, [image.row for image in block.skipped]):
+      self._done[np.asarray(rows, np.int64) - self._start] = True
 
-  def save(self, cache: BlockCache | None, *, done: int) -> None:
-    """Writes every block whose rows are all below `done`, once."""
-    while self._unsaved and self._rows_of(self._unsaved[0])[-1] < done:
+  def name(self, rows: np.ndarray, pictures: np.ndarray) -> None:
+    """Remembers what the pixels of some rows hash to."""
+    self._pictures[rows - self._start] = pictures
+
+  def save(self, cache: BlockCache | None) -> None:
+    """Writes every block whose rows are all done, once, in their order."""
+    while self._unsaved and self._is_done(self._unsaved[0]):
       index = self._unsaved.popleft()
       if cache is not None:
         cache.write(index, self._block(index))
@@ -100,6 +108,9 @@ class Share:
       )
     return rows, embeddings, skipped
 
+  def _is_done(self, index: int) -> bool:
+    return bool(self._done[self._rows_of(index) - self._start].all())
+
   def _rows_of(self, index: int) -> Int32[np.ndarray, "N"]:
     start = index * self._block_rows
     stop = min(start + self._block_rows, self._num_rows)
@@ -116,6 +127,7 @@ class Share:
         for image in self._skipped
         if image.row // self._block_rows == index
       ),
+      pictures=self._pictures[rows - self._start],
     )
 
 

@@ -25,6 +25,10 @@ from visual_memory.encoders.embedding.data_parallel import (
   embed_batches,
   local_mesh,
 )
+from visual_memory.encoders.embedding.known_pictures import (
+  KnownPictures,
+  to_encode,
+)
 from visual_memory.encoders.embedding.own_blocks import Share
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
@@ -36,10 +40,11 @@ class EmbedReport:
 
   Attributes:
     num_images: images in the source.
-    num_reused: images whose result was found in the cache.
+    num_reused: images whose result was found in the cache, of this source or
+      of another with the same pictures.
     skipped: the images that could not be read, in the order of the source.
     elapsed_s: seconds that the job took.
-    images_per_s: images read and embedded in this run, per second.
+    images_per_s: images embedded in this run, per second.
   """
 
   num_images: int
@@ -89,12 +94,15 @@ class Layout:
     block_rows: images in a block, a power of two.
     key: JSON values that the kept values depend on, beside encoder and source.
     keep: from what the encoder gives for a block to what is kept of it.
+    by_content: whether that depends on an image's pixels alone, so that other
+      sources' blocks may have it.
   """
 
   row_shape: tuple[int, ...]
   block_rows: int
   key: dict[str, Any]
   keep: Callable[[Block], Block]
+  by_content: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,7 +135,7 @@ def run(
     block_rows=layout.block_rows,
     mesh=mesh,
   )
-  todo = share.load(cache)
+  todo, num_known = share.load(cache), 0
   if len(todo):
     local = local_mesh(mesh)
     host_batches = batches(
@@ -138,17 +146,30 @@ def run(
       num_workers=options.num_workers,
     )
     with _counter(len(todo), enabled=options.progress) as counter:
-      for block in embed_batches(encoder, host_batches, mesh=local):
-        share.put(layout.keep(block))
+
+      def take(block, *, known=True):
+        nonlocal num_known
+        share.put(block)
         counter.advance(len(block.rows) + len(block.skipped))
-        share.save(cache, done=int(todo[counter.done - 1]) + 1)
+        num_known += len(block.rows) if known else 0
+        share.save(cache)
+
+      if cache is not None and layout.by_content:
+        host_batches = to_encode(
+          host_batches, KnownPictures(cache), name=share.name, take=take,
+          num_workers=options.num_workers,
+        )  # fmt: skip
+      for block in embed_batches(encoder, host_batches, mesh=local):
+        take(layout.keep(block), known=False)
   rows, embeddings, skipped = share.gather()
   if len(source) and not len(rows):
     raise ValueError(
       f"None of the {len(source)} images can be read; the first,"
       f" {skipped[0].id!r}: {skipped[0].reason}."
     )
-  counts = distributed.gather_rows(np.asarray([len(todo)], np.int32))
+  counts = distributed.gather_rows(
+    np.asarray([len(todo) - num_known], np.int32)
+  )
   elapsed_s = time.monotonic() - start_s
   return (
     rows,
