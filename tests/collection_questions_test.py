@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -14,6 +17,7 @@ from visual_memory.collection import (
   edit_lists,
   label_tables,
   meant_rows,
+  pending_edits,
   pruning_factors,
   questions,
 )
@@ -171,25 +175,84 @@ def test_pruning_counts_and_keeps_factors_in_the_store(store, tmp_path):
 
 
 def test_edits_wait_are_undone_and_applied(store, tmp_path):
-  edit_lists.pend(store, {"remove": ["red/wrong.png", "red/1.png"]})
-  edit_lists.pend(store, {"relabel": {"blue/gray.png": "gray"}})
-  edit_lists.pend(store, {"remove": ["blue/*"]})
-  assert edit_lists.undo(store) == [{"remove": ["blue/*"]}]
-  with pytest.raises(ValueError, match="not in the memory"):
-    edit_lists.pend(store, {"remove": ["nobody.png"]})
-  done = edit_lists.apply(store, edit_lists.pending(store))
-  edit_lists.discard_pending(store)
-  assert done["removed"] == ["red/1.png", "red/wrong.png"]
-  assert held(store)["blue/gray.png"] == "gray" and len(store) == 24
-  assert edit_lists.pending(store) == []
-  # What the explorer page saves.
+  put = lambda kind, **given: edit_lists.pend(store, {"kind": kind, **given})
+  first = put("remove", ids=["red/wrong.png", "red/1.png"])
+  put("relabel", ids=["blue/gray.png"], to="gray")
+  put("rename", old="gray", to="grey")  # Which will be there by then.
+  last = put("remove", ids=["blue/*"])
+  (undone,) = pending_edits.undo(store)
+  assert undone["number"] == last and len(undone["ids"]) == 9
+  assert put("merge", names=["green"], to="blue") > last > first
+  with pytest.raises(KeyError, match="not waiting"):
+    pending_edits.take_back(store, last)
+  for bad, says in (
+    ({"kind": "remove", "ids": ["nobody.png"]}, "not in the memory"),
+    ({"kind": "rename", "old": "nothing", "to": "x"}, "no class 'nothing'"),
+    ({"kind": "explode"}, "no edit 'explode'"),
+  ):
+    with pytest.raises(ValueError, match=says):
+      edit_lists.pend(store, bad)
+  text = open(pending_edits.path_of(store)).read()
+  meant_rows.forget(store, ["red/1.png"])  # No file may go on naming it.
+  assert "red/1.png" in text
+  assert "red/1.png" not in open(pending_edits.path_of(store)).read()
+  done = list(edit_lists.apply_pending(store))
+  assert [edit["kind"] for edit in done] == [
+    "remove", "relabel", "rename", "merge",
+  ]  # fmt: skip
+  assert done[0]["ids"] == ["red/wrong.png"] and done[0]["receipt"]
+  assert held(store)["blue/gray.png"] == "grey" and len(store) == 24
+  assert held(store)["green/0.png"] == "blue"
+  assert pending_edits.pending(store) == []
+  assert not os.path.exists(pending_edits.path_of(store))
+
+
+def test_a_removal_applied_twice_is_one(store):
+  number = edit_lists.pend(store, {"kind": "remove", "ids": ["red/1.png"]})
+  (edit,) = pending_edits.pending(store)
+  store.remove(["red/1.png"])  # By a process that was killed right after it.
+  (done,) = edit_lists.apply_pending(store)
+  assert edit["number"] == number and done["gone"] == ["red/1.png"]
+  assert done["receipt"] is None and pending_edits.pending(store) == []
+
+
+def test_threads_and_processes_write_one_list(store):
+  script = (
+    "import sys; from visual_memory.collection import edit_lists;"
+    " from visual_memory.store.store import Store; store = Store.open("
+    "sys.argv[1]); [edit_lists.pend(store, {'kind': 'relabel', 'ids':"
+    " ['red/2.png'], 'to': f'{i}'}) for i in range(20)]"
+  )
+  other = subprocess.Popen([sys.executable, "-c", script, store.path])
+  for i in range(20):
+    edit = {"kind": "relabel", "ids": ["red/1.png"], "to": f"{i}"}
+    edit_lists.pend(store, edit)
+  assert other.wait() == 0
+  edits = pending_edits.pending(store)
+  assert len({edit["number"] for edit in edits}) == len(edits) == 40
+
+
+def test_edits_of_a_file_are_checked_before_the_first_is_made(store, tmp_path):
   saved = tmp_path / "edits.json"
-  saved.write_text(json.dumps({"remove": ["red/2.png"], "relabel": {}}))
-  edit_lists.apply(store, edit_lists.read_edits(saved))
-  assert "red/2.png" not in store.ids
-  saved.write_text('{"delete": 1}')
-  with pytest.raises(ValueError, match="holds no edits"):
-    edit_lists.read_edits(saved)
+  saved.write_text(  # What the explorer page saves.
+    json.dumps({"remove": ["red/2.png"], "relabel": {"red/3.png": "pink"}})
+  )
+  edits = edit_lists.read_edits(saved)
+  assert [edit["kind"] for edit in edits] == ["relabel", "remove"]
+  assert len(list(edit_lists.apply(store, edits))) == 2
+  assert "red/2.png" not in store.ids and held(store)["red/3.png"] == "pink"
+  saved.write_text(json.dumps([{"kind": "remove", "ids": ["red/4.png"]},
+                               {"remove": ["red/2.png"]}]))  # fmt: skip
+  with pytest.raises(ValueError, match="not in the memory"):
+    next(edit_lists.apply(store, edit_lists.read_edits(saved)))
+  assert "red/4.png" in store.ids
+  for bad in (
+    '{"delete": 1}', "[3]", "7", '{"remove": "red"}', '{"relabel": []}',
+    '{"relabel": {"a": 3}}', '{"remove": [1]}', '[{"kind": "remove"}]',
+  ):  # fmt: skip
+    saved.write_text(bad)
+    with pytest.raises(ValueError, match="holds no edits"):
+      edit_lists.read_edits(saved)
 
 
 def test_labels_go_through_a_table(store, tmp_path):
@@ -227,7 +290,7 @@ def test_every_command_answers_in_json(store, photos, capsys, tmp_path):
   assert run("prune", "--dry-run")["rows"] == 26
   assert run("remove", "green/*", "--later")["pending"]
   assert run("pending")["pending"] and run("undo")["undone"]
-  assert run("apply")["remove"] == []
+  assert run("apply")["edits"] == []
   assert run("export", str(tmp_path / "labels.csv"))["rows"] == 26
   assert run("import", str(tmp_path / "labels.csv"))["relabelled"] == {}
   assert run("relabel", str(photos / "red/wrong.png"), "--to", "green")

@@ -25,7 +25,6 @@ import visual_memory as vm
 from visual_memory.cli import serving as cli_serving
 from visual_memory.cli.main import main
 from visual_memory.server.app import make_app
-from visual_memory.server.pending import Pending
 from visual_memory.server.session import Session
 from visual_memory.server.snapshot import Filter, Snapshot, select
 from visual_memory.server.thumbnails import Thumbnails
@@ -270,8 +269,8 @@ def test_edits_wait_are_undone_and_applied(client, store):
   assert client.post("/api/undo", json=number).status_code == 400
   found = client.post("/api/apply", json={"measure": True}).json()
   assert found["problem"] is None
-  assert found["before"]["num_rows"] == 12
-  assert found["after"]["num_rows"] == 10
+  assert found["before"]["held"] == found["before"]["rows"] == 12
+  assert found["after"]["held"] == 10
   assert found["num_rows"] == 10
   assert found["classes"]["crimson"] == 1
   opened = vm.Store.open(store)
@@ -284,11 +283,14 @@ def test_edits_wait_are_undone_and_applied(client, store):
 def test_an_edit_that_fails_keeps_those_behind_it(client, store):
   put = lambda edit: client.post("/api/pending", json=edit)
   put({"kind": "remove", "ids": ["red/0.png"]})
-  vm.Store.open(store).remove(["red/0.png"])  # Somebody else was faster.
+  put({"kind": "rename", "old": "green", "to": "lime"})
   put({"kind": "remove", "ids": ["green/0.png"]})
+  other = vm.Store.open(store)  # Somebody else was faster, twice.
+  other.remove(["red/0.png"])
+  other.rename_class("green", "grass")
   found = client.post("/api/apply", json={}).json()
-  assert "red/0.png" in found["problem"]
-  assert len(found["pending"]) == 2
+  assert found["outcomes"][0]["gone"] == ["red/0.png"]
+  assert "green" in found["problem"] and len(found["pending"]) == 2
   assert "green/0.png" in vm.Store.open(store).ids.tolist()
   for bad in (
     {"kind": "explode"},
@@ -338,13 +340,29 @@ def test_a_filter_of_fields():
   assert chosen(classes=("no such class",)) == []
 
 
-def test_pending_edits_are_numbered_for_good():
-  pending = Pending()
-  first = pending.put({"kind": "remove", "ids": ["a", "a"]})
-  pending.undo(first)
-  assert pending.put({"kind": "remove", "ids": ["b"]}) == first + 1
-  with pytest.raises(KeyError, match="not waiting"):
-    pending.undo(first)
+def test_a_tab_and_the_command_line_see_one_list(client, store, capsys):
+  def run(*words):
+    capsys.readouterr()
+    assert main([*words, "-s", str(store), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+  edit = {"kind": "merge", "names": ["green"], "to": "red"}
+  waiting = client.post("/api/pending", json=edit).json()["pending"]
+  assert run("pending")["pending"] == waiting
+  run("remove", "red/0.png", "--later")
+  assert len(client.get("/api/state").json()["pending"]) == 2
+  run("undo", "--all")
+  assert client.post("/api/undo", json=waiting[0]).status_code == 400
+  assert client.post("/api/pending", json=edit).status_code == 200
+  # A list that was written before this server began.
+  other = make_app(Session(str(store)), token=TOKEN, port=PORT)
+  base = f"http://127.0.0.1:{PORT}/{TOKEN}"
+  with TestClient(other, base_url=base) as second:
+    second.headers["x-visual-memory"] = "1"
+    assert len(second.get("/api/state").json()["pending"]) == 1
+  assert run("apply", "--yes")["edits"][0]["kind"] == "merge"
+  state = client.get("/api/state").json()
+  assert state["pending"] == [] and state["classes"]["red"] == 8
 
 
 @contextlib.contextmanager

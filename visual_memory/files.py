@@ -8,6 +8,7 @@ here may come from a stranger: it is bounded, and refused in one sentence.
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -63,6 +64,32 @@ def _sync(path: pathlib.Path) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, *, wait: bool) -> Iterator[None]:
+  """Held by one block at a time, of any thread or process of this machine.
+
+  On a file system without locks it holds nobody back.
+
+  Args:
+    folder: what they agree on; it must exist.
+    wait: until the other block ends.
+
+  Raises:
+    BlockingIOError: another block holds it, and wait is False.
+  """
+  descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      raise
+    except OSError:
+      pass  # An edit of the store itself says that there are none.
+    yield
+  finally:
+    os.close(descriptor)  # Ends the lock.
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

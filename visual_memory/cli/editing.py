@@ -6,7 +6,12 @@ import json
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.collection import edit_lists, meant_rows, pruning_factors
+from visual_memory.collection import (
+  edit_lists,
+  meant_rows,
+  pending_edits,
+  pruning_factors,
+)
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg
@@ -125,7 +130,7 @@ def _remove(arguments: argparse.Namespace) -> int:
   if arguments.dry_run:
     return _say_which(arguments, chosen)
   if arguments.later:
-    return _wait(arguments, store, {"remove": chosen})
+    return _wait(arguments, store, {"kind": "remove", "ids": chosen})
   question = f"Remove {what} for good?"
   if not _go_on(arguments, question, gone=len(chosen), of=len(store)):
     return 1
@@ -158,7 +163,7 @@ def _relabel(arguments: argparse.Namespace) -> int:
   if arguments.dry_run:
     return _say_which(arguments, chosen)
   if arguments.later:
-    edit = {"relabel": dict.fromkeys(chosen, arguments.to)}
+    edit = {"kind": "relabel", "ids": chosen, "to": arguments.to}
     return _wait(arguments, store, edit)
   if not _go_on(arguments, f"Give {what} the class {arguments.to!r}?"):
     return 1
@@ -210,7 +215,8 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 def _wait(arguments, store, edit) -> int:
   """Writes an edit down."""
-  edits = edit_lists.pend(store, edit)
+  edit_lists.pend(store, edit)
+  edits = pending_edits.pending(store)
   output.show(
     arguments,
     {"pending": edits},

@@ -1,10 +1,11 @@
 """Edits that wait: pending, undo, apply."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from visual_memory.cli import output
-from visual_memory.collection import edit_lists
+from visual_memory.collection import edit_lists, pending_edits
 
 _PENDING = """\
   visual-memory remove 'dog/*' --later
@@ -58,7 +59,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _pending(arguments: argparse.Namespace) -> None:
-  edits = edit_lists.pending(output.open_store(arguments))
+  edits = pending_edits.pending(output.open_store(arguments))
   lines = [f"{n}  {_told(edit)}" for n, edit in enumerate(edits, 1)]
   text = "\n".join(lines) or "No edit is pending."
   output.show(arguments, {"pending": edits}, text)
@@ -66,54 +67,56 @@ def _pending(arguments: argparse.Namespace) -> None:
 
 def _undo(arguments: argparse.Namespace) -> None:
   store = output.open_store(arguments)
-  back = edit_lists.undo(store, everything=arguments.all)
+  back = pending_edits.undo(store, everything=arguments.all)
   text = "\n".join(f"Taken back: {_told(edit)}" for edit in back)
   output.show(arguments, {"undone": back}, text or "No edit is pending.")
 
 
 def _apply(arguments: argparse.Namespace) -> int:
   store = output.open_store(arguments)
-  edits = (
-    edit_lists.read_edits(arguments.file)
-    if arguments.file
-    else edit_lists.pending(store)
-  )
-  whole = edit_lists.outcome(store, edits)
-  gone, changed = len(whole["remove"]), len(whole["relabel"])
-  text = (
-    f"Remove {output.counted(gone, 'image')} of {len(store):,} for good,"
-    f" relabel {changed:,}"
-  )
-  if arguments.dry_run or not (gone or changed):
-    output.show(arguments, whole, f"{text}: nothing was changed.")
+  if arguments.file:
+    edits = edit_lists.read_edits(arguments.file)
+    edits = edit_lists.resolved(store, edits)
+    outcomes = edit_lists.apply(store, edits, key_file=arguments.key)
+  else:
+    edits = pending_edits.pending(store)
+    outcomes = edit_lists.apply_pending(store, key_file=arguments.key)
+  lines = [f"{_told(edit)}" for edit in edits]
+  if arguments.dry_run or not edits:
+    lines.append("Nothing was changed.")
+    output.show(arguments, {"edits": edits}, "\n".join(lines))
     return 0
-  if not output.confirm(arguments, f"{text}?", gone=gone, of=len(store)):
+  removed = {i for e in edits if e["kind"] == "remove" for i in e["ids"]}
+  question = f"Make {output.counted(len(edits), 'edit')}: {'; '.join(lines)}?"
+  if not output.confirm(arguments, question, gone=len(removed), of=len(store)):
     return 1
-  done = edit_lists.apply(store, edits, key_file=arguments.key)
-  if not arguments.file:
-    edit_lists.discard_pending(store)
-  receipt = done["receipt"]
-  result = {**done, "receipt": receipt and vars(receipt), "rows": len(store)}
-  text = f"Removed {gone:,}, relabelled {changed:,}; {len(store):,} are left."
-  output.show(arguments, result, text)
+  done = list(outcomes)
+  lines = [f"Done: {_told(edit)}." for edit in done]
+  lines += [
+    f"Not there any more: {_some(edit['gone'])}."
+    for edit in done
+    if edit["gone"]
+  ]
+  lines.append(f"The memory holds {output.holding(store)}.")
+  result = {"edits": done, "rows": len(store)}
+  output.show(arguments, result, "\n".join(lines))
   return 0
 
 
 def _told(edit: Any) -> str:
   """An edit in words."""
-  parts = []
-  if remove := edit.get("remove"):
-    parts.append(
-      f"remove {output.counted(len(remove), 'image')}: {_some(remove)}"
-    )
-  if relabel := edit.get("relabel"):
-    names = ", ".join(sorted(set(relabel.values())))
-    what = output.counted(len(relabel), "image")
-    parts.append(f"relabel {what} to {output.shown(names)}: {_some(relabel)}")
-  return "; ".join(parts) or "nothing"
+  shown = output.shown
+  if edit["kind"] == "rename":
+    return f"rename the class {shown(edit['old'])} to {shown(edit['to'])}"
+  if edit["kind"] == "merge":
+    return f"merge {_some(edit['names'])} into {shown(edit['to'])}"
+  what = output.counted(len(edit["ids"]), "image")
+  if edit["kind"] == "remove":
+    return f"remove {what}: {_some(edit['ids'])}"
+  return f"relabel {what} to {shown(edit['to'])}: {_some(edit['ids'])}"
 
 
-def _some(ids: Any) -> str:
-  """The first ids of several."""
-  shown = ", ".join(map(output.shown, list(ids)[:3]))
-  return shown + (", ..." if len(ids) > 3 else "")
+def _some(names: Sequence[str]) -> str:
+  """The first names of several."""
+  shown = ", ".join(map(output.shown, names[:3]))
+  return shown + (", ..." if len(names) > 3 else "")

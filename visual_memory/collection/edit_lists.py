@@ -1,28 +1,31 @@
-"""Edits that are written down before they are made: listed, undone, applied.
+"""Edits as plain values: of a file or of the pending list, made in their order.
 
-  pend(store, {"remove": ["dog/3.jpg"]})
-  pend(store, {"relabel": {"cat/7.jpg": "dog"}})
-  undo(store)                      # the last one is taken back
-  apply(store, pending(store))     # removed for real, relabelled
+  pend(store, {"kind": "remove", "ids": ["dog/3.jpg"]})
+  for outcome in apply_pending(store): outcome["receipt"]
+  for outcome in apply(store, read_edits("edits.json")): ...
 
-An edit is {"remove": [ids], "relabel": {id: class}}, as the explorer page saves
-it to edits.json; a file may hold one, or a list of them. Pending edits lie in
-STORE.edits.json beside the store, not in it: they name what may be removed.
+Each is one edit of the store: see pending_edits.KINDS. The explorer page saves
+{"remove": [ids], "relabel": {id: class}}, which is read as such edits.
 """
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from visual_memory import files
+from visual_memory.collection import pending_edits
 from visual_memory.collection.meant_rows import find, forget
+from visual_memory.collection.pending_edits import NUMBER, Edit, checked
 from visual_memory.store.store import Store
 
-PENDING = ".edits.json"
-Edit = Mapping[str, Any]
+_FORM = (
+  '{"remove": [ids], "relabel": {id: class}}, as the explorer saves it, or a'
+  " list of edits, as `visual-memory pending --json` prints them."
+)
 
 
-def read_edits(path: str | os.PathLike) -> list[Edit]:
+def read_edits(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The edits of a file, checked.
 
   Raises:
@@ -30,110 +33,135 @@ def read_edits(path: str | os.PathLike) -> list[Edit]:
     ValueError: it holds something else.
   """
   found = files.read_json(path)
-  edits = found if isinstance(found, list) else [found]
-  for edit in edits:
-    check(edit, where=os.fspath(path))
+  edits = []
+  try:
+    for part in found if isinstance(found, list) else [found]:
+      known = isinstance(part, dict) and not set(part) - {"remove", "relabel"}
+      edits += _as_explorer(part) if known else [checked(part)]
+  except (ValueError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} holds no edits: it must be {_FORM}") from error
   return edits
 
 
-def check(edit: Any, *, where: str) -> None:
-  """Raises ValueError unless it is an edit."""
-  remove = edit.get("remove", []) if isinstance(edit, dict) else None
-  relabel = edit.get("relabel", {}) if isinstance(edit, dict) else None
-  good = (
-    isinstance(remove, list)
-    and isinstance(relabel, dict)
-    and not set(edit) - {"remove", "relabel"}
-    and all(isinstance(value, str) for value in (*remove, *relabel.values()))
-  )
-  if not good:
-    raise ValueError(
-      f"{where} holds no edits: each must be"
-      ' {"remove": [ids], "relabel": {id: class}}, as the explorer saves it.'
-    )
+def _as_explorer(part: dict[str, Any]) -> list[dict[str, Any]]:
+  """The edits of what the explorer page saves: relabels, then the removal."""
+  by_class: dict[str, list[str]] = {}
+  for row_id, name in part.get("relabel", {}).items():
+    by_class.setdefault(name, []).append(row_id)
+  edits = [
+    {"kind": "relabel", "ids": ids, "to": name}
+    for name, ids in by_class.items()
+  ]
+  if part.get("remove", []) != []:
+    edits.append({"kind": "remove", "ids": part["remove"]})
+  return [checked(edit) for edit in edits]
 
 
-def pending_path(store: Store) -> str:
-  """Where a store's pending edits are; of a bucket's, in this directory."""
-  path = store.path
-  if "://" in path:
-    path = path.rstrip("/").rsplit("/", 1)[-1]
-  return path + PENDING
-
-
-def pending(store: Store) -> list[Edit]:
-  """The edits that wait, in order."""
-  path = pending_path(store)
-  return read_edits(path) if os.path.exists(path) else []
-
-
-def pend(store: Store, edit: Edit) -> list[Edit]:
-  """Writes an edit down; all that wait.
+def pend(store: Store, edit: Edit) -> int:
+  """Writes an edit down, to be applied later; its number.
 
   Raises:
-    ValueError: it names a row that the memory does not hold.
+    ValueError: it names a row or a class that the memory does not hold.
   """
-  check(edit, where="This")
-  ids = [*edit.get("remove", []), *edit.get("relabel", {})]
-  if ids:
-    find(store, ids)
-  edits = [*pending(store), edit]
-  files.write_json(pending_path(store), edits)
-  return edits
+  before = pending_edits.pending(store)
+  (made,) = resolved(store, [checked(edit)], before=before)
+  return pending_edits.put(store, made)
 
 
-def undo(store: Store, *, everything: bool = False) -> list[Edit]:
-  """Takes the last pending edit back, or all of them; what was taken back."""
-  edits = pending(store)
-  kept = [] if everything else edits[:-1]
-  if kept:
-    files.write_json(pending_path(store), kept)
-  elif edits:
-    os.unlink(pending_path(store))
-  return list(edits[len(kept) :])
+def resolved(
+  store: Store, edits: Sequence[Edit], *, before: Sequence[Edit] = ()
+) -> list[dict[str, Any]]:
+  """Edits whose words (files, patterns) are the ids that they mean now.
 
-
-def outcome(store: Store, edits: Sequence[Edit]) -> Edit:
-  """All edits as one: what is removed in the end, and every row's class.
+  Args:
+    store: the memory.
+    edits: what is to be made,
+    before: and what will have been made by then.
 
   Raises:
-    ValueError: a row that the memory does not hold.
+    ValueError: a row that the memory does not hold, or a class that it does
+      not and will not hold by then.
   """
-  remove: dict[str, None] = {}
-  relabel: dict[str, str] = {}
+  made = []
+  names = {*store.class_names, *(e["to"] for e in before if "to" in e)}
   for edit in edits:
-    for word in edit.get("remove", []):
-      remove.update(dict.fromkeys(find(store, [word])))
-    for word, name in edit.get("relabel", {}).items():
-      relabel.update(dict.fromkeys(find(store, [word]), name))
-  return {
-    "remove": list(remove),
-    "relabel": {i: c for i, c in relabel.items() if i not in remove},
-  }
+    edit = dict(edit)
+    if "ids" in edit:
+      edit["ids"] = find(store, edit["ids"])
+    for name in edit.get("names", [edit["old"]] if "old" in edit else []):
+      if name not in names:
+        raise ValueError(f"The memory has no class {name!r}.")
+    names |= {edit["to"]} if "to" in edit else set()
+    made.append(edit)
+  return made
 
 
 def apply(
   store: Store, edits: Sequence[Edit], *, key_file: str | None = None
-) -> dict[str, Any]:
-  """Makes edits: relabels first, then one removal with one receipt.
+) -> Iterator[dict[str, Any]]:
+  """Makes edits, in their order, each as it is asked for.
 
-  Returns:
-    removed (ids), relabelled (ids by class), receipt (or None).
+  Args:
+    store: the memory.
+    edits: all of them are looked at before the first is made.
+    key_file: an Ed25519 private key (PEM) to sign receipts with.
+
+  Yields:
+    Each edit, with receipt (of a removal, else None), generation, and gone:
+    ids that were removed since the edit was written down.
 
   Raises:
-    ValueError: a row that the memory does not hold; nothing is changed.
+    ValueError: a row or class that the memory does not hold; nothing is
+      changed.
   """
-  whole = outcome(store, edits)
-  relabel = whole["relabel"]
-  if relabel:
-    store.relabel(list(relabel), list(relabel.values()))
-  receipt, removed = None, []
-  if whole["remove"]:
-    receipt, removed = forget(store, whole["remove"], key_file=key_file)
-  return {"removed": removed, "relabelled": relabel, "receipt": receipt}
+  for edit in resolved(store, edits):
+    yield _made(store, edit, key_file)
 
 
-def discard_pending(store: Store) -> None:
-  """Forgets the pending edits, once they are applied."""
-  if os.path.exists(pending_path(store)):
-    os.unlink(pending_path(store))
+def apply_pending(
+  store: Store, *, key_file: str | None = None
+) -> Iterator[dict[str, Any]]:
+  """Makes the edits that wait; each leaves the list once it is made.
+
+  Yields:
+    As `apply`.
+
+  Raises:
+    Whatever the store raises: that edit and those behind it wait on.
+  """
+  for edit in pending_edits.pending(store):
+    number = edit[NUMBER]
+    if not _waits(store, number):
+      continue  # Taken back, or applied by somebody else.
+    try:
+      outcome = _made(store, edit, key_file)
+    except (KeyError, ValueError):
+      if _waits(store, number):
+        raise
+      continue
+    if _waits(store, number):
+      pending_edits.take_back(store, number)
+    yield outcome
+
+
+def _waits(store: Store, number: int) -> bool:
+  return any(e[NUMBER] == number for e in pending_edits.pending(store))
+
+
+def _made(store: Store, edit: Edit, key_file: str | None) -> dict[str, Any]:
+  """Makes one edit of the store; what came of it."""
+  kind, receipt, gone = edit["kind"], None, []
+  if "ids" in edit:
+    ids, gone = store.among(edit["ids"])
+    edit = {**edit, "ids": ids}
+  if kind == "remove" and edit["ids"]:
+    signed, ids = forget(store, edit["ids"], key_file=key_file)
+    receipt, edit = json.loads(signed.to_json()), {**edit, "ids": ids}
+  elif kind == "relabel" and edit["ids"]:
+    store.relabel(edit["ids"], [edit["to"]] * len(edit["ids"]))
+  elif kind == "rename":
+    store.rename_class(edit["old"], edit["to"])
+  elif kind == "merge":
+    store.merge_classes(edit["names"], edit["to"])
+  generation = store.contents.generation
+  return {**edit, "receipt": receipt, "gone": gone, "generation": generation}

@@ -9,14 +9,13 @@ A stopped job goes on where it was when it is started again.
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from visual_memory import types
+from visual_memory import files, types
 from visual_memory.collection import embedding
 from visual_memory.collection.identity import PICTURE, Status
 from visual_memory.collection.plan import Plan
@@ -60,24 +59,22 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
   if "://" in path:  # A bucket has the lock of each edit only.
     yield
     return
-  try:
-    os.makedirs(path, exist_ok=True)
-    folder = os.open(path, os.O_RDONLY)
-  except OSError as error:
-    raise StoreError(f"{path!r} cannot be a memory: {error}.") from error
-  try:
+  with contextlib.ExitStack() as held:
     try:
-      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      os.makedirs(path, exist_ok=True)
+      held.enter_context(files.locked(path, wait=False))
     except BlockingIOError:
       raise StoreLocked(
         f"Another build, add or rebuild is at work on {path}: let it finish,"
         " or stop it. Nothing was done."
       ) from None
-    yield
-  finally:
-    os.close(folder)
-    with contextlib.suppress(OSError):
-      os.rmdir(path)  # If nothing came of it.
+    except OSError as error:
+      raise StoreError(f"{path!r} cannot be a memory: {error}.") from error
+    try:
+      yield
+    finally:
+      with contextlib.suppress(OSError):
+        os.rmdir(path)  # If nothing came of it.
 
 
 def create(

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from visual_memory.collection import identity
+from visual_memory.collection import identity, pending_edits
 from visual_memory.collection.identity import Known
 from visual_memory.collection.provenance import origins_of
 from visual_memory.store.receipts import Receipt
@@ -52,6 +52,9 @@ def find(
     if not ids:
       raise ValueError("There is no such image in the memory.")
     return ids
+  ids, others = store.among(words)
+  if not others:  # As a page or a script names them: nothing is listed.
+    return list(dict.fromkeys(ids))
   known = Known(store, origins_of(store))
   found = {word: _meant(known, word) for word in words}
   absent = [word for word, ids in found.items() if not ids]
@@ -84,6 +87,7 @@ def forget(
     key_file=key_file,
     known_as=sorted(map(identity.content_name, contents)),
   )
+  pending_edits.let_go(store, chosen)
   return receipt, chosen
 
 

@@ -6,7 +6,8 @@
   duplicates(store)   which images are there more than once, or nearly so?
   similar(asker, ...) which images are like this one?
 
-All answers are plain values, as JSON has them.
+All answers are plain values, as JSON has them. Who has the rows on the devices
+already gives them as `memory`.
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,14 @@ from visual_memory.analysis import label_errors
 from visual_memory.collection.answering import VOTER, Asker, K
 from visual_memory.collection.identity import Known
 from visual_memory.collection.provenance import origins_of
-from visual_memory.collection.sureness import leave_one_out
+from visual_memory.collection.sureness import leave_one_out, spread
 from visual_memory.data.image_source import ImageSource
+from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.store.store import Store
 from visual_memory.types import UNLABELED
 from visual_memory.voting import metrics, vote, weighting
+from visual_memory.voting.weighting import Setting
 
 NEAR = 0.995
 """From this similarity on, two images are nearly the same."""
@@ -33,20 +36,42 @@ _NEIGHBORS = 20
 _MOST_CONFUSIONS = 10
 
 
-def accuracy(store: Store, *, k: int = K, voter: str = VOTER) -> dict[str, Any]:
+def accuracy(
+  store: Store,
+  *,
+  k: int = K,
+  voter: str | Setting = VOTER,
+  memory: VisualMemory | None = None,
+  most_rows: int | None = None,
+) -> dict[str, Any]:
   """How many rows get their own class from all the others.
 
+  Args:
+    store: the memory.
+    k: how many neighbors vote.
+    voter: its name, or with hyper-parameters.
+    memory: the store's rows on the devices, where they are there already.
+    most_rows: ask so many at the most, evenly spread; by default all.
+
   Returns:
-    rows (asked), right, accuracy (a fraction), classes (for each: rows, right,
-    accuracy; worst first), confusions (from, to, count; most frequent first).
+    rows (asked), held (with a class, in the memory), right, accuracy (a
+    fraction), classes (for each: rows, right, accuracy; worst first),
+    confusions (from, to, count; most frequent first).
+
+  Raises:
+    ValueError: fewer than two rows, or none with a class.
   """
-  rows, memory = store.embedded(), store.load()
-  asked = rows.take(rows.labels != UNLABELED)
+  memory = store.load() if memory is None else memory
+  setting = weighting.setting(voter) if isinstance(voter, str) else voter
+  rows = memory.embedded()
+  labelled = rows.take(rows.labels != UNLABELED)
+  if not len(labelled):
+    raise ValueError("No image of the memory has a class: nothing is right.")
+  asked = spread(labelled, most_rows or len(labelled))
   near = leave_one_out(asked, memory, k=k)
   count = rows.num_classes
-  predictions = vote.predict(
-    near, [weighting.setting(voter)], ks=(near.k,), num_classes=count
-  )[0, 0]
+  predictions = vote.predict(near, [setting], ks=(near.k,), num_classes=count)
+  predictions = predictions[0, 0]
   right, of = metrics.count_per_class(
     predictions, asked.labels, num_classes=count
   )
@@ -67,10 +92,11 @@ def accuracy(store: Store, *, k: int = K, voter: str = VOTER) -> dict[str, Any]:
   ]
   return {
     "rows": int(of.sum()),
+    "held": len(labelled),
     "right": int(right.sum()),
-    "accuracy": float(right.sum() / max(1, of.sum())),
+    "accuracy": float(right.sum() / of.sum()),
     "k": near.k,
-    "voter": voter,
+    "voter": setting.voter,
     "classes": sorted(classes, key=lambda c: c["accuracy"]),
     "confusions": [
       {"from": names[cell // count], "to": names[cell % count],
@@ -82,7 +108,12 @@ def accuracy(store: Store, *, k: int = K, voter: str = VOTER) -> dict[str, Any]:
 
 
 def suspects(
-  store: Store, *, k: int = K, voter: str = VOTER, limit: int | None = None
+  store: Store,
+  *,
+  k: int = K,
+  voter: str = VOTER,
+  limit: int | None = None,
+  memory: VisualMemory | None = None,
 ) -> list[dict[str, Any]]:
   """Rows whose neighbors vote for another class, most suspicious first.
 
@@ -90,7 +121,8 @@ def suspects(
     For each: id, class, suggested (class), margin (in (0, 1]: the share of the
     suggested class less that of the row's own).
   """
-  rows, memory = store.embedded(), store.load()
+  memory = store.load() if memory is None else memory
+  rows = memory.embedded()
   near = leave_one_out(rows, memory, k=k)
   found = label_errors.rank_label_errors(
     near, rows.labels, voter=voter, k=near.k, num_classes=rows.num_classes
@@ -115,13 +147,16 @@ def suspects(
   ]
 
 
-def outliers(store: Store, *, limit: int = 20) -> list[dict[str, Any]]:
+def outliers(
+  store: Store, *, limit: int = 20, memory: VisualMemory | None = None
+) -> list[dict[str, Any]]:
   """The rows that are farthest from their nearest neighbor, farthest first.
 
   Returns:
     For each: id, class, similarity, nearest (the id it is nearest to).
   """
-  rows, memory = store.embedded(), store.load()
+  memory = store.load() if memory is None else memory
+  rows = memory.embedded()
   near = leave_one_out(rows, memory, k=1)
   names = [*rows.class_names, None]
   nearest = np.asarray(near.similarities)[:, 0]
@@ -137,7 +172,10 @@ def outliers(store: Store, *, limit: int = 20) -> list[dict[str, Any]]:
 
 
 def duplicates(
-  store: Store, *, min_similarity: float = NEAR
+  store: Store,
+  *,
+  min_similarity: float = NEAR,
+  memory: VisualMemory | None = None,
 ) -> list[dict[str, Any]]:
   """Images that are there more than once, or nearly so.
 
@@ -167,20 +205,21 @@ def duplicates(
   ]
   alike = [
     {"exact": False, "similarity": least, "members": [*map(member, ids)]}
-    for ids, least in _groups(store, min_similarity)
+    for ids, least in _groups(store, min_similarity, memory)
   ]
   size = lambda group: -sum(max(1, len(m["files"])) for m in group["members"])
   return sorted(copies, key=size) + sorted(alike, key=size)
 
 
 def _groups(
-  store: Store, min_similarity: float
+  store: Store, min_similarity: float, memory: VisualMemory | None
 ) -> list[tuple[list[str], float]]:
   """Rows that are similar through one another, and the least similarity."""
   if len(store) < 2:
     return []
-  rows = store.embedded()
-  near = leave_one_out(rows, store.load(), k=_NEIGHBORS)
+  memory = store.load() if memory is None else memory
+  rows = memory.embedded()
+  near = leave_one_out(rows, memory, k=_NEIGHBORS)
   similarities = np.asarray(near.similarities)
   links = similarities >= min_similarity
   one, place = np.nonzero(links)

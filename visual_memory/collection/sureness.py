@@ -93,10 +93,7 @@ def _made(
   )
   if len(rows) < _LEAST_FITTED:
     return nothing
-  chosen = np.unique(
-    np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)
-  )
-  asked = rows.take(chosen)
+  asked = spread(rows, MOST_ROWS)
   near = leave_one_out(asked, memory, k=k)
   nearest = np.asarray(near.similarities)[:, 0]
   found = dataclasses.replace(
@@ -115,6 +112,12 @@ def _made(
   return dataclasses.replace(
     found, temperature=model.temperature, smoothing=model.smoothing
   )
+
+
+def spread(rows: EmbeddedSet, most: int) -> EmbeddedSet:
+  """So many of the rows at the most, evenly spread."""
+  count = min(len(rows), most)
+  return rows.take(np.unique(np.linspace(0, len(rows) - 1, count).astype(int)))
 
 
 def leave_one_out(

@@ -19,10 +19,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from visual_memory.collection import adding, origins, questions
+from visual_memory.collection import (
+  adding,
+  edit_lists,
+  origins,
+  pending_edits,
+  questions,
+)
 from visual_memory.collection.answering import VOTER, K
 from visual_memory.data.decoding import UnreadableImage
-from visual_memory.server import quality, thumbnails
+from visual_memory.server import thumbnails
 from visual_memory.server.given import (
   Given,
   body_of,
@@ -32,15 +38,16 @@ from visual_memory.server.given import (
 )
 from visual_memory.server.guard import Guard
 from visual_memory.server.maps import Maps
-from visual_memory.server.pending import Pending
 from visual_memory.server.session import Session
 from visual_memory.server.snapshot import select
 from visual_memory.store.errors import StoreError, sentence
+from visual_memory.types import UNLABELED
 from visual_memory.voting import weighting
 
 _MOST_UPLOAD_BYTES = 64 << 20
 _MOST_GIVEN_BYTES = 16 << 20
 _MOST_ROWS = 500
+_MOST_ASKED = 2000
 _LARGE = 960
 _STATIC = importlib.resources.files("visual_memory.server") / "static"
 
@@ -84,7 +91,6 @@ class _Page:
 
   def __init__(self, session: Session):
     self._session = session
-    self._pending = Pending()
     self._maps = Maps(session)
     # The page asks for one list block by block: kept, so that each block is
     # not filtered anew.
@@ -114,7 +120,7 @@ class _Page:
       "classes": snapshot.counts(),
       "unlabelled": int((snapshot.labels < 0).sum()),
       "encoder": encoder.get("name"),
-      "pending": self._pending.listed(),
+      "pending": pending_edits.pending(self._session.store),
       "voters": {
         name: {key: rule.default for key, rule in voter.hypers.items()}
         for name, voter in weighting.VOTERS.items()
@@ -194,13 +200,13 @@ class _Page:
 
   def put(self, given: dict[str, Any]) -> dict[str, Any]:
     """One more edit that waits."""
-    self._pending.put(given)
-    return {"pending": self._pending.listed()}
+    edit_lists.pend(self._session.store, given)
+    return {"pending": pending_edits.pending(self._session.store)}
 
   def undo(self, given: dict[str, Any]) -> dict[str, Any]:
     """Takes a waiting edit back."""
-    self._pending.undo(int(given["number"]))
-    return {"pending": self._pending.listed()}
+    pending_edits.take_back(self._session.store, int(given["number"]))
+    return {"pending": pending_edits.pending(self._session.store)}
 
   def apply(self, given: dict[str, Any]) -> dict[str, Any]:
     """Applies what waits; what became of each, and of the accuracy."""
@@ -208,7 +214,7 @@ class _Page:
     before = self.accuracy(given)["accuracy"] if measured else None
     outcomes, problem = [], None
     try:
-      for outcome in self._pending.apply(self._session.store):
+      for outcome in edit_lists.apply_pending(self._session.store):
         outcomes.append(outcome)
     except (KeyError, ValueError, OSError, StoreError) as error:
       problem = sentence(error)
@@ -224,12 +230,17 @@ class _Page:
 
   def accuracy(self, given: dict[str, Any]) -> dict[str, Any]:
     """How often rows are classified rightly by the others."""
-    vote = vote_of(given)
-    return {
-      "accuracy": quality.accuracy(
-        self._session.memory(), k=vote["k"], setting=vote["setting"]
-      )
-    }
+    vote, memory = vote_of(given), self._session.memory()
+    if len(memory) < 2 or (memory.embedded().labels == UNLABELED).all():
+      return {"accuracy": None}
+    found = questions.accuracy(
+      self._session.store,
+      k=vote["k"],
+      voter=vote["setting"],
+      memory=memory,
+      most_rows=_MOST_ASKED,
+    )
+    return {"accuracy": {n: found[n] for n in ("accuracy", "rows", "held")}}
 
   def doubtful(self, given: dict[str, Any]) -> dict[str, Any]:
     """Rows to look at, as the commands of these names find them.
@@ -238,12 +249,14 @@ class _Page:
       ValueError: an unknown kind.
     """
     store, kind = self._session.store, given["kind"]
+    memory = self._session.memory()
     if kind == "suspects":
-      ids = [row["id"] for row in questions.suspects(store, limit=_MOST_ROWS)]
+      found = questions.suspects(store, limit=_MOST_ROWS, memory=memory)
+      ids = [row["id"] for row in found]
     elif kind == "outliers":
-      ids = [row["id"] for row in questions.outliers(store)]
+      ids = [row["id"] for row in questions.outliers(store, memory=memory)]
     elif kind == "duplicates":
-      groups = questions.duplicates(store)
+      groups = questions.duplicates(store, memory=memory)
       ids = [
         member["id"]
         for group in groups

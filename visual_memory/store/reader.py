@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from visual_memory.checks import Ids, as_ids
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.store import (
   derived,
@@ -21,7 +22,7 @@ from visual_memory.store.storage import generations, local, upkeep
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
 from visual_memory.store.which_rows import Where
-from visual_memory.types import EmbeddedSet, Ids
+from visual_memory.types import EmbeddedSet
 
 
 class StoreReader:
@@ -111,6 +112,12 @@ class StoreReader:
   def embedded(self) -> EmbeddedSet:
     """All rows on the host, in order of insertion."""
     return self.handle.read(loading.embedded)
+
+  def among(self, ids: Ids) -> tuple[list[str], list[str]]:
+    """Those ids that the store holds, and the others, each in their order."""
+    ids = as_ids(ids)
+    there = self.handle.read(lambda state: state.find_or_none(ids)) >= 0
+    return ids[there].tolist(), ids[~there].tolist()
 
   def metadata(self, ids: Ids) -> list[dict[str, Any]]:
     """The metadata of rows.

@@ -37,7 +37,8 @@ const apply = attempt(async () => {
   $("outcome").replaceChildren(node("p", {class: "empty"}, "Applying…"));
   const found = await post("apply", {measure: $("measure").checked});
   take(found);
-  const lines = found.outcomes.map((edit) => node("li", {}, `${inWords(edit)}. Done.`,
+  const lines = found.outcomes.map((edit) => node("li", {}, `${inWords(edit)}. Done.`
+    + (edit.gone.length ? ` ${counted(edit.gone.length, "row")} had been removed before.` : ""),
     edit.receipt ? node("a", {class: "receipt", download: `receipt-${edit.receipt.generation}.json`,
       href: URL.createObjectURL(new Blob([JSON.stringify(edit.receipt, null, 2)],
         {type: "application/json"}))}, "Save the receipt") : null));
@@ -51,8 +52,8 @@ function effect({before, after}) {
   const points = 100 * (after.accuracy - before.accuracy);
   const change = Math.abs(points) < 0.05 ? "is as good as it was"
     : `is ${Math.abs(points).toFixed(1)} points ${points > 0 ? "better" : "worse"} than it was`;
-  const asked = after.num_asked < after.num_rows
-    ? `, asked of ${counted(after.num_asked, "row")}` : "";
+  const asked = after.rows < after.held
+    ? `, asked of ${counted(after.rows, "row")}` : "";
   return `The memory ${change}: each row classified by the others, `
     + `${percent(before.accuracy)} before and ${percent(after.accuracy)} now${asked}.`;
 }
