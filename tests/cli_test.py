@@ -266,10 +266,17 @@ def test_mistakes_get_one_sentence(user, capsys, words, says):
 
 
 @pytest.mark.parametrize("words", [[], ["frob"], ["classify"], ["info", "-x"]])
-def test_wrong_usage_ends_with_two(words):
-  with pytest.raises(SystemExit) as caught:
-    cli.main(words)
-  assert caught.value.code == 2
+def test_wrong_usage_ends_with_two(words, capsys):
+  for more in ([], ["--json"]):
+    with pytest.raises(SystemExit) as caught:
+      cli.main([*words, *more])
+    assert caught.value.code == 2
+    says, usage = capsys.readouterr()
+    assert "usage: visual-memory" in usage
+    if more:
+      assert json.loads(says)["error"] in usage
+    else:
+      assert not says
 
 
 def test_a_store_without_provenance_is_explained(user, capsys):

@@ -7,12 +7,12 @@ import tempfile
 import webbrowser
 from typing import Any
 
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import inputs, origins, provenance, questions
-from visual_memory.collection.answering import VOTER, Asker, K
+from visual_memory.collection.answering import Asker
 from visual_memory.reports import explanation
 from visual_memory.store.store import Store
-from visual_memory.voting import weighting
 
 _CLASSIFY = """\
   visual-memory classify new.jpg
@@ -29,83 +29,32 @@ _SIMILAR = """\
 _CSV = ("image", "class", "probability", "similarity", "nearest", "error")
 
 
-def add_commands(commands: Any) -> None:
-  """Adds classify, explain and similar."""
-  parser = output.command(
-    commands,
-    "classify",
-    _classify,
-    text="Say which class images belong to. Prints one line for each as it is"
-    " found: the image, its class, how probable that is, and the nearest image"
-    " of the memory. An image that is like none of them is unknown.",
-    examples=_CLASSIFY,
-  )
-  parser.add_argument(
+@command(
+  "classify",
+  option(
     "images",
     metavar="IMAGE",
     nargs="+",
     help="image files, folders, .zip files, patterns, or - (standard input)",
-  )
-  parser.add_argument(
+  ),
+  option(
     "--min-similarity",
     type=float,
     metavar="X",
     help="below it an image is unknown (-1: none is); by default 98 %% of the"
     " memory's own images are above",
-  )
-  parser.add_argument("--csv", action="store_true", help="print a table")
-  _add_vote(parser)
+  ),
+  option("--csv", action="store_true", help="print a table"),
+  commands.vote,
+  examples=_CLASSIFY,
+)
+def classify(arguments: argparse.Namespace) -> int:
+  """Say which class images belong to.
 
-  parser = output.command(
-    commands,
-    "explain",
-    _explain,
-    text="Show which images decided on a class. Writes one page that needs"
-    " nothing else, and opens it.",
-    examples=_EXPLAIN,
-  )
-  parser.add_argument("image", metavar="IMAGE", help="an image file")
-  parser.add_argument(
-    "-o", "--output", metavar="FILE", help="the page (default: a new file)"
-  )
-  parser.add_argument(
-    "--no-open", action="store_true", help="write the page, do not open it"
-  )
-  _add_vote(parser)
-
-  parser = output.command(
-    commands,
-    "similar",
-    _similar,
-    text="Show the images of the memory that are nearest to images.",
-    examples=_SIMILAR,
-  )
-  parser.add_argument(
-    "images", metavar="IMAGE", nargs="+", help="image files, or ids"
-  )
-  parser.add_argument(
-    "-k", "--k", type=int, default=K, metavar="N", help="how many"
-  )
-
-
-def _add_vote(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    "-k",
-    "--k",
-    type=int,
-    default=K,
-    metavar="N",
-    help="how many neighbors vote (default: %(default)s)",
-  )
-  parser.add_argument(
-    "--voter",
-    default=VOTER,
-    choices=tuple(weighting.VOTERS),
-    help="how much say each has (default: %(default)s)",
-  )
-
-
-def _classify(arguments: argparse.Namespace) -> int:
+  Prints one line for each as it is found: the image, its class, how probable
+  that is, and the nearest image of the memory. An image that is like none of
+  them is unknown.
+  """
   store = output.open_store(arguments)
   pictures, problems, left_out = inputs.open_pictures(arguments.images)
   failed = [
@@ -171,7 +120,14 @@ def _line(answer: dict[str, Any]) -> str:
   return "  ".join([*parts, *([f"({', '.join(others)})"] if others else [])])
 
 
-def _similar(arguments: argparse.Namespace) -> int:
+@command(
+  "similar",
+  option("images", metavar="IMAGE", nargs="+", help="image files, or ids"),
+  commands.neighbors,
+  examples=_SIMILAR,
+)
+def similar(arguments: argparse.Namespace) -> int:
+  """Show the images of the memory that are nearest to images."""
   store = output.open_store(arguments)
   asker = Asker(store, min_similarity=-1.0)
   present = set(store.ids.tolist())
@@ -197,7 +153,23 @@ def _similar(arguments: argparse.Namespace) -> int:
   return 1 if any("error" in one for one in found) else 0
 
 
-def _explain(arguments: argparse.Namespace) -> int:
+@command(
+  "explain",
+  option("image", metavar="IMAGE", help="an image file"),
+  option(
+    "-o", "--output", metavar="FILE", help="the page (default: a new file)"
+  ),
+  option(
+    "--no-open", action="store_true", help="write the page, do not open it"
+  ),
+  commands.vote,
+  examples=_EXPLAIN,
+)
+def explain(arguments: argparse.Namespace) -> int:
+  """Show which images decided on a class.
+
+  Writes one page that needs nothing else, and opens it.
+  """
   store = output.open_store(arguments)
   pictures, problems, _ = inputs.open_pictures([arguments.image])
   if problems or len(pictures) != 1:

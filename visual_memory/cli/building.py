@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from typing import Any
 
-from visual_memory.cli import encoders, images, output
+from visual_memory.cli import commands, encoders, images, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import adding, ingest, origins, relocation
 from visual_memory.collection import rebuild as rebuild_lib
 from visual_memory.store.store import Store
@@ -24,69 +24,14 @@ _ADD = """\
 _REBUILD = """\
   visual-memory rebuild --encoder dinov2_vits14 --weights dinov2.pth
   visual-memory rebuild --encoder pixels --option size=64"""
-_RELOCATE = """\
-  visual-memory relocate photos/ archive/photos/"""
 
 
-def add_commands(commands: Any) -> None:
-  """Adds build, add and rebuild."""
-  parser = output.command(
-    commands,
-    "build",
-    _build,
-    text="Build a memory from a folder of images. If it is stopped, the same"
-    " command goes on where it was.",
-    examples=_BUILD,
-  )
-  images.add_options(parser, update=False)
-  encoders.add_options(parser, required=False)
+@command("build", images.new, encoders.default, examples=_BUILD)
+def build(arguments: argparse.Namespace) -> int:
+  """Build a memory from a folder of images.
 
-  parser = output.command(
-    commands,
-    "add",
-    _add,
-    text="Add images to a memory. A picture is known by its content and its"
-    " place: the same folder may be added again, and what is new in it, moved"
-    " or changed is said.",
-    examples=_ADD,
-  )
-  images.add_options(parser, update=True)
-
-  parser = output.command(
-    commands,
-    "rebuild",
-    _rebuild,
-    text="Embed all images again with another encoder. The memory answers, and"
-    " may be edited, until the new one takes its place; if it is stopped, the"
-    " same command goes on where it was.",
-    examples=_REBUILD,
-  )
-  encoders.add_options(parser, required=True)
-  parser.add_argument(
-    "--batch-size", type=int, metavar="N", help="images given to a device"
-  )
-  parser.add_argument(
-    "--drop-missing",
-    action="store_true",
-    help="leave out images that are no longer where they were",
-  )
-  output.add_yes(parser)
-
-  parser = output.command(
-    commands,
-    "relocate",
-    _relocate,
-    text="Say where a folder or .zip of images went. Its images are looked for"
-    " there first.",
-    examples=_RELOCATE,
-  )
-  parser.add_argument("old", metavar="OLD", help="where it was")
-  parser.add_argument("new", metavar="NEW", help="where it is now")
-  output.add_yes(parser)
-  output.add_dry_run(parser)
-
-
-def _build(arguments: argparse.Namespace) -> int:
+  If it is stopped, the same command goes on where it was.
+  """
   request = images.request(arguments)
   origins.check_there(arguments.images)
   ingest.unfinished(arguments.store)  # Refused before anything is loaded.
@@ -97,7 +42,13 @@ def _build(arguments: argparse.Namespace) -> int:
   return _report(arguments, store, report, "Built")
 
 
-def _add(arguments: argparse.Namespace) -> int:
+@command("add", images.more, examples=_ADD)
+def add(arguments: argparse.Namespace) -> int:
+  """Add images to a memory.
+
+  A picture is known by its content and its place: the same folder may be added
+  again, and what is new in it, moved or changed is said.
+  """
   store = output.open_store(arguments)
   report = adding.add(store, arguments.images, images.request(arguments))
   return _report(arguments, store, report, "Added to")
@@ -136,7 +87,26 @@ def _report(
   return 1 if report.problems else 0
 
 
-def _rebuild(arguments: argparse.Namespace) -> int:
+@command(
+  "rebuild",
+  encoders.required,
+  option(
+    "--batch-size", type=int, metavar="N", help="images given to a device"
+  ),
+  option(
+    "--drop-missing",
+    action="store_true",
+    help="leave out images that are no longer where they were",
+  ),
+  commands.yes,
+  examples=_REBUILD,
+)
+def rebuild(arguments: argparse.Namespace) -> int:
+  """Embed all images again with another encoder.
+
+  The memory answers, and may be edited, until the new one takes its place; if
+  it is stopped, the same command goes on where it was.
+  """
   store = output.open_store(arguments)
   encoder, values = encoders.load(arguments)
 
@@ -174,7 +144,18 @@ def _rebuild(arguments: argparse.Namespace) -> int:
   return 0
 
 
-def _relocate(arguments: argparse.Namespace) -> int:
+@command(
+  "relocate",
+  option("old", metavar="OLD", help="where it was"),
+  option("new", metavar="NEW", help="where it is now"),
+  commands.careful,
+  examples="  visual-memory relocate photos/ archive/photos/",
+)
+def relocate(arguments: argparse.Namespace) -> int:
+  """Say where a folder or .zip of images went.
+
+  Its images are looked for there first.
+  """
   store = output.open_store(arguments)
   look = relocation.relocate(
     store, arguments.old, arguments.new, force=arguments.yes, dry_run=True

@@ -2,10 +2,9 @@
 
 import argparse
 import contextlib
-import json
-from typing import Any
 
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import (
   edit_lists,
   meant_rows,
@@ -30,76 +29,7 @@ _PRUNE = """\
   visual-memory prune --off"""
 
 
-def add_commands(commands: Any) -> None:
-  """Adds remove, relabel and prune."""
-  parser = output.command(
-    commands,
-    "remove",
-    _remove,
-    text="Remove images for good. When it returns, their embeddings, ids and"
-    " metadata are in no file of the memory, and a receipt says so. (The image"
-    " files themselves are yours.)",
-    examples=_REMOVE,
-  )
-  _add_choice(parser)
-  parser.add_argument(
-    "--where",
-    action="append",
-    default=[],
-    metavar="KEY=VALUE",
-    help="those with this metadata; may be repeated",
-  )
-  parser.add_argument(
-    "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
-  )
-  parser.add_argument(
-    "--receipt", metavar="FILE", help="add the receipt to a file, too"
-  )
-
-  parser = output.command(
-    commands,
-    "relabel",
-    _relabel,
-    text="Give images another class. It is a new one if there is none of this"
-    " name.",
-    examples=_RELABEL,
-  )
-  _add_choice(parser)
-  parser.add_argument(
-    "--to", required=True, metavar="NAME", help="their class from now on"
-  )
-
-  parser = output.command(
-    commands,
-    "prune",
-    _prune,
-    text="Make images that mislead others count for less, or remove them. An"
-    " image misleads another one if it is among its nearest and of another"
-    " class. Factors are kept in the memory; the images stay.",
-    examples=_PRUNE,
-  )
-  parser.add_argument(
-    "--hard",
-    type=int,
-    metavar="V",
-    help="remove images that mislead at least V others",
-  )
-  parser.add_argument(
-    "--off", action="store_true", help="let every image count in full again"
-  )
-  parser.add_argument(
-    "-k",
-    "--k",
-    type=int,
-    default=10,
-    metavar="N",
-    help="how many neighbors are looked at (default: %(default)s)",
-  )
-  output.add_yes(parser)
-  output.add_dry_run(parser)
-
-
-def _add_choice(parser: argparse.ArgumentParser) -> None:
+def _chosen(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "ids",
     metavar="ID",
@@ -109,8 +39,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--class", dest="class_name", metavar="NAME", help="those of this class"
   )
-  output.add_yes(parser)
-  output.add_dry_run(parser)
+  commands.careful(parser)
   parser.add_argument(
     "--later",
     action="store_true",
@@ -118,13 +47,32 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _remove(arguments: argparse.Namespace) -> int:
+@command(
+  "remove",
+  _chosen,
+  option(
+    "--where",
+    action="append",
+    default=[],
+    metavar="KEY=VALUE",
+    help="those with this metadata; may be repeated",
+  ),
+  option("--receipt", metavar="FILE", help="add the receipt to a file, too"),
+  commands.key,
+  examples=_REMOVE,
+)
+def remove(arguments: argparse.Namespace) -> int:
+  """Remove images for good.
+
+  When it returns, their embeddings, ids and metadata are in no file of the
+  memory, and a receipt says so. (The image files themselves are yours.)
+  """
   store = output.open_store(arguments)
   chosen = meant_rows.find(
     store,
     arguments.ids,
     class_name=arguments.class_name,
-    where=_fields(arguments.where),
+    where=commands.fields("--where", arguments.where),
   )
   what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
   if arguments.dry_run:
@@ -154,7 +102,17 @@ def _remove(arguments: argparse.Namespace) -> int:
   return 0
 
 
-def _relabel(arguments: argparse.Namespace) -> int:
+@command(
+  "relabel",
+  _chosen,
+  option("--to", required=True, metavar="NAME", help="their class from now on"),
+  examples=_RELABEL,
+)
+def relabel(arguments: argparse.Namespace) -> int:
+  """Give images another class.
+
+  It is a new one if there is none of this name.
+  """
   store = output.open_store(arguments)
   chosen = meant_rows.find(
     store, arguments.ids, class_name=arguments.class_name
@@ -177,7 +135,27 @@ def _relabel(arguments: argparse.Namespace) -> int:
   return 0
 
 
-def _prune(arguments: argparse.Namespace) -> int:
+@command(
+  "prune",
+  option(
+    "--hard",
+    type=int,
+    metavar="V",
+    help="remove images that mislead at least V others",
+  ),
+  option(
+    "--off", action="store_true", help="let every image count in full again"
+  ),
+  commands.neighbors,
+  commands.careful,
+  examples=_PRUNE,
+)
+def prune(arguments: argparse.Namespace) -> int:
+  """Make images that mislead others count for less, or remove them.
+
+  An image misleads another one if it is among its nearest and of another class.
+  Factors are kept in the memory; the images stay.
+  """
   store = output.open_store(arguments)
   if arguments.off:
     if not arguments.dry_run:
@@ -243,17 +221,3 @@ def _go_on(arguments, question: str, *, gone: int = 0, of: int = 0) -> bool:
   if by_name and gone * 2 <= of:
     return True
   return output.confirm(arguments, question, gone=gone, of=of)
-
-
-def _fields(words: list[str]) -> dict[str, Any]:
-  """KEY=VALUE words as metadata fields; values may be JSON."""
-  found = {}
-  for word in words:
-    key, equals, value = word.partition("=")
-    if not equals:
-      raise ValueError(f"--where {word}: write it as KEY=VALUE.")
-    try:
-      found[key] = json.loads(value)
-    except ValueError:
-      found[key] = value
-  return found

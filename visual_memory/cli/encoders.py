@@ -1,10 +1,10 @@
 """Which encoder a command means."""
 
 import argparse
-import json
 import os
 from typing import Any
 
+from visual_memory.cli import commands
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.encoder import Encoder
 
@@ -13,16 +13,23 @@ DEFAULT = "procedural_patches"
 in its weights."""
 
 
-def add_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-  """The options that say which encoder."""
+def default(parser: argparse.ArgumentParser) -> None:
+  """The options that say which encoder; one comes with the package."""
+  _add(parser, " (default: %(default)s)", default=DEFAULT)
+
+
+def required(parser: argparse.ArgumentParser) -> None:
+  """The options that say which encoder, where one must be named."""
+  _add(parser, "", required=True)
+
+
+def _add(parser: argparse.ArgumentParser, note: str, **options: Any) -> None:
   parser.add_argument(
     "-e",
     "--encoder",
-    required=required,
-    default=None if required else DEFAULT,
     metavar="NAME",
-    help=f"one of: {', '.join(encoder_lib.list_encoders())}"
-    + ("" if required else " (default: %(default)s)"),
+    help=f"one of: {', '.join(encoder_lib.list_encoders())}{note}",
+    **options,
   )
   parser.add_argument(
     "--weights",
@@ -62,12 +69,5 @@ def load(arguments: argparse.Namespace) -> tuple[Encoder, dict[str, Any]]:
     values["weights"] = os.path.abspath(arguments.weights)
   if arguments.image_size is not None:
     values["image_size"] = arguments.image_size
-  for text in arguments.option:
-    key, equals, value = text.partition("=")
-    if not equals:
-      raise ValueError(f"--option {text}: write it as KEY=VALUE.")
-    try:
-      values[key] = json.loads(value)
-    except ValueError:
-      values[key] = value  # A word.
+  values |= commands.fields("--option", arguments.option)
   return encoder_lib.load_encoder(**values), values

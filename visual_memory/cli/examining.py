@@ -1,83 +1,17 @@
 """What a memory says of itself: accuracy, suspects, outliers, duplicates."""
 
 import argparse
-from typing import Any
 
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import provenance, questions
-from visual_memory.collection.answering import VOTER, K
 from visual_memory.reports import picture_groups
 from visual_memory.store.store import Store
-from visual_memory.voting import weighting
 
 _SHOWN = 20
 
 
-def add_commands(commands: Any) -> None:
-  """Adds accuracy, suspects, outliers and duplicates."""
-  parser = output.command(
-    commands,
-    "accuracy",
-    _accuracy,
-    text="Say how good a memory is. Each image is asked of all the others;"
-    " shows the classes that do worst, and what they are taken for.",
-    examples="  visual-memory accuracy\n  visual-memory accuracy --json",
-  )
-  _add_vote(parser)
-  parser = output.command(
-    commands,
-    "suspects",
-    _suspects,
-    text="List images whose class is probably wrong. Their nearest images are"
-    " of another one.",
-    examples="  visual-memory suspects\n"
-    "  visual-memory suspects --output suspects.html",
-  )
-  _add_vote(parser)
-  _add_page(parser)
-  parser = output.command(
-    commands,
-    "outliers",
-    _outliers,
-    text="List images that are like none of the others.",
-    examples="  visual-memory outliers --limit 50",
-  )
-  _add_page(parser)
-  parser = output.command(
-    commands,
-    "duplicates",
-    _duplicates,
-    text="List images that are there more than once, or nearly so. Files of"
-    " one content are one image of the memory, with several places.",
-    examples="  visual-memory duplicates\n"
-    "  visual-memory duplicates --min-similarity 0.98 --output twins.html",
-  )
-  parser.add_argument(
-    "--min-similarity",
-    type=float,
-    default=questions.NEAR,
-    metavar="X",
-    help="from which images are nearly the same (default: %(default)s)",
-  )
-  _add_page(parser)
-
-
-def _add_vote(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    "-k",
-    "--k",
-    type=int,
-    default=K,
-    metavar="N",
-    help="how many neighbors vote",
-  )
-  parser.add_argument(
-    "--voter", default=VOTER, choices=tuple(weighting.VOTERS), help="how much"
-    " say each has (default: %(default)s)",
-  )  # fmt: skip
-
-
-def _add_page(parser: argparse.ArgumentParser) -> None:
+def _paged(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--limit", type=int, default=_SHOWN, metavar="N", help="show so many"
   )
@@ -86,7 +20,17 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _accuracy(arguments: argparse.Namespace) -> None:
+@command(
+  "accuracy",
+  commands.vote,
+  examples="  visual-memory accuracy\n  visual-memory accuracy --json",
+)
+def accuracy(arguments: argparse.Namespace) -> None:
+  """Say how good a memory is.
+
+  Each image is asked of all the others; shows the classes that do worst, and
+  what they are taken for.
+  """
   store = output.open_store(arguments)
   found = questions.accuracy(store, k=arguments.k, voter=arguments.voter)
   worst = found["classes"][:_SHOWN]
@@ -109,7 +53,18 @@ def _accuracy(arguments: argparse.Namespace) -> None:
   output.show(arguments, found, "\n".join(lines))
 
 
-def _suspects(arguments: argparse.Namespace) -> None:
+@command(
+  "suspects",
+  commands.vote,
+  _paged,
+  examples="  visual-memory suspects\n"
+  "  visual-memory suspects --output suspects.html",
+)
+def suspects(arguments: argparse.Namespace) -> None:
+  """List images whose class is probably wrong.
+
+  Their nearest images are of another one.
+  """
   store = output.open_store(arguments)
   found = questions.suspects(
     store, k=arguments.k, voter=arguments.voter, limit=arguments.limit
@@ -127,7 +82,9 @@ def _suspects(arguments: argparse.Namespace) -> None:
   output.show(arguments, found, "\n".join(lines) or "No label is suspicious.")
 
 
-def _outliers(arguments: argparse.Namespace) -> None:
+@command("outliers", _paged, examples="  visual-memory outliers --limit 50")
+def outliers(arguments: argparse.Namespace) -> None:
+  """List images that are like none of the others."""
   store = output.open_store(arguments)
   found = questions.outliers(store, limit=arguments.limit)
   lines = [
@@ -142,7 +99,24 @@ def _outliers(arguments: argparse.Namespace) -> None:
   output.show(arguments, found, "\n".join(lines))
 
 
-def _duplicates(arguments: argparse.Namespace) -> None:
+@command(
+  "duplicates",
+  option(
+    "--min-similarity",
+    type=float,
+    default=questions.NEAR,
+    metavar="X",
+    help="from which images are nearly the same (default: %(default)s)",
+  ),
+  _paged,
+  examples="  visual-memory duplicates\n"
+  "  visual-memory duplicates --min-similarity 0.98 --output twins.html",
+)
+def duplicates(arguments: argparse.Namespace) -> None:
+  """List images that are there more than once, or nearly so.
+
+  Files of one content are one image of the memory, with several places.
+  """
   store = output.open_store(arguments)
   found = questions.duplicates(store, min_similarity=arguments.min_similarity)
   lines = []

@@ -3,18 +3,13 @@
 import argparse
 import json
 
-from visual_memory.cli import output
+from visual_memory.cli import commands
 from visual_memory.collection import origins
 from visual_memory.collection.adding import Request
 
 
-def add_options(parser: argparse.ArgumentParser, *, update: bool) -> None:
-  """The options that say what to read and how.
-
-  Args:
-    parser: of a command that adds pictures.
-    update: whether there may be pictures already.
-  """
+def new(parser: argparse.ArgumentParser) -> None:
+  """The options that say what to read and how, where there is nothing yet."""
   parser.add_argument(
     "images",
     metavar="IMAGES",
@@ -58,18 +53,6 @@ def add_options(parser: argparse.ArgumentParser, *, update: bool) -> None:
   parser.add_argument(
     "--prefix", default="", metavar="TEXT", help="put before the ids"
   )
-  if update:
-    parser.add_argument(
-      "--update",
-      action="store_true",
-      help="embed changed files again, and take the class that moved ones"
-      " have now",
-    )
-    parser.add_argument(
-      "--forgotten",
-      action="store_true",
-      help="add images again that were removed from the memory",
-    )
   parser.add_argument(
     "--metadata",
     type=json.loads,
@@ -79,7 +62,23 @@ def add_options(parser: argparse.ArgumentParser, *, update: bool) -> None:
   parser.add_argument(
     "--batch-size", type=int, metavar="N", help="images given to a device"
   )
-  output.add_dry_run(parser)
+  commands.dry_run(parser)
+
+
+def more(parser: argparse.ArgumentParser) -> None:
+  """Those options, where there may be pictures already."""
+  new(parser)
+  parser.add_argument(
+    "--update",
+    action="store_true",
+    help="embed changed files again, and take the class that moved ones"
+    " have now",
+  )
+  parser.add_argument(
+    "--forgotten",
+    action="store_true",
+    help="add images again that were removed from the memory",
+  )
 
 
 def request(arguments: argparse.Namespace) -> Request:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import class_folders, exchange, label_tables
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
@@ -15,68 +16,18 @@ from visual_memory.store.store import Store
 _MOST_CLASSES = 20
 
 
-def add_commands(commands: Any) -> None:
-  """Adds info, verify, compact, export and import."""
-  parser = output.command(
-    commands,
-    "info",
-    _info,
-    text="Say what a memory holds. Images by class, encoder, where they came"
-    " from, size on disk.",
-    examples="  visual-memory info\n  visual-memory info --json",
-  )
-  parser.add_argument(
+@command(
+  "info",
+  option(
     "--ids", action="store_true", help="list the id and class of every image"
-  )
-  parser = output.command(
-    commands,
-    "verify",
-    _verify,
-    text="Check every byte of a memory. Checksums, receipts, and that nothing"
-    " is left where images were removed.",
-    examples="  visual-memory verify\n"
-    "  visual-memory verify --public-key key.pub   signatures, too",
-  )
-  parser.add_argument(
-    "--public-key", metavar="FILE", help="who signed the receipts"
-  )
-  parser.add_argument(
-    "--kept",
-    metavar="DIGEST",
-    help="of a receipt, as `remove` and `info` print it: it must be there",
-  )
-  output.command(
-    commands,
-    "compact",
-    _compact,
-    text="Give back the space of removed images.",
-    examples="  visual-memory compact",
-  )
-  parser = output.command(
-    commands,
-    "export",
-    _export,
-    text="Write all rows to a .parquet or .npz file, or the classes to a .csv.",
-    examples="  visual-memory export rows.parquet\n"
-    "  visual-memory export labels.csv                id, class, file",
-  )
-  parser.add_argument("file", metavar="FILE", help="its suffix says the format")
-  parser = output.command(
-    commands,
-    "import",
-    _import,
-    text="Make a memory from a file of `export`, or take classes from a .csv.",
-    examples="  visual-memory import rows.parquet --store copy\n"
-    "  visual-memory import labels.csv --dry-run      what would change?",
-  )
-  parser.add_argument(
-    "file", metavar="FILE", help="a .parquet or .npz file, or a .csv"
-  )
-  output.add_yes(parser)
-  output.add_dry_run(parser)
+  ),
+  examples="  visual-memory info\n  visual-memory info --json",
+)
+def info(arguments: argparse.Namespace) -> None:
+  """Say what a memory holds.
 
-
-def _info(arguments: argparse.Namespace) -> None:
+  Images by class, encoder, where they came from, size on disk.
+  """
   store = output.open_store(arguments)
   if arguments.ids:
     return _list(arguments, store)
@@ -172,7 +123,22 @@ def _num_bytes(path: str) -> int | None:
   return sum(file.stat().st_size for file in found if file.is_file())
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+@command(
+  "verify",
+  option("--public-key", metavar="FILE", help="who signed the receipts"),
+  option(
+    "--kept",
+    metavar="DIGEST",
+    help="of a receipt, as `remove` and `info` print it: it must be there",
+  ),
+  examples="  visual-memory verify\n"
+  "  visual-memory verify --public-key key.pub   signatures, too",
+)
+def verify(arguments: argparse.Namespace) -> int:
+  """Check every byte of a memory.
+
+  Checksums, receipts, and that nothing is left where images were removed.
+  """
   store = output.open_store(arguments)
   try:
     found = store.verify(kept=arguments.kept)
@@ -199,7 +165,9 @@ def _verify(arguments: argparse.Namespace) -> int:
   return 0
 
 
-def _compact(arguments: argparse.Namespace) -> None:
+@command("compact", examples="  visual-memory compact")
+def compact(arguments: argparse.Namespace) -> None:
+  """Give back the space of removed images."""
   store = output.open_store(arguments)
   before = _num_bytes(arguments.store)
   store.compact()
@@ -211,7 +179,14 @@ def _compact(arguments: argparse.Namespace) -> None:
   output.show(arguments, result, text)
 
 
-def _export(arguments: argparse.Namespace) -> None:
+@command(
+  "export",
+  option("file", metavar="FILE", help="its suffix says the format"),
+  examples="  visual-memory export rows.parquet\n"
+  "  visual-memory export labels.csv                id, class, file",
+)
+def export(arguments: argparse.Namespace) -> None:
+  """Write all rows to a .parquet or .npz file, or the classes to a .csv."""
   store = output.open_store(arguments)
   if arguments.file.lower().endswith(".csv"):
     rows = label_tables.write_labels(store, arguments.file)
@@ -235,7 +210,15 @@ def _export(arguments: argparse.Namespace) -> None:
   )
 
 
-def _import(arguments: argparse.Namespace) -> int:
+@command(
+  "import",
+  option("file", metavar="FILE", help="a .parquet or .npz file, or a .csv"),
+  commands.careful,
+  examples="  visual-memory import rows.parquet --store copy\n"
+  "  visual-memory import labels.csv --dry-run      what would change?",
+)
+def import_rows(arguments: argparse.Namespace) -> int:
+  """Make a memory from a file of `export`, or take classes from a .csv."""
   if arguments.file.lower().endswith(".csv"):
     return _import_labels(arguments)
   rows = exchange.read_rows(arguments.file)

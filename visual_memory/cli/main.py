@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import visual_memory
 from visual_memory.cli import (
@@ -24,7 +25,7 @@ from visual_memory.cli import (
 from visual_memory.store import errors
 from visual_memory.store.errors import StoreError
 
-_INTERRUPTED = 130
+_INTERRUPTED, _WRONG_USAGE = 130, 2
 _DESCRIPTION = """\
 An image classifier that you can edit: a memory of labelled images, which
 answers with its nearest neighbors. Nothing is trained; to change what it
@@ -43,13 +44,31 @@ variable VISUAL_MEMORY_STORE) says otherwise. `visual-memory COMMAND --help`
 has the details and more examples."""
 
 
+_COMMANDS = (
+  building.build, building.add, building.rebuild, building.relocate,
+  asking.classify, asking.explain, asking.similar,
+  examining.accuracy, examining.suspects, examining.outliers,
+  examining.duplicates, editing.remove, editing.relabel, editing.prune,
+  waiting.pending, waiting.undo, waiting.apply,
+  keeping.info, keeping.verify, keeping.compact, keeping.export,
+  keeping.import_rows, serving.serve,
+)  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command; its exit code.
 
   Args:
     argv: the words after the command's name; those of the process by default.
   """
-  arguments = _parser().parse_args(argv)
+  try:
+    arguments = _parser().parse_args(argv)
+  except _Usage as error:
+    if "--json" in (sys.argv[1:] if argv is None else argv):
+      print(json.dumps({"error": str(error)}), flush=True)
+    error.parser.print_usage(sys.stderr)
+    output.say(f"{error.parser.prog}: {error}")
+    raise SystemExit(_WRONG_USAGE) from None
   try:
     return arguments.run(arguments) or 0
   except KeyboardInterrupt:
@@ -67,9 +86,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
+class _Usage(Exception):
+  """The command was asked wrongly."""
+
+  def __init__(self, parser: argparse.ArgumentParser, message: str):
+    super().__init__(message)
+    self.parser = parser
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser that leaves it to `main` how an error is said."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises what `main` says."""
+    raise _Usage(self, message)
+
+
 def _parser() -> argparse.ArgumentParser:
   """All commands."""
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     prog="visual-memory",
     description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -82,7 +117,6 @@ def _parser() -> argparse.ArgumentParser:
   commands = parser.add_subparsers(
     title="commands", metavar="COMMAND", required=True
   )
-  groups = (building, asking, examining, editing, waiting, keeping, serving)
-  for group in groups:
-    group.add_commands(commands)
+  for command in _COMMANDS:
+    command.add_to(commands)
   return parser

@@ -14,60 +14,6 @@ import numpy as np
 from visual_memory.store import errors
 from visual_memory.store.store import Store
 
-_DEFAULT_STORE = "memory"
-
-
-def command(
-  commands: Any,
-  name: str,
-  run: Callable[[argparse.Namespace], int | None],
-  *,
-  text: str,
-  examples: str,
-) -> argparse.ArgumentParser:
-  """A new command, with the options that all of them have.
-
-  Args:
-    commands: what `add_subparsers` gave.
-    name: of the command.
-    run: what it does; returns the exit code (None is 0).
-    text: what it does, in a sentence or two; the first is shown in the list.
-    examples: command lines.
-  """
-  parser = commands.add_parser(
-    name,
-    help=text.split(". ")[0].rstrip(".") + ".",
-    description=text,
-    epilog=f"examples:\n{examples.rstrip()}",
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.set_defaults(run=run)
-  parser.add_argument(
-    "-s",
-    "--store",
-    metavar="DIR",
-    default=os.environ.get("VISUAL_MEMORY_STORE", _DEFAULT_STORE),
-    help="the memory: a directory or a bucket's URL (default: %(default)s)",
-  )
-  parser.add_argument(
-    "--json", action="store_true", help="print the result as JSON"
-  )
-  return parser
-
-
-def add_yes(parser: argparse.ArgumentParser) -> None:
-  """The option that answers questions before they are asked."""
-  parser.add_argument(
-    "-y", "--yes", action="store_true", help="do not ask, even about most"
-  )
-
-
-def add_dry_run(parser: argparse.ArgumentParser) -> None:
-  """The option that changes nothing."""
-  parser.add_argument(
-    "--dry-run", action="store_true", help="only say what would be done"
-  )
-
 
 def open_store(arguments: argparse.Namespace) -> Store:
   """The memory that the command is about.

@@ -9,36 +9,14 @@ import shutil
 import tempfile
 import threading
 import webbrowser
-from typing import Any
 
 from visual_memory.cli import output
+from visual_memory.cli.commands import command, option
 
 _SERVE = """\
   visual-memory serve                    prints an address to open
   visual-memory serve --open             opens it in your browser
   visual-memory serve --store pets --port 8000"""
-
-
-def add_commands(commands: Any) -> None:
-  """Adds serve."""
-  parser = output.command(
-    commands,
-    "serve",
-    _serve,
-    text="See, ask and edit a memory in the browser. Serves one page to this"
-    " machine alone, until it is interrupted (Ctrl-C).",
-    examples=_SERVE,
-  )
-  parser.add_argument(
-    "--port",
-    type=int,
-    default=0,
-    metavar="N",
-    help="of 127.0.0.1 (default: a free one)",
-  )
-  parser.add_argument(
-    "--open", action="store_true", help="open the page in your browser"
-  )
 
 
 _KEPT_S = 30.0
@@ -68,7 +46,23 @@ def _open(address: str) -> bool:
   return webbrowser.open(page.as_uri())
 
 
-def _serve(arguments: argparse.Namespace) -> None:
+@command(
+  "serve",
+  option(
+    "--port",
+    type=int,
+    default=0,
+    metavar="N",
+    help="of 127.0.0.1 (default: a free one)",
+  ),
+  option("--open", action="store_true", help="open the page in your browser"),
+  examples=_SERVE,
+)
+def serve(arguments: argparse.Namespace) -> None:
+  """See, ask and edit a memory in the browser.
+
+  Serves one page to this machine alone, until it is interrupted (Ctrl-C).
+  """
   output.open_store(arguments)  # What is wrong with it is said at once.
   try:
     from visual_memory.server import listening

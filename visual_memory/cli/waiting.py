@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
+from visual_memory.cli.commands import command, option
 from visual_memory.collection import edit_lists, pending_edits
 
 _PENDING = """\
@@ -19,60 +20,45 @@ _APPLY = """\
   visual-memory apply edits.json --dry-run"""
 
 
-def add_commands(commands: Any) -> None:
-  """Adds pending, undo and apply."""
-  output.command(
-    commands,
-    "pending",
-    _pending,
-    text="List the edits that are written down and not made yet.",
-    examples=_PENDING,
-  )
-  parser = output.command(
-    commands,
-    "undo",
-    _undo,
-    text="Take the last pending edit back. What was applied stays so.",
-    examples=_UNDO,
-  )
-  parser.add_argument(
-    "--all", action="store_true", help="take all of them back"
-  )
-  parser = output.command(
-    commands,
-    "apply",
-    _apply,
-    text="Make the pending edits, or those of a file.",
-    examples=_APPLY,
-  )
-  parser.add_argument(
-    "file",
-    metavar="FILE",
-    nargs="?",
-    help="edits.json (default: the pending edits)",
-  )
-  parser.add_argument(
-    "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
-  )
-  output.add_yes(parser)
-  output.add_dry_run(parser)
-
-
-def _pending(arguments: argparse.Namespace) -> None:
+@command("pending", examples=_PENDING)
+def pending(arguments: argparse.Namespace) -> None:
+  """List the edits that are written down and not made yet."""
   edits = pending_edits.pending(output.open_store(arguments))
   lines = [f"{n}  {_told(edit)}" for n, edit in enumerate(edits, 1)]
   text = "\n".join(lines) or "No edit is pending."
   output.show(arguments, {"pending": edits}, text)
 
 
-def _undo(arguments: argparse.Namespace) -> None:
+@command(
+  "undo",
+  option("--all", action="store_true", help="take all of them back"),
+  examples=_UNDO,
+)
+def undo(arguments: argparse.Namespace) -> None:
+  """Take the last pending edit back.
+
+  What was applied stays so.
+  """
   store = output.open_store(arguments)
   back = pending_edits.undo(store, everything=arguments.all)
   text = "\n".join(f"Taken back: {_told(edit)}" for edit in back)
   output.show(arguments, {"undone": back}, text or "No edit is pending.")
 
 
-def _apply(arguments: argparse.Namespace) -> int:
+@command(
+  "apply",
+  option(
+    "file",
+    metavar="FILE",
+    nargs="?",
+    help="edits.json (default: the pending edits)",
+  ),
+  commands.key,
+  commands.careful,
+  examples=_APPLY,
+)
+def apply(arguments: argparse.Namespace) -> int:
+  """Make the pending edits, or those of a file."""
   store = output.open_store(arguments)
   if arguments.file:
     edits = edit_lists.read_edits(arguments.file)

@@ -1,0 +1,141 @@
+"""What a command is: a function, its examples, and the options that it takes.
+
+  @command("compact", examples="  visual-memory compact")
+  def compact(arguments):
+    (its docstring)
+
+What a command does, as --help says it, is its function's docstring.
+"""
+
+import argparse
+import dataclasses
+import inspect
+import json
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from visual_memory.collection.answering import VOTER, K
+from visual_memory.voting import weighting
+
+AddOptions = Callable[[argparse.ArgumentParser], Any]
+_DEFAULT_STORE = "memory"
+_WIDTH = 79
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+  """A command of the command line.
+
+  Attributes:
+    name: of the command.
+    run: what it does; returns the exit code (None is 0).
+    examples: command lines.
+    options: what adds its options, beside those that all commands have.
+  """
+
+  name: str
+  run: Callable[[argparse.Namespace], int | None]
+  examples: str
+  options: Sequence[AddOptions]
+
+  def add_to(self, commands: Any) -> None:
+    """Adds it to what `add_subparsers` gave."""
+    text = " ".join(inspect.getdoc(self.run).split())
+    parser = commands.add_parser(
+      self.name,
+      help=text.split(". ")[0].rstrip(".") + ".",
+      description=textwrap.fill(text, _WIDTH),
+      epilog=f"examples:\n{self.examples.rstrip()}",
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=self.run)
+    for add in (*self.options, _every):
+      add(parser)
+
+
+def command(
+  name: str, *options: AddOptions, examples: str
+) -> Callable[[Callable[[argparse.Namespace], int | None]], Command]:
+  """Makes a function a command; see `Command`."""
+  return lambda run: Command(
+    name=name, run=run, examples=examples, options=options
+  )
+
+
+def option(*flags: str, **settings: Any) -> AddOptions:
+  """One option or operand, as `add_argument` takes it."""
+  return lambda parser: parser.add_argument(*flags, **settings)
+
+
+def _every(parser: argparse.ArgumentParser) -> None:
+  """The options of every command."""
+  parser.add_argument(
+    "-s",
+    "--store",
+    metavar="DIR",
+    default=os.environ.get("VISUAL_MEMORY_STORE", _DEFAULT_STORE),
+    help="the memory: a directory or a bucket's URL (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--json", action="store_true", help="print the result as JSON"
+  )
+
+
+yes = option(
+  "-y", "--yes", action="store_true", help="do not ask, even about most"
+)
+dry_run = option(
+  "--dry-run", action="store_true", help="only say what would be done"
+)
+
+
+def careful(parser: argparse.ArgumentParser) -> None:
+  """The options of what asks before it changes much, or changes nothing."""
+  yes(parser)
+  dry_run(parser)
+
+
+neighbors = option(
+  "-k",
+  "--k",
+  type=int,
+  default=K,
+  metavar="N",
+  help="how many neighbors count (default: %(default)s)",
+)
+
+
+def vote(parser: argparse.ArgumentParser) -> None:
+  """The options of a vote."""
+  neighbors(parser)
+  parser.add_argument(
+    "--voter",
+    default=VOTER,
+    choices=tuple(weighting.VOTERS),
+    help="how much say each has (default: %(default)s)",
+  )
+
+
+key = option(
+  "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
+)
+
+
+def fields(flag: str, words: Sequence[str]) -> dict[str, Any]:
+  """What KEY=VALUE words say; values may be JSON.
+
+  Raises:
+    ValueError: a word that is not so; names the flag.
+  """
+  found = {}
+  for word in words:
+    name, equals, value = word.partition("=")
+    if not equals:
+      raise ValueError(f"{flag} {word}: write it as KEY=VALUE.")
+    try:
+      found[name] = json.loads(value)
+    except ValueError:
+      found[name] = value  # A word.
+  return found
