@@ -34,6 +34,7 @@ class Provenance:
     origins: the sources of the rows.
     unfinished: whether the store is still being built.
     pruning: how its rows' factors were made; None if they have none.
+    whitening: see Store.whiten.
   """
 
   encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -41,6 +42,7 @@ class Provenance:
   origins: tuple[Origin, ...] = ()
   unfinished: bool = False
   pruning: Mapping[str, Any] | None = None
+  whitening: float | None = None
 
   def to_attributes(self) -> dict[str, Any]:
     """As plain JSON values."""
@@ -76,8 +78,7 @@ def provenance(store: Store) -> Provenance:
   attributes = store.attributes
   try:
     origins = tuple(map(origin_from, attributes["origins"]))
-    known = {name: attributes[name] for name in _FIELDS if name != "pruning"}
-    known["pruning"] = attributes.get("pruning")
+    known = {name: attributes[name] for name in _FIELDS if name in attributes}
     encoder = dict(known["encoder"])  # What is no mapping is no encoder.
     return Provenance(**{**known, "origins": origins, "encoder": encoder})
   except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -42,6 +42,8 @@ def write_rows(
     labels=jnp.asarray(labels),
     serials=jnp.asarray(serials),
   )
+  if rows.originals is not None:
+    new = dataclasses.replace(new, originals=new.embeddings)
   edit = _write_donated if donate else _write
   return edit(rows, slots, new, mesh=mesh, precision=rows.precision)
 
@@ -143,6 +145,8 @@ def _take(rows: Rows, sources: Int[Array, "M"], *, mesh: Mesh) -> Rows:
     empty = dataclasses.replace(
       empty, coarse=coarse_lib.Coarse(values=0, scale=0, residuals=0.0)
     )
+  if rows.originals is not None:
+    empty = dataclasses.replace(empty, originals=0.0)
 
   def move(old, default):
     if not old.ndim:

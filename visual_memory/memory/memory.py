@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from visual_memory import distributed, showing
 from visual_memory.memory import edits, layout, matching, room, transport
 from visual_memory.memory import rows as rows_lib
+from visual_memory.memory import whitening as whitening_lib
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
@@ -40,6 +41,8 @@ class VisualMemory:
     class_names: one name for each label.
     fingerprint: the fingerprint of the encoder that made the embeddings.
     mesh: the devices that hold the rows.
+    whitening: what rows and queries go through before they are compared; None
+      if they are compared as they are. See `whitened`.
   """
 
   rows: rows_lib.Rows
@@ -47,6 +50,9 @@ class VisualMemory:
   class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
   fingerprint: str = dataclasses.field(metadata={"static": True})
   mesh: Mesh = dataclasses.field(metadata={"static": True})
+  whitening: whitening_lib.Whitening | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
 
   @classmethod
   def from_embedded(
@@ -56,6 +62,7 @@ class VisualMemory:
     mesh: Mesh | None = None,
     capacity: int | None = None,
     precision: str = "float32",
+    whitening: float | int | None = None,
   ) -> "VisualMemory":
     """A memory holding every row of an EmbeddedSet, in its order.
 
@@ -67,17 +74,26 @@ class VisualMemory:
       precision: of the first pass of a search: "float32", or "bfloat16" or
         "int8", which keep a coarse copy of the rows beside them. Answers are
         the same.
+      whitening: the ridge of `whitened`; None to compare rows as they are.
 
     Raises:
       ValueError: rows that are not finite and unit, repeated ids, labels out
-        of range, or a capacity below the number of rows.
+        of range, a capacity below the number of rows, or a ridge that is none.
       MemoryError: the slots do not fit on the devices; nothing is allocated.
     """
     embedded = _checked(embedded)
+    if whitening is not None:
+      whitening_lib.check_ridge(whitening)
     mesh = distributed.make_mesh() if mesh is None else mesh
     count = len(embedded)
     capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
-    room.check_rows(capacity, embedded.embeddings.shape[1], precision, mesh)
+    room.check_rows(
+      capacity,
+      embedded.embeddings.shape[1],
+      precision,
+      mesh,
+      whitened=whitening is not None,
+    )
     table = layout.RowTable(
       np.full(capacity, None, dtype=object),
       next_turn=0,
@@ -86,13 +102,14 @@ class VisualMemory:
     )
     table.append(embedded.ids)
     rows = rows_lib.rows_from_host(embedded, capacity, mesh)
-    return cls(
-      rows=rows_lib.with_precision(rows, precision),
+    made = cls(
+      rows=rows,
       table=table,
       class_names=embedded.class_names,
       fingerprint=embedded.fingerprint,
       mesh=mesh,
     )
+    return made.prepared(precision, whitening)
 
   def __len__(self) -> int:
     """The number of rows."""
@@ -136,6 +153,9 @@ class VisualMemory:
       showing.counted(len(self.class_names), "class", "classes"),
       showing.counted(self.mesh.size, "device"),
       f"{self.rows.precision} first pass",
+      *(
+        [f"whitened (ridge {self.whitening.ridge:g})"] if self.whitening else []
+      ),
     )
 
   def __reduce__(self):
@@ -161,11 +181,99 @@ class VisualMemory:
       )
 
   def embedded(self) -> EmbeddedSet:
-    """All rows as an EmbeddedSet on the host, in order of insertion."""
+    """All rows as an EmbeddedSet on the host, in order of insertion.
+
+    They are what was put in, also where they are searched whitened.
+    """
+    return self._on_host(self._given)
+
+  def searched(self) -> EmbeddedSet:
+    """`embedded` as it is compared with queries that `as_searched` made."""
+    return self._on_host(self.rows.embeddings)
+
+  def as_searched(self, queries: np.ndarray) -> np.ndarray:
+    """Queries [Q, D] as they are compared with the rows: whitened, or not.
+
+    Whitened ones have unit length (zero ones stay zero).
+    """
+    return queries if self.whitening is None else self.whitening.apply(queries)
+
+  def whitened(self, ridge: float | int | None = 1.0) -> "VisualMemory":
+    """The same rows, compared after whitening on the rows themselves.
+
+    No label is used. The statistics are those of the rows that are there, after
+    every edit, exactly: see memory/whitening.py. An edit then costs a product
+    of all rows with a [D, D] matrix, and rows take twice the room.
+
+    Args:
+      ridge: what is added to every variance, in units of their mean, 1e-4 to
+        1e4; None to compare the rows as they are.
+
+    Raises:
+      ValueError: a ridge that is none.
+      MemoryError: there is no room for the rows and what is made of them.
+    """
+    self.check_usable()
+    if ridge is not None:
+      ridge = whitening_lib.check_ridge(ridge)
+      room.check_rows(self.capacity, self.dim, "float32", self.mesh)
+    plain = dataclasses.replace(
+      self.rows, embeddings=self._given, coarse=None, originals=None
+    )
+    return dataclasses.replace(self, rows=plain, whitening=None).prepared(
+      self.rows.precision, ridge
+    )
+
+  def prepared(self, precision: str, ridge: float | None) -> "VisualMemory":
+    """Plain float32 rows made ready for searches: whitened, coarse copies."""
+    if ridge is None:
+      rows = rows_lib.with_precision(self.rows, precision)
+      return dataclasses.replace(self, rows=rows)
+    rows = dataclasses.replace(self.rows, originals=self.rows.embeddings)
+    moments = whitening_lib.moments_on(rows.originals, self.mesh)
+    return dataclasses.replace(self, rows=rows)._compared(
+      moments, ridge, precision
+    )
+
+  def _compared(
+    self, moments: whitening_lib.Moments, ridge: float, precision: str
+  ) -> "VisualMemory":
+    """This memory with its originals whitened by their moments."""
+    made = whitening_lib.whitening(moments, ridge)
+    rows = dataclasses.replace(
+      self.rows,
+      embeddings=whitening_lib.apply_on(made, self.rows.originals, self.mesh),
+      coarse=None,
+    )
+    rows = rows_lib.with_precision(rows, precision)
+    return dataclasses.replace(self, rows=rows, whitening=made)
+
+  def _rewhitened(
+    self, moments: whitening_lib.Moments | None = None
+  ) -> "VisualMemory":
+    """After an edit: compared anew if the rows are whitened, else as it is.
+
+    Args:
+      moments: of the rows that are there now; found from them by default.
+    """
+    if self.whitening is None:
+      return self
+    if moments is None:
+      moments = whitening_lib.moments_on(self.rows.originals, self.mesh)
+    return self._compared(moments, self.whitening.ridge, self.rows.precision)
+
+  @property
+  def _given(self) -> jax.Array:
+    """The rows as they were put in, [capacity, D]."""
+    rows = self.rows
+    return rows.embeddings if rows.originals is None else rows.originals
+
+  def _on_host(self, embeddings: jax.Array) -> EmbeddedSet:
+    """Rows in order of insertion, with these embeddings."""
     serials = distributed.gather(self.rows.serials)
     order = _in_serial_order(serials)
     return EmbeddedSet(
-      embeddings=distributed.gather(self.rows.embeddings)[order],
+      embeddings=distributed.gather(embeddings)[order],
       labels=distributed.gather(self.rows.labels)[order],
       ids=self.table.ids[order],
       class_names=self.class_names,
@@ -229,7 +337,7 @@ class VisualMemory:
     slots = self._find_distinct(ids)
     serials = distributed.gather(self.rows.serials)
     slots = slots[np.argsort(serials[slots])]
-    return self._laid_out(slots, capacity=len(slots))
+    return self._laid_out(slots, capacity=len(slots))._rewhitened()
 
   def with_rows(self, embedded: EmbeddedSet, *, donate: bool) -> "VisualMemory":
     """`add` of rows that are known to be sound and new."""
@@ -247,16 +355,20 @@ class VisualMemory:
       serials=serials,
       donate=donate,
     )
-    return dataclasses.replace(
+    memory = dataclasses.replace(
       memory, rows=rows, table=table, class_names=class_names
     )
+    if memory.whitening is None:
+      return memory
+    more = whitening_lib.moments_of(embedded.embeddings)
+    return memory._rewhitened(memory.whitening.moments + more)
 
   def without_slots(self, slots: np.ndarray, *, donate: bool) -> "VisualMemory":
     """`remove` of the rows in these slots."""
     rows = edits.clear_rows(self.rows, self.mesh, slots, donate=donate)
     table = self.table if donate else self.table.copy()
     table.forget(slots)
-    return dataclasses.replace(self, rows=rows, table=table)
+    return dataclasses.replace(self, rows=rows, table=table)._rewhitened()
 
   def with_labels(
     self,
@@ -311,7 +423,13 @@ class VisualMemory:
   def _laid_out(self, slots: np.ndarray, *, capacity: int) -> "VisualMemory":
     """A memory of the rows in these slots (in serial order), newly laid out."""
     capacity = layout.capacity_for(max(capacity, len(slots)), self.mesh.size)
-    room.check_rows(capacity, self.dim, self.rows.precision, self.mesh)
+    room.check_rows(
+      capacity,
+      self.dim,
+      self.rows.precision,
+      self.mesh,
+      whitened=self.whitening is not None,
+    )
     targets = layout.slots_of(np.arange(len(slots)), capacity)
     sources = np.full(capacity, -1, np.int64)
     sources[targets] = slots

@@ -7,19 +7,30 @@ from jax.sharding import Mesh
 _COARSE_BYTES = {"float32": 0, "bfloat16": 2, "int8": 1}
 
 
-def row_bytes(num_slots: int, dim: int, precision: str) -> int:
+def row_bytes(
+  num_slots: int, dim: int, precision: str, *, whitened: bool = False
+) -> int:
   """The bytes of this many slots: embedding, label, serial, coarse copy.
 
-  A coarse copy has a float32 residual for every row beside its values.
+  A coarse copy has a float32 residual for every row beside its values. Whitened
+  rows lie beside what they were made of.
   """
   coarse = _COARSE_BYTES[precision] * dim
-  return num_slots * (4 * dim + 8 + (coarse + 4 if coarse else 0))
+  embedding = 4 * dim * (2 if whitened else 1)
+  return num_slots * (embedding + 8 + (coarse + 4 if coarse else 0))
 
 
-def check_rows(capacity: int, dim: int, precision: str, mesh: Mesh) -> None:
+def check_rows(
+  capacity: int,
+  dim: int,
+  precision: str,
+  mesh: Mesh,
+  *,
+  whitened: bool = False,
+) -> None:
   """Raises MemoryError if so many slots do not fit on the mesh."""
   check(
-    row_bytes(capacity // mesh.size, dim, precision),
+    row_bytes(capacity // mesh.size, dim, precision, whitened=whitened),
     mesh,
     f"A memory of {capacity:,} slots of {dim} dimensions ({precision} first"
     f" pass), over {mesh.size} devices,",

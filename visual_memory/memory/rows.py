@@ -39,12 +39,14 @@ class Rows:
     labels: int32, UNLABELED in empty slots, [capacity].
     serials: int32 order of insertion, EMPTY in empty slots, [capacity].
     coarse: low-precision copy of the embeddings, or None.
+    originals: where embeddings are whitened, what they were made of, or None.
   """
 
   embeddings: Float[Array, "N D"]
   labels: Int[Array, "N"]
   serials: Int[Array, "N"]
   coarse: coarse_lib.Coarse | None = None
+  originals: Float[Array, "N D"] | None = None
 
   @property
   def mask(self) -> Bool[Array, "N"]:

@@ -26,6 +26,7 @@ class Packed:
     next_serial: of the next row.
     capacity: slots.
     precision: of the first pass of a search.
+    whitening: the ridge, or None.
   """
 
   kind: type
@@ -34,6 +35,7 @@ class Packed:
   next_serial: int
   capacity: int
   precision: str
+  whitening: float | None
 
 
 def packed(memory: Any) -> Packed:
@@ -51,6 +53,7 @@ def packed(memory: Any) -> Packed:
     next_serial=memory.table.next_serial,
     capacity=memory.capacity,
     precision=memory.rows.precision,
+    whitening=memory.whitening and memory.whitening.ridge,
   )
 
 
@@ -63,12 +66,18 @@ def unpacked(parts: Packed) -> Any:
   mesh = distributed.make_mesh()
   rows, count = parts.embedded, len(parts.embedded)
   capacity = layout.capacity_for(max(parts.capacity, count), mesh.size)
-  room.check_rows(capacity, rows.embeddings.shape[1], parts.precision, mesh)
+  room.check_rows(
+    capacity,
+    rows.embeddings.shape[1],
+    parts.precision,
+    mesh,
+    whitened=parts.whitening is not None,
+  )
   ids = np.full(capacity, None, dtype=object)
   ids[layout.slots_of(np.arange(count), capacity)] = rows.ids
   placed = rows_lib.rows_from_host(rows, capacity, mesh, serials=parts.serials)
-  return parts.kind(
-    rows=rows_lib.with_precision(placed, parts.precision),
+  made = parts.kind(
+    rows=placed,
     table=layout.RowTable(
       ids, next_turn=count, next_serial=parts.next_serial, num_rows=count
     ),
@@ -76,3 +85,4 @@ def unpacked(parts: Packed) -> Any:
     fingerprint=rows.fingerprint,
     mesh=mesh,
   )
+  return made.prepared(parts.precision, parts.whitening)

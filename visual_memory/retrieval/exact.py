@@ -37,7 +37,8 @@ def search(
 
   Args:
     queries: embeddings [Q, D] or one of them [D], float32, finite, of any
-      length (the ranking ignores it, the similarities scale with it), the same
+      length (the ranking ignores it, the similarities scale with it, but for
+      those of a whitened memory, which are cosines), the same
       in every process; an EmbeddedSet; or, with an encoder, images in any form
       that `Encoder.encode` takes.
     memory: what to search. Its precision decides the first pass only.
@@ -88,7 +89,7 @@ def tiled_search(
   if query_tile is not None and query_tile < 1:
     raise ValueError(f"query_tile = {query_tile}: choose 1 or more (or None).")
   memory.check_usable()
-  queries = check_queries(queries, memory.dim)
+  queries = memory.as_searched(check_queries(queries, memory.dim))
   excluded = _excluded_slots(exclude_self, len(queries), memory)
   most = len(memory) - int((excluded >= 0).any())
   if not 1 <= k <= most:

@@ -111,7 +111,7 @@ class ScannIndex:
       ImportError: scann is not installed.
     """
     settings = settings or settings_for(len(memory), k=k)
-    rows = memory.embedded()
+    rows = memory.searched()
     builder = library().builder(rows.embeddings, k, "dot_product")
     if settings.num_leaves:
       builder = builder.tree(
@@ -193,8 +193,10 @@ class ScannIndex:
     The index is changed in place; its new `memory` is a new memory.
 
     Raises:
-      ValueError: as VisualMemory.add; nothing is changed.
+      ValueError: as VisualMemory.add, or the memory is whitened; nothing is
+        changed.
     """
+    self._check_editable()
     known = self.memory.table.find_or_none(embedded.ids) >= 0
     memory = self.memory
     if known.any():
@@ -214,7 +216,9 @@ class ScannIndex:
 
     Raises:
       KeyError: ids that are not in the memory; nothing is removed.
+      ValueError: the memory is whitened.
     """
+    self._check_editable()
     ids = [str(row_id) for row_id in ids]
     self.memory = self.memory.remove(ids)
     self._searcher.delete(ids)
@@ -262,11 +266,21 @@ class ScannIndex:
     searcher = library().ScannSearcher(searcher.searcher, ids.tolist())
     return cls(searcher, memory, ids)
 
+  def _check_editable(self) -> None:
+    """Raises ValueError if an edit of one row changes all of them."""
+    if self.memory.whitening is not None:
+      raise ValueError(
+        "Every row of a whitened memory changes with each edit: edit the memory"
+        " and build the index anew."
+      )
+
   def _search(self, queries: np.ndarray, k: int) -> Neighbors:
     """What ScaNN finds, in our order."""
     # Its own wrapper would look every id up in Python.
     raw = library().ScannSearcher(self._searcher.searcher)
-    indices, similarities = raw.search_batched_parallel(queries, k)
+    indices, similarities = raw.search_batched_parallel(
+      self.memory.as_searched(queries), k
+    )
     if indices.shape[1] < k or not np.isfinite(similarities).all():
       raise ValueError(
         f"ScaNN found fewer than k = {k} rows for some queries: build the index"

@@ -13,14 +13,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, subnormals
-from visual_memory.memory import layout, room
+from visual_memory.memory import layout, room, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
-from visual_memory.store.errors import StoreDamaged
+from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import parallel
+from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.overwrites import by_chunk
 from visual_memory.store.storage.state import State
 from visual_memory.types import UNLABELED, EmbeddedSet
+
+WHITENING = "whitening"
+"""Names the ridge in a store's description."""
 
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
@@ -57,7 +61,10 @@ def load(
     rows = rows[~_damaged(state, rows)]
   count = len(rows)
   capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
-  room.check_rows(capacity, state.manifest.dim, precision, mesh)
+  ridge = ridge_of(state.manifest)
+  room.check_rows(
+    capacity, state.manifest.dim, precision, mesh, whitened=ridge is not None
+  )
   slots = layout.slots_of(np.arange(count), capacity)
   parts = _Parts(capacity, state.manifest.dim, mesh)
   filling = _start_filling(parts, state, rows, slots)
@@ -81,13 +88,27 @@ def load(
     num_rows=count,
   )
   table.origin = _origin(state)
-  return VisualMemory(
-    rows=rows_lib.with_precision(device_rows, precision),
+  made = VisualMemory(
+    rows=device_rows,
     table=table,
     class_names=state.manifest.class_names,
     fingerprint=state.manifest.fingerprint,
     mesh=mesh,
   )
+  return made.prepared(precision, ridge)
+
+
+def ridge_of(manifest: Manifest) -> float | None:
+  """By which ridge a store's rows are whitened; None if they are not.
+
+  Raises:
+    StoreError: its description says something else.
+  """
+  ridge = manifest.attributes.get(WHITENING)
+  try:
+    return None if ridge is None else whitening.check_ridge(ridge)
+  except ValueError as error:
+    raise StoreError(f"The store's description is wrong: {error}") from error
 
 
 def _origin(state: State) -> tuple[str, int]:
@@ -171,6 +192,7 @@ class Change:
     relabelled: slots of the memory's rows with another label in the store.
     labels: their labels there.
     origin: of the state.
+    ridge: by which the rows are whitened now, or None.
   """
 
   removed: np.ndarray
@@ -179,6 +201,7 @@ class Change:
   relabelled: np.ndarray
   labels: np.ndarray
   origin: tuple[str, int]
+  ridge: float | None
 
 
 def find_change(memory: VisualMemory, state: State) -> Change:
@@ -212,6 +235,7 @@ def find_change(memory: VisualMemory, state: State) -> Change:
     relabelled=slots[kept][differs],
     labels=labels[differs],
     origin=_origin(state),
+    ridge=ridge_of(state.manifest),
   )
 
 
@@ -243,6 +267,9 @@ def refresh(
   """
   class_names = change.added.class_names
   memory = dataclasses.replace(memory, class_names=class_names)
+  if change.ridge != (memory.whitening and memory.whitening.ridge):
+    memory = memory.whitened(change.ridge)
+    donate = False
   if len(change.relabelled):  # While the slots are those of the change.
     memory = memory.with_labels(
       change.relabelled, class_names, change.labels, donate=donate

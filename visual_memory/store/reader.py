@@ -157,7 +157,7 @@ class StoreReader:
     """All rows on the devices of a mesh, in order of insertion.
 
     Every row is checked on its way. Each process keeps the rows of its own
-    devices only.
+    devices only. They are compared as `Store.whiten` decided.
 
     Args:
       mesh, capacity, precision: see VisualMemory.from_embedded.

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.memory import matching
+from visual_memory.memory import matching, whitening
 from visual_memory.store import (
   creation,
   derived,
+  loading,
   receipts,
   row_edits,
   which_rows,
@@ -263,6 +264,28 @@ class Store(StoreReader):
       edit.set(attributes=dict(attributes))
       if beside := self._beside():
         beside.describe(UNFINISHED)
+      edit.commit()
+
+  def whiten(self, ridge: float | int | None = 1.0) -> None:
+    """Decides that memories of the store compare rows whitened, or as they are.
+
+    `load` and `refresh` follow it: see `VisualMemory.whitened`. The rows in the
+    store stay as they are, and no statistic of them is kept.
+
+    Args:
+      ridge: 1e-4 to 1e4, in units of the rows' mean variance; None for not.
+
+    Raises:
+      ValueError: a ridge that is none.
+    """
+    if ridge is not None:
+      ridge = whitening.check_ridge(ridge)
+    with self.handle.editing() as edit:
+      attributes = dict(edit.state.manifest.attributes)
+      attributes.pop(loading.WHITENING, None)
+      if ridge is not None:
+        attributes[loading.WHITENING] = ridge
+      edit.set(attributes=attributes)
       edit.commit()
 
   def put_derived(self, name: str, data: bytes, *, generation: int) -> None:

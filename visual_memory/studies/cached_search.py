@@ -71,7 +71,10 @@ class Search:
     """The memory on the devices."""
     if self._memory is None:
       self._memory = VisualMemory.from_embedded(
-        self._embedded, mesh=self._mesh, precision=self._retrieval.precision
+        self._embedded,
+        mesh=self._mesh,
+        precision=self._retrieval.precision,
+        whitening=self._retrieval.whitening,
       )
     return self._memory
 
@@ -100,7 +103,7 @@ class Search:
 
   def _key(self, queries, leave_one_out) -> str:
     """A hash of everything that the answer depends on, but k."""
-    about = [neighbor_files.FORMAT, leave_one_out]
+    about = [neighbor_files.FORMAT, leave_one_out, self._retrieval.whitening]
     digest = hashlib.sha256(json.dumps(about).encode())
     for embedded in (self._embedded, queries):
       digest.update(embedded.fingerprint.encode())
@@ -146,7 +149,10 @@ def exact_memory(
   """
   require_exact(retrieval)
   return VisualMemory.from_embedded(
-    embedded, mesh=mesh, precision=retrieval.precision
+    embedded,
+    mesh=mesh,
+    precision=retrieval.precision,
+    whitening=retrieval.whitening,
   )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from visual_memory.encoders import layers
-from visual_memory.memory import coarse
+from visual_memory.memory import coarse, whitening
 from visual_memory.voting import weighting
 
 _Settings = TypeVar("_Settings")
@@ -135,11 +135,22 @@ class RetrievalSettings:
     backend: exact, or approximate with its recall reported.
     num_audited: queries that measure the recall.
     precision: of the first pass; the answers agree.
+    whitening: the ridge by which rows and queries are whitened on the rows (1
+      is a good one); None to compare them as they are.
+
+  Raises:
+    ValueError: a ridge that is none.
   """
 
   backend: Literal["exact", "scann"] = "exact"
   num_audited: int = 64
   precision: Literal[*coarse.PRECISIONS] = "float32"
+  whitening: float | None = None
+
+  def __post_init__(self):
+    """Checks the ridge."""
+    if self.whitening is not None:
+      whitening.check_ridge(self.whitening)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
