@@ -15,44 +15,26 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed, showing
-from visual_memory.memory import edits, layout, matching, room, transport
+from visual_memory import distributed
+from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
+from visual_memory.memory.held_rows import HOLDER, HeldRows, in_serial_order
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
-_HOLDER = "memory"
-"""What errors call it."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class VisualMemory:
+class VisualMemory(HeldRows):
   """Labelled unit embeddings on a mesh; build one with `from_embedded`.
 
-  Attributes:
-    rows: the device arrays, row-sharded, with spare capacity.
-    table: the host's map between ids and slots.
-    class_names: one name for each label.
-    fingerprint: the fingerprint of the encoder that made the embeddings.
-    mesh: the devices that hold the rows.
-    whitening: what rows and queries go through before they are compared; None
-      if they are compared as they are. See `whitened`.
+  Its attributes, and what reads it, are those of HeldRows.
   """
-
-  rows: rows_lib.Rows
-  table: layout.RowTable = dataclasses.field(metadata={"static": True})
-  class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
-  fingerprint: str = dataclasses.field(metadata={"static": True})
-  mesh: Mesh = dataclasses.field(metadata={"static": True})
-  whitening: whitening_lib.Whitening | None = dataclasses.field(
-    default=None, metadata={"static": True}
-  )
 
   @classmethod
   def from_embedded(
@@ -111,93 +93,6 @@ class VisualMemory:
     )
     return made.prepared(precision, whitening)
 
-  def __len__(self) -> int:
-    """The number of rows."""
-    return self.table.num_rows
-
-  @property
-  def dim(self) -> int:
-    """The embedding dimension D."""
-    return self.rows.embeddings.shape[1]
-
-  @property
-  def capacity(self) -> int:
-    """Slots, empty ones included."""
-    return self.table.capacity
-
-  @property
-  def ids(self) -> np.ndarray:
-    """The ids of all rows, in order of insertion, [N] (object array)."""
-    return self.table.ids[
-      _in_serial_order(distributed.gather(self.rows.serials))
-    ]
-
-  def __repr__(self) -> str:
-    """How many rows of which encoder, and where."""
-    return showing.line("VisualMemory", *self._facts(), repr(self.fingerprint))
-
-  def _repr_html_(self) -> str:
-    """The same as a card, with the rows of each class."""
-    parts = [showing.note(self.fingerprint)]
-    if self.rows.labels.is_fully_addressable and len(self.class_names):
-      labels = np.asarray(self.rows.labels)
-      counts = np.bincount(labels[labels >= 0], minlength=len(self.class_names))
-      pairs = zip(self.class_names, counts.tolist(), strict=True)
-      parts = [showing.bars(dict(pairs)), *parts]
-    return showing.card("VisualMemory", self._facts(), parts)
-
-  def _facts(self) -> tuple[str, ...]:
-    """What is worth knowing."""
-    return (
-      f"{len(self):,} x {self.dim:,}",
-      showing.counted(len(self.class_names), "class", "classes"),
-      showing.counted(self.mesh.size, "device"),
-      f"{self.rows.precision} first pass",
-      *(
-        [f"whitened (ridge {self.whitening.ridge:g})"] if self.whitening else []
-      ),
-    )
-
-  def __reduce__(self):
-    """Pickles all rows, to be laid out on the devices of whoever reads it."""
-    return transport.unpacked, (transport.packed(self),)
-
-  def __copy__(self) -> "VisualMemory":
-    """The same arrays: a memory never changes."""
-    return dataclasses.replace(self)
-
-  def __deepcopy__(self, memo) -> "VisualMemory":
-    """Arrays of its own on the same devices."""
-    self.check_usable()
-    rows = jax.tree.map(jnp.copy, self.rows)
-    return dataclasses.replace(self, rows=rows, table=self.table.copy())
-
-  def check_usable(self) -> None:
-    """Raises ValueError if an edit with donate=True has used this memory up."""
-    if any(array.is_deleted() for array in jax.tree.leaves(self.rows)):
-      raise ValueError(
-        "This memory was deleted by an edit with donate=True: use the memory"
-        " that the edit returned."
-      )
-
-  def embedded(self) -> EmbeddedSet:
-    """All rows as an EmbeddedSet on the host, in order of insertion.
-
-    They are what was put in, also where they are searched whitened.
-    """
-    return self._on_host(self._given)
-
-  def searched(self) -> EmbeddedSet:
-    """`embedded` as it is compared with queries that `as_searched` made."""
-    return self._on_host(self.rows.embeddings)
-
-  def as_searched(self, queries: np.ndarray) -> np.ndarray:
-    """Queries [Q, D] as they are compared with the rows: whitened, or not.
-
-    Whitened ones have unit length (zero ones stay zero).
-    """
-    return queries if self.whitening is None else self.whitening.apply(queries)
-
   def whitened(self, ridge: float | int | None = 1.0) -> "VisualMemory":
     """The same rows, compared after whitening on the rows themselves.
 
@@ -218,7 +113,7 @@ class VisualMemory:
       ridge = whitening_lib.check_ridge(ridge)
       room.check_rows(self.capacity, self.dim, "float32", self.mesh)
     plain = dataclasses.replace(
-      self.rows, embeddings=self._given, coarse=None, originals=None
+      self.rows, embeddings=self.given, coarse=None, originals=None
     )
     return dataclasses.replace(self, rows=plain, whitening=None).prepared(
       self.rows.precision, ridge
@@ -261,31 +156,6 @@ class VisualMemory:
     if moments is None:
       moments = whitening_lib.moments_on(self.rows.originals, self.mesh)
     return self._compared(moments, self.whitening.ridge, self.rows.precision)
-
-  @property
-  def _given(self) -> jax.Array:
-    """The rows as they were put in, [capacity, D]."""
-    rows = self.rows
-    return rows.embeddings if rows.originals is None else rows.originals
-
-  def _on_host(self, embeddings: jax.Array) -> EmbeddedSet:
-    """Rows in order of insertion, with these embeddings."""
-    serials = distributed.gather(self.rows.serials)
-    order = _in_serial_order(serials)
-    return EmbeddedSet(
-      embeddings=distributed.gather(embeddings)[order],
-      labels=distributed.gather(self.rows.labels)[order],
-      ids=self.table.ids[order],
-      class_names=self.class_names,
-      fingerprint=self.fingerprint,
-    )
-
-  def ids_with_label(self, label: int | np.integer | str) -> np.ndarray:
-    """The ids of a class (index or name), in order of insertion."""
-    index = matching.label_index(self.class_names, label, holder=_HOLDER)
-    labels = distributed.gather(self.rows.labels)
-    order = _in_serial_order(distributed.gather(self.rows.serials))
-    return self.table.ids[order[labels[order] == index]]
 
   def add(
     self, embedded: EmbeddedSet, *, donate: bool = False
@@ -391,11 +261,11 @@ class VisualMemory:
     """The set as `embedded_set` makes it, if every row may be added."""
     self.check_usable()
     matching.check_fitting(
-      embedded, fingerprint=self.fingerprint, dim=self.dim, holder=_HOLDER
+      embedded, fingerprint=self.fingerprint, dim=self.dim, holder=HOLDER
     )
     embedded = _checked(embedded)
     slots = self.table.find_or_none(embedded.ids)
-    matching.check_absent(embedded.ids, slots, holder=_HOLDER)
+    matching.check_absent(embedded.ids, slots, holder=HOLDER)
     return embedded
 
   def _find_distinct(self, ids: Ids) -> np.ndarray:
@@ -414,7 +284,7 @@ class VisualMemory:
         int(needed * (1 + rows_lib.SPARE)), int(capacity * _GROWTH)
       )
     serials = distributed.gather(self.rows.serials)
-    memory = self._laid_out(_in_serial_order(serials), capacity=capacity)
+    memory = self._laid_out(in_serial_order(serials), capacity=capacity)
     if donate:
       for array in jax.tree.leaves(self.rows):
         array.delete()
@@ -456,9 +326,3 @@ def _checked(embedded: EmbeddedSet) -> EmbeddedSet:
     class_names=embedded.class_names,
     fingerprint=embedded.fingerprint,
   )
-
-
-def _in_serial_order(serials: np.ndarray) -> np.ndarray:
-  """The occupied slots, in order of insertion."""
-  occupied = np.flatnonzero(serials >= 0)
-  return occupied[np.argsort(serials[occupied], kind="stable")]

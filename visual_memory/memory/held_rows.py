@@ -1,0 +1,159 @@
+"""The rows that a memory holds, read; `memory.VisualMemory` edits them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from visual_memory import distributed, showing
+from visual_memory.memory import layout, matching, transport
+from visual_memory.memory import rows as rows_lib
+from visual_memory.memory import whitening as whitening_lib
+from visual_memory.types import EmbeddedSet
+
+HOLDER = "memory"
+"""What errors call it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class HeldRows:
+  """The part of a memory that changes nothing.
+
+  Attributes:
+    rows: the device arrays, row-sharded, with spare capacity.
+    table: the host's map between ids and slots.
+    class_names: one name for each label.
+    fingerprint: the fingerprint of the encoder that made the embeddings.
+    mesh: the devices that hold the rows.
+    whitening: what rows and queries go through before they are compared; None
+      if they are compared as they are. See `whitened`.
+  """
+
+  rows: rows_lib.Rows
+  table: layout.RowTable = dataclasses.field(metadata={"static": True})
+  class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+  fingerprint: str = dataclasses.field(metadata={"static": True})
+  mesh: Mesh = dataclasses.field(metadata={"static": True})
+  whitening: whitening_lib.Whitening | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
+
+  def __len__(self) -> int:
+    """The number of rows."""
+    return self.table.num_rows
+
+  @property
+  def dim(self) -> int:
+    """The embedding dimension D."""
+    return self.rows.embeddings.shape[1]
+
+  @property
+  def capacity(self) -> int:
+    """Slots, empty ones included."""
+    return self.table.capacity
+
+  @property
+  def ids(self) -> np.ndarray:
+    """The ids of all rows, in order of insertion, [N] (object array)."""
+    return self.table.ids[
+      in_serial_order(distributed.gather(self.rows.serials))
+    ]
+
+  def __repr__(self) -> str:
+    """How many rows of which encoder, and where."""
+    return showing.line("VisualMemory", *self._facts(), repr(self.fingerprint))
+
+  def _repr_html_(self) -> str:
+    """The same as a card, with the rows of each class."""
+    parts = [showing.note(self.fingerprint)]
+    if self.rows.labels.is_fully_addressable and len(self.class_names):
+      labels = np.asarray(self.rows.labels)
+      counts = np.bincount(labels[labels >= 0], minlength=len(self.class_names))
+      pairs = zip(self.class_names, counts.tolist(), strict=True)
+      parts = [showing.bars(dict(pairs)), *parts]
+    return showing.card("VisualMemory", self._facts(), parts)
+
+  def _facts(self) -> tuple[str, ...]:
+    """What is worth knowing."""
+    return (
+      f"{len(self):,} x {self.dim:,}",
+      showing.counted(len(self.class_names), "class", "classes"),
+      showing.counted(self.mesh.size, "device"),
+      f"{self.rows.precision} first pass",
+      *(
+        [f"whitened (ridge {self.whitening.ridge:g})"] if self.whitening else []
+      ),
+    )
+
+  def __reduce__(self):
+    """Pickles all rows, to be laid out on the devices of whoever reads it."""
+    return transport.unpacked, (transport.packed(self),)
+
+  def __copy__(self) -> "HeldRows":
+    """The same arrays: a memory never changes."""
+    return dataclasses.replace(self)
+
+  def __deepcopy__(self, memo) -> "HeldRows":
+    """Arrays of its own on the same devices."""
+    self.check_usable()
+    rows = jax.tree.map(jnp.copy, self.rows)
+    return dataclasses.replace(self, rows=rows, table=self.table.copy())
+
+  def check_usable(self) -> None:
+    """Raises ValueError if an edit with donate=True has used this memory up."""
+    if any(array.is_deleted() for array in jax.tree.leaves(self.rows)):
+      raise ValueError(
+        "This memory was deleted by an edit with donate=True: use the memory"
+        " that the edit returned."
+      )
+
+  def embedded(self) -> EmbeddedSet:
+    """All rows as an EmbeddedSet on the host, in order of insertion.
+
+    They are what was put in, also where they are searched whitened.
+    """
+    return self._on_host(self.given)
+
+  def searched(self) -> EmbeddedSet:
+    """`embedded` as it is compared with queries that `as_searched` made."""
+    return self._on_host(self.rows.embeddings)
+
+  def as_searched(self, queries: np.ndarray) -> np.ndarray:
+    """Queries [Q, D] as they are compared with the rows: whitened, or not.
+
+    Whitened ones have unit length (zero ones stay zero).
+    """
+    return queries if self.whitening is None else self.whitening.apply(queries)
+
+  def ids_with_label(self, label: int | np.integer | str) -> np.ndarray:
+    """The ids of a class (index or name), in order of insertion."""
+    index = matching.label_index(self.class_names, label, holder=HOLDER)
+    labels = distributed.gather(self.rows.labels)
+    order = in_serial_order(distributed.gather(self.rows.serials))
+    return self.table.ids[order[labels[order] == index]]
+
+  @property
+  def given(self) -> jax.Array:
+    """The rows as they were put in, [capacity, D]."""
+    rows = self.rows
+    return rows.embeddings if rows.originals is None else rows.originals
+
+  def _on_host(self, embeddings: jax.Array) -> EmbeddedSet:
+    """Rows in order of insertion, with these embeddings."""
+    serials = distributed.gather(self.rows.serials)
+    order = in_serial_order(serials)
+    return EmbeddedSet(
+      embeddings=distributed.gather(embeddings)[order],
+      labels=distributed.gather(self.rows.labels)[order],
+      ids=self.table.ids[order],
+      class_names=self.class_names,
+      fingerprint=self.fingerprint,
+    )
+
+
+def in_serial_order(serials: np.ndarray) -> np.ndarray:
+  """The occupied slots, in order of insertion."""
+  occupied = np.flatnonzero(serials >= 0)
+  return occupied[np.argsort(serials[occupied], kind="stable")]
