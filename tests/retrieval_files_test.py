@@ -154,6 +154,8 @@ def damaged(content, change):
     ),
     (lambda c, e: e.pop("featurizer"), "has no featurizer"),
     (lambda c, e: e.update(image_id="x"), "is called 'x'"),
+    (lambda c, e: e.update(image_id="x" * 9999), r"is called 'x+\.\.\.x+'"),
+    (lambda c, e: e.update(featurizer="y" * 9999), r"by 'y+\.\.\.y+', others"),
     (lambda c, e: e.update(featurizer="x"), "embedded by 'dinov2_vitl14'"),
     (
       lambda c, e: e["neighbor_classes"].__setitem__(0, 77),
@@ -202,7 +204,7 @@ def test_broken_files_are_named(tmp_path):
   cut.write_bytes(whole[:-1] + b", " + whole[1:])  # Every image twice.
   with pytest.raises(ValueError, match="Duplicate id"):
     published_files.read_published(cut)
-  with pytest.raises(ValueError, match="'n.*JPEG' is unknown to the memory"):
+  with pytest.raises(ValueError, match="'n.*JPEG' is not in the memory"):
     published_files.read_published(path, row_ids=["a", "b"])
   with pytest.raises(FileNotFoundError, match="absent.json"):
     published_files.read_published(tmp_path / "absent.json")

@@ -26,6 +26,7 @@ from visual_memory.checks import (
   as_ids,
   as_labels,
   check_unique,
+  shown,
 )
 from visual_memory.retrieval import record_checks
 from visual_memory.types import UNLABELED, Neighbors
@@ -276,7 +277,7 @@ def check_known(records: NeighborRecords, row_ids: Ids) -> None:
   if unknown:
     raise ValueError(
       f"{len(unknown)} rows of the neighbor file are unknown to the memory, for"
-      f" example {unknown[0]!r}: it belongs to another memory."
+      f" example {shown(unknown[0])}: it belongs to another memory."
     )
 
 

@@ -17,7 +17,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import reprlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from visual_memory import files
+from visual_memory.checks import shown
 from visual_memory.retrieval.neighbor_records import (
   NeighborRecords,
   neighbor_records,
@@ -128,16 +128,16 @@ def _take(columns: _Columns, image_id: str, entry: Any) -> None:
     if position is None:
       if columns.known:
         raise ValueError(
-          f"image {image_id!r}: its neighbor {neighbor!r} is unknown to the"
-          " memory; the file belongs to another one."
+          f"image {shown(image_id)}: its neighbor {shown(neighbor)} is not in"
+          " the memory; the file belongs to another one."
         )
       positions[neighbor] = len(positions)
       columns.row_labels.append(label)
     elif columns.row_labels[position] != label:
       if columns.row_labels[position] != UNLABELED:
         raise ValueError(
-          f"image {image_id!r}: its neighbor {neighbor!r} has class {label},"
-          f" elsewhere {columns.row_labels[position]}."
+          f"image {shown(image_id)}: its neighbor {shown(neighbor)} has class"
+          f" {label}, elsewhere {columns.row_labels[position]}."
         )
       columns.row_labels[position] = label
   columns.query_ids.append(image_id)
@@ -155,14 +155,16 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
     entry, dict
   ) else _FIELDS  # fmt: skip
   if missing:
-    raise ValueError(f"image {image_id!r} has no {missing[0]}.")
+    raise ValueError(f"image {shown(image_id)} has no {missing[0]}.")
   if entry["image_id"] != image_id:
-    raise ValueError(f"image {image_id!r} is called {entry['image_id']!r}.")
+    raise ValueError(
+      f"image {shown(image_id)} is called {shown(entry['image_id'])}."
+    )
   columns.featurizer = columns.featurizer or entry["featurizer"]
   if entry["featurizer"] != columns.featurizer:
     raise ValueError(
-      f"image {image_id!r} was embedded by {entry['featurizer']!r}, others by"
-      f" {columns.featurizer!r}."
+      f"image {shown(image_id)} was embedded by {shown(entry['featurizer'])},"
+      f" others by {shown(columns.featurizer)}."
     )
   _check_types(image_id, entry)
   distances = entry["neighbor_distances"]
@@ -170,13 +172,13 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
   lengths = {len(entry[name]) for name in _FIELDS[3:]}
   if lengths != {columns.k}:
     raise ValueError(
-      f"image {image_id!r} has {sorted(lengths)} neighbors, others have"
+      f"image {shown(image_id)} has {sorted(lengths)} neighbors, others have"
       f" {columns.k}."
     )
   for rank in range(1, columns.k):
     if not distances[rank - 1] <= distances[rank]:
       raise ValueError(
-        f"the neighbors of image {image_id!r} are not in order: distance"
+        f"the neighbors of image {shown(image_id)} are not in order: distance"
         f" {distances[rank - 1]} and then {distances[rank]}."
       )
 
@@ -192,23 +194,18 @@ def _check_types(image_id: str, entry: dict) -> None:
     ("neighbor_distances", is_distance, "a distance"),
   )
   if not isinstance(entry["featurizer"], str):
-    raise ValueError(f"image {image_id!r}: its featurizer is no text.")
+    raise ValueError(f"image {shown(image_id)}: its featurizer is no text.")
   if not all(map(is_label, own if isinstance(own, list) else [own])):
-    raise ValueError(f"image {image_id!r}: {_shown(own)} is no class.")
+    raise ValueError(f"image {shown(image_id)}: {shown(own)} is no class.")
   for name, rule, what in rules:
     values = entry[name]
     if not isinstance(values, list):
-      raise ValueError(f"image {image_id!r}: its {name} are no list.")
+      raise ValueError(f"image {shown(image_id)}: its {name} are no list.")
     if not all(map(rule, values)):
       wrong = next(x for x in values if not rule(x))
       raise ValueError(
-        f"image {image_id!r}: {_shown(wrong)} in its {name} is not {what}."
+        f"image {shown(image_id)}: {shown(wrong)} in its {name} is not {what}."
       )
-
-
-def _shown(value: Any) -> str:
-  """A value for a message, cut where it is long."""
-  return reprlib.repr(value)
 
 
 def _flush(columns: _Columns) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from visual_memory.checks import shown
+
 
 def as_numbers(positions, values) -> tuple[np.ndarray, np.ndarray]:
   """Positions and values as arrays of integers and of floats."""
@@ -22,9 +24,9 @@ def check_writable(texts: Iterable[str]) -> None:
     try:
       text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-      raise ValueError(f"{text!r} has half a character.") from None
+      raise ValueError(f"{shown(text)} has half a character.") from None
     if "\0" in text:
-      raise ValueError(f"{text!r} holds a NUL character.")
+      raise ValueError(f"{shown(text)} holds a NUL character.")
 
 
 def as_sets(sets, query_ids, num_classes: int) -> tuple[tuple[int, ...], ...]:
@@ -35,8 +37,8 @@ def as_sets(sets, query_ids, num_classes: int) -> tuple[tuple[int, ...], ...]:
       isinstance(x, int | np.integer) and 0 <= x < num_classes for x in labels
     ):
       raise ValueError(
-        f"The labels of query {query!r} are {list(labels)[:5]}, but there are"
-        f" {num_classes} class names."
+        f"The labels of query {shown(query)} are {list(labels)[:5]}, but there"
+        f" are {num_classes} class names."
       )
     found.append(tuple(int(x) for x in labels))
   return tuple(found)
@@ -48,7 +50,7 @@ def check_range(positions, query_ids, num_rows) -> None:
   if bad.any():
     query, rank = np.argwhere(bad)[0]
     raise ValueError(
-      f"Neighbor {rank} of query {query_ids[query]!r} is row"
+      f"Neighbor {rank} of query {shown(query_ids[query])} is row"
       f" {positions[query, rank]}, but the memory has {num_rows} rows."
     )
 
@@ -58,15 +60,15 @@ def check_sorted(values: np.ndarray, query_ids: np.ndarray, *, kind: str):
   if not np.isfinite(values).all():
     query, rank = np.argwhere(~np.isfinite(values))[0]
     raise ValueError(
-      f"The {kind} of query {query_ids[query]!r} are {values[query, rank]} at"
-      f" neighbor {rank}: they must be finite."
+      f"The {kind} of query {shown(query_ids[query])} are {values[query, rank]}"
+      f" at neighbor {rank}: they must be finite."
     )
   steps = np.diff(values, axis=1)
   bad = ~(steps >= 0 if kind == "distances" else steps <= 0)
   if bad.any():
     query, rank = np.argwhere(bad)[0]
     raise ValueError(
-      f"The neighbors of query {query_ids[query]!r} are not in order:"
+      f"The neighbors of query {shown(query_ids[query])} are not in order:"
       f" {kind} {values[query, rank]} and then {values[query, rank + 1]} at"
       f" neighbor {rank + 1}. The nearest must come first."
     )
