@@ -155,7 +155,7 @@ def damaged(content, change):
     (lambda c, e: e.pop("featurizer"), "has no featurizer"),
     (lambda c, e: e.update(image_id="x"), "is called 'x'"),
     (lambda c, e: e.update(image_id="x" * 9999), r"is called 'x+\.\.\.x+'"),
-    (lambda c, e: e.update(featurizer="y" * 9999), r"by 'y+\.\.\.y+', others"),
+    (lambda c, e: e.update(featurizer="y" * 9999), r"others by 'y+\.\.\.y+'"),
     (lambda c, e: e.update(featurizer="x"), "embedded by 'dinov2_vitl14'"),
     (
       lambda c, e: e["neighbor_classes"].__setitem__(0, 77),
