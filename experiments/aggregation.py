@@ -79,8 +79,14 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     sections=[
       sections.summary(compared),
       *curves,
-      *(sections.comparison(name, found) for name, found in compared.items()),
-      *(sections.sensitivity(name, found) for name, found in sweeps.items()),
+      *(
+        part(name, found, folded=len(compared) > 1)
+        for part, each in (
+          (sections.comparison, compared),
+          (sections.sensitivity, sweeps),
+        )
+        for name, found in each.items()
+      ),
     ],
     values=values[first] | {"encoders": values},
     tiles={

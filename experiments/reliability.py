@@ -82,8 +82,7 @@ def _of_one(config, study):
       for as_published in (False, True)
     )  # fmt: skip
   parts = [
-    of_neighbors.reliability(curve, fit),
-    of_neighbors.hit_rate(hits),
+    of_neighbors.reliability(curve, fit, hits),
     of_votes.calibration(found),
     of_votes.published_bins(counts, entropies, published.without_last()),
     of_votes.abstention(found),

@@ -4,10 +4,12 @@
       --sweep=voting.offset=1,2,4 --sweep=voting.temperature=0.05,0.07
 
 Each run has a workdir of its own below DIR; embeddings and neighbors that no
-override changes are computed once. The table is DIR/sweep.csv and sweep.md.
+override changes are computed once. The table is DIR/sweep.csv and sweep.md, and
+on a page DIR/sweep.html, with the reports behind it.
 Running a stopped sweep again continues it.
 """
 
+import contextlib
 import copy
 import itertools
 import pathlib
@@ -16,7 +18,7 @@ from absl import flags
 
 from experiments import from_config, launch, terminal
 from visual_memory import distributed, files
-from visual_memory.reports import tables
+from visual_memory.reports import runs, tables
 
 _SWEEP = flags.DEFINE_multi_string(
   "sweep", None, "KEY=VALUE,VALUE,...: one axis of the grid."
@@ -29,7 +31,7 @@ def main(config, path) -> None:
   records = run(config, str(path), _SWEEP.value)
   if distributed.is_lead():
     print((path / "sweep.md").read_text())
-    print(f"{len(records)} runs.")
+    print(f"{len(records)} runs: {path / 'sweep.html'}")
 
 
 def run(config, path: str, axes: list[str]) -> list[dict]:
@@ -56,6 +58,10 @@ def run(config, path: str, axes: list[str]) -> list[dict]:
   if distributed.is_lead():
     files.write_text(root / "sweep.csv", table.csv())
     files.write_text(root / "sweep.md", table.markdown())
+    with contextlib.suppress(ImportError):  # Nothing to draw with.
+      runs.write_runs(
+        root / "sweep.html", runs.find_runs([root]), title="Sweep"
+      )
   return records
 
 

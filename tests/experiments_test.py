@@ -17,6 +17,7 @@ from PIL import Image
 from experiments import evaluate, from_config, launch, sweep
 from visual_memory import distributed
 from visual_memory.encoders.families import catalog
+from visual_memory.reports import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -43,7 +44,11 @@ def evaluated(tmp_path_factory):
   return path
 
 
-NAMES = [".".join(path.parts[1:]) for path in CONFIGS]
+NAMES = [
+  # A browser is driven for a while.
+  pytest.param(name, marks=[pytest.mark.slow] * (name == "benchmark_page"))
+  for name in (".".join(path.parts[1:]) for path in CONFIGS)
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,6 +202,14 @@ def test_sweep_reuses_and_tabulates(tmp_path, monkeypatch):
   lines = (tmp_path / "sweep.csv").read_text().splitlines()
   assert len(lines) == 5 and lines[0].startswith("voting.offset,")
   assert (tmp_path / "sweep.md").read_text().count("\n") >= 6
+  page = (tmp_path / "sweep.html").read_text()
+  assert 'href="voting.offset%3D1.0%2Cvoting.temperature%3D0.05/rep' in page
+  found = runs.find_runs([tmp_path])
+  assert len(found) == 4 and all(run.finished for run in found)
+  assert runs.differing(found) == {
+    "voting.offset": [r.name.split(",")[0].split("=")[1] for r in found],
+    "voting.temperature": [r.name.split("=")[-1] for r in found],
+  }
 
 
 @pytest.mark.parametrize(

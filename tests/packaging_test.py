@@ -61,7 +61,7 @@ def test_a_newcomer_gets_from_a_folder_to_a_receipt(installed, tmp_path):
       picture = Image.fromarray(pixels.astype(np.uint8))
       picture.save(tmp_path / "photos" / label / f"{number}.png")
 
-  def run(*words):
+  def run(*words, code=0):
     done = subprocess.run(
       [sys.executable, "-m", "visual_memory.cli", *words],
       cwd=tmp_path,
@@ -74,9 +74,9 @@ def test_a_newcomer_gets_from_a_folder_to_a_receipt(installed, tmp_path):
       text=True,
       check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     assert "TPU" not in done.stderr
-    return done.stdout
+    return done.stderr if code else done.stdout
 
   assert vm.__version__ in run("--version")
   assert "10 images of 2 classes" in run("build", "photos")
@@ -85,3 +85,5 @@ def test_a_newcomer_gets_from_a_folder_to_a_receipt(installed, tmp_path):
   assert "red/1.png" in (tmp_path / "why.html").read_text(encoding="utf-8")
   assert "for good" in run("remove", "red/1.png")
   assert "Sound" in run("verify")
+  said = run("run", "evaluate:smoke", "work", code=1)
+  assert "git clone" in said and said.count("\n") == 1

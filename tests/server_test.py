@@ -330,7 +330,7 @@ def test_a_filter_of_fields():
     generation=1,
     ids=np.array(["a", "b", "c"], object),
     labels=np.array([0, 0, -1], np.int32),
-    metadata=[{"by": "Ada"}, {"by": 3}, {}],
+    texts=[b'{"by": "Ada"}', b'{"by": 3}', b"{}"],
     class_names=("x",),
   )
   chosen = lambda **given: select(rows, Filter(**given)).tolist()

@@ -24,7 +24,7 @@ from jaxtyping import Float, Float32
 
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
-from visual_memory.types import EmbeddedSet
+from visual_memory.types import Neighbors
 
 _NEIGHBORS = 15
 _STEPS = 300
@@ -41,6 +41,7 @@ def map_of(
   memory: VisualMemory,
   *,
   neighbors: int = _NEIGHBORS,
+  near: Neighbors | None = None,
   steps: int = _STEPS,
   seed: int = 0,
   progress: Callable[[float], None] = lambda done: None,
@@ -50,6 +51,7 @@ def map_of(
   Args:
     memory: the rows; a search of all of them among themselves is made.
     neighbors: of each row that the map keeps near (fewer if there are fewer).
+    near: those neighbors, where `neighbors_of` has found them already.
     steps: of the layout.
     seed: of the pairs that repel.
     progress: is told the fraction that is done, in [0, 1].
@@ -63,7 +65,9 @@ def map_of(
   start = principal_plane(rows.embeddings)
   if count < 3:
     return start
-  graph = _graph(rows, memory, min(neighbors, count - 1), progress)
+  if near is None:
+    near = neighbors_of(memory, k=neighbors, progress=progress)
+  graph = _graph(near)
   heads = np.repeat(np.arange(count, dtype=np.int32), np.diff(graph.indptr))
   degrees = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1e-6)
   edges = tuple(
@@ -78,7 +82,7 @@ def map_of(
       places, edges, per_row, jax.random.key(seed), done, steps=steps
     )
     progress(0.5 + 0.5 * min(done + _STEPS_AT_ONCE, steps) / steps)
-  return np.asarray(places - places.mean(axis=0))
+  return np.asarray(places - places.mean(axis=0, keepdims=True))
 
 
 def principal_plane(
@@ -108,29 +112,49 @@ def principal_plane(
   return (places * (5 / scale if scale > 0 else 1)).astype(np.float32)
 
 
-def _graph(
-  rows: EmbeddedSet,
+def neighbors_of(
   memory: VisualMemory,
-  k: int,
-  progress: Callable[[float], None],
-) -> scipy.sparse.csr_matrix:
-  """How likely each pair of rows is an edge: symmetric, [N, N]."""
-  count = len(rows.ids)
-  indices = np.empty((count, k), np.int64)
-  similarities = np.empty((count, k), np.float64)
-  position = {row_id: place for place, row_id in enumerate(rows.ids.tolist())}
+  *,
+  k: int = _NEIGHBORS,
+  progress: Callable[[float], None] = lambda done: None,
+) -> Neighbors:
+  """The nearest rows of each row among the others, in order of insertion.
+
+  Args:
+    memory: of at least two rows.
+    k: how many; fewer if there are fewer.
+    progress: is told the fraction of a map that is done then, to 0.5.
+  """
+  rows, count = memory.embedded(), len(memory)
+  found = []
   for start in range(0, count, _BLOCK):
     part = slice(start, start + _BLOCK)
-    near = exact.search(
-      rows.embeddings[part], memory, k=k, exclude_self=rows.ids[part]
+    found.append(
+      exact.search(
+        rows.embeddings[part],
+        memory,
+        k=min(k, count - 1),
+        exclude_self=rows.ids[part],
+      )
     )
-    indices[part] = np.vectorize(position.get, otypes=[np.int64])(near.ids)
-    similarities[part] = near.similarities
     progress(0.5 * min(start + _BLOCK, count) / count)
+  joined = lambda name: np.concatenate([getattr(near, name) for near in found])
+  return Neighbors(
+    **{
+      name: joined(name)
+      for name in ("ids", "indices", "labels", "similarities")
+    },
+    class_names=memory.class_names,
+  )
+
+
+def _graph(near: Neighbors) -> scipy.sparse.csr_matrix:
+  """How likely each pair of rows is an edge: symmetric, [N, N]."""
+  count, similarities = len(near), near.similarities.astype(np.float64)
   likely = memberships(np.sqrt(np.maximum(0.0, 2 - 2 * similarities)))
-  heads = np.repeat(np.arange(count), k)
+  heads = np.repeat(np.arange(count), near.k)
   directed = scipy.sparse.csr_matrix(
-    (likely.ravel(), (heads, indices.ravel())), shape=(count, count)
+    (likely.ravel(), (heads, near.indices.ravel())), shape=(count, count)
   )
   mirrored = directed.T.tocsr()
   both = directed + mirrored - directed.multiply(mirrored)

@@ -33,12 +33,14 @@ class Command:
     run: what it does; returns the exit code (None is 0).
     examples: command lines.
     options: what adds its options, beside those that all commands have.
+    store: whether it is about a memory, and so asks which.
   """
 
   name: str
   run: Callable[[argparse.Namespace], int | None]
   examples: str
   options: Sequence[AddOptions]
+  store: bool
 
   def add_to(self, commands: Any) -> None:
     """Adds it to what `add_subparsers` gave."""
@@ -51,16 +53,16 @@ class Command:
       formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=self.run)
-    for add in (*self.options, _every):
+    for add in (*self.options, *([_which_store] if self.store else []), _json):
       add(parser)
 
 
 def command(
-  name: str, *options: AddOptions, examples: str
+  name: str, *options: AddOptions, examples: str, store: bool = True
 ) -> Callable[[Callable[[argparse.Namespace], int | None]], Command]:
   """Makes a function a command; see `Command`."""
   return lambda run: Command(
-    name=name, run=run, examples=examples, options=options
+    name=name, run=run, examples=examples, options=options, store=store
   )
 
 
@@ -69,8 +71,8 @@ def option(*flags: str, **settings: Any) -> AddOptions:
   return lambda parser: parser.add_argument(*flags, **settings)
 
 
-def _every(parser: argparse.ArgumentParser) -> None:
-  """The options of every command."""
+def _which_store(parser: argparse.ArgumentParser) -> None:
+  """The memory that a command is about."""
   parser.add_argument(
     "-s",
     "--store",
@@ -78,11 +80,9 @@ def _every(parser: argparse.ArgumentParser) -> None:
     default=os.environ.get("VISUAL_MEMORY_STORE", _DEFAULT_STORE),
     help="the memory: a directory or a bucket's URL (default: %(default)s)",
   )
-  parser.add_argument(
-    "--json", action="store_true", help="print the result as JSON"
-  )
 
 
+_json = option("--json", action="store_true", help="print the result as JSON")
 yes = option(
   "-y", "--yes", action="store_true", help="do not ask, even about most"
 )

@@ -19,6 +19,7 @@ from visual_memory.cli import (
   examining,
   keeping,
   output,
+  running,
   serving,
   waiting,
 )
@@ -51,7 +52,7 @@ _COMMANDS = (
   examining.duplicates, editing.remove, editing.relabel, editing.prune,
   waiting.pending, waiting.undo, waiting.apply,
   keeping.info, keeping.verify, keeping.compact, keeping.export,
-  keeping.import_rows, serving.serve,
+  keeping.import_rows, serving.serve, running.run, running.show,
 )  # fmt: skip
 
 

@@ -126,8 +126,10 @@ class Pictures:
     """Nothing is opened before the first image."""
     self._origins = tuple(origins)
 
-  def read(self, row_id: str, metadata: Mapping[str, Any]) -> np.ndarray:
-    """The image of a row, uint8 [H, W, 3].
+  def read(
+    self, row_id: str, metadata: Mapping[str, Any], least: int | None = None
+  ) -> np.ndarray:
+    """The image of a row, uint8 [H, W, 3]; `least` as of `decode_image`.
 
     Raises:
       UnreadableImage: it is no longer there, or not what it was.
@@ -145,16 +147,18 @@ class Pictures:
         problem = getattr(error, "strerror", None) or str(error)
         continue
       if (len(data), zlib.crc32(data)) == picture.content:
-        return decode_image(data, id=row_id, profile=True)
+        return decode_image(data, id=row_id, profile=True, least=least)
       problem = "another picture lies there now"
     where = [self._origins[n].location(path) for n, path in places[:1]]
     reason = " ".join([*(f"{at}:" for at in where), problem.rstrip(".")])
     raise UnreadableImage(row_id, reason)
 
-  def find(self, row_id: str, metadata: Mapping[str, Any]) -> np.ndarray | None:
+  def find(
+    self, row_id: str, metadata: Mapping[str, Any], least: int | None = None
+  ) -> np.ndarray | None:
     """The image of a row, or None."""
     try:
-      return self.read(row_id, metadata)
+      return self.read(row_id, metadata, least)
     except UnreadableImage:
       return None
 

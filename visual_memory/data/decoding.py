@@ -67,7 +67,12 @@ class UnreadableImage(Exception):
 
 
 def decode_image(
-  data: bytes, *, id: str, orient: bool = True, profile: bool = False
+  data: bytes,
+  *,
+  id: str,
+  orient: bool = True,
+  profile: bool = False,
+  least: int | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
   """RGB pixels of an encoded image (anything that Pillow opens).
 
@@ -76,6 +81,8 @@ def decode_image(
     id: named in errors.
     orient: apply the EXIF orientation.
     profile: bring colors to sRGB by the ICC profile that a file carries.
+    least: for a thumbnail: sides of this many pixels are enough, so that a
+      large JPEG need not be unpacked whole. Never for an embedding.
 
   Raises:
     UnreadableImage: truncated, corrupt, too large, or of no known format.
@@ -83,6 +90,8 @@ def decode_image(
   try:
     with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
       check_size(image)
+      if least is not None:
+        image.draft(None, (least, least))
       icc = image.info.get("icc_profile") if profile else None
       return _rgb(_upright(image) if orient else image, icc)
   except UnidentifiedImageError as error:

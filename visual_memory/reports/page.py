@@ -16,7 +16,7 @@ import dataclasses
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from visual_memory import files
@@ -61,6 +61,14 @@ class Figure:
   svg: str
   caption: str = ""
 
+  @classmethod
+  def of(
+    cls, draw: Callable[..., str], *values, name: str, caption="", **options
+  ) -> "Figure":
+    """What a function of `plots` draws of some values, under one name."""
+    svg = draw(*values, name=name, **options)
+    return cls(name=name, svg=svg, caption=caption)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
@@ -75,6 +83,7 @@ class Section:
     links: further pages of the run, {text: path relative to the workdir}.
     gallery: explained queries, below everything else.
     per_row: how many of these belong together in a row; 0 for as many as fit.
+    folded: whether it is closed until a reader opens it.
   """
 
   title: str
@@ -85,6 +94,7 @@ class Section:
   links: Mapping[str, str] = dataclasses.field(default_factory=dict)
   gallery: tuple[GalleryItem, ...] = ()
   per_row: int = 0
+  folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,6 +202,7 @@ def render_page(page: Page) -> str:
           for figure in section.figures
         ],
         "tables": [rendering.table(table) for table in section.tables],
+        "narrow": sum(map(rendering.is_narrow, section.tables)),
         "cards": [rendering.card(item) for item in section.gallery],
         "num_right": sum(item.right for item in section.gallery),
       }

@@ -266,8 +266,9 @@ def _errors(values) -> tuple[list, np.ndarray | None]:
 
 
 def _accuracy_axis(axis, label: str) -> None:
-  """Widens an axis of accuracies in percent that would make much of little."""
-  if "accuracy" not in label or not label.endswith("(%)"):
+  """Widens an axis of shares in percent that would make much of little."""
+  told = any(word in label for word in ("accuracy", "class among", "AUROC"))
+  if not told or not label.endswith("(%)"):
     return
   low, high = axis.get_view_interval()
   missing = max(0, _LEAST_PERCENT - (high - low))

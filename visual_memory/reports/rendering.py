@@ -11,6 +11,10 @@ from visual_memory.reports import gallery, tables
 
 _MOST_CHARACTERS = 64
 """Across a table that stands beside a figure."""
+_FEW_CHARACTERS = 42
+"""Across one of three things that stand side by side."""
+_ENLARGED = 1.35
+"""A figure is drawn at most so many times as wide as it was made."""
 _NUMBER = re.compile(r"[-+–<→\s]*\d")
 
 
@@ -42,7 +46,14 @@ def inline(svg: str) -> str:
   """
   svg = re.sub(r"<\?xml.*?\?>\s*", "", svg)
   svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+  svg = re.sub(r'(<svg[^>]*?) width="([0-9.]+)pt"', _at_most, svg, count=1)
   return re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+
+
+def _at_most(found: re.Match) -> str:
+  """A drawing's opening tag, with the most width that suits it."""
+  points = _ENLARGED * float(found[2])
+  return f'{found[1]} style="max-width: min(36rem, {points:.0f}pt)"'
 
 
 def card(item: gallery.GalleryItem) -> dict[str, Any]:
@@ -74,7 +85,8 @@ def table(shown: tables.Table) -> dict[str, Any]:
   firsts = [row[0] if row else "" for row in shown.rows]
   spans, start = [0] * len(firsts), 0
   for place, first in enumerate(firsts):
-    again = place and first and first == firsts[place - 1] and not pictured
+    again = place and first and first == firsts[place - 1]
+    again = again and not pictured and not shown.links
     start = start if again else place
     spans[start] += 1
   return {
@@ -89,6 +101,7 @@ def table(shown: tables.Table) -> dict[str, Any]:
       {
         "first": firsts[place],
         "span": spans[place],
+        "link": shown.links[place] if shown.links else None,
         "picture": _picture(shown.pictures[place]) if pictured else None,
         "cells": [
           (
@@ -102,6 +115,11 @@ def table(shown: tables.Table) -> dict[str, Any]:
       for place, row in enumerate(shown.rows)
     ],
   }
+
+
+def is_narrow(shown: tables.Table) -> bool:
+  """Whether a table leaves room for two figures beside it."""
+  return _width(shown) <= _FEW_CHARACTERS
 
 
 def _width(shown: tables.Table) -> int:

@@ -28,6 +28,7 @@ class Table:
     marks: what is remarkable about a cell, {(row, column): words}: of "best",
       "chosen", "up" and "down".
     pictures: of the rows, uint8 [H, W, 3] or None each; () for no pictures.
+    links: where the first cell of each row leads; () for no links.
   """
 
   header: tuple[str, ...]
@@ -37,6 +38,7 @@ class Table:
   text: bool = False
   marks: Mapping[tuple[int, int], str] = dataclasses.field(default_factory=dict)
   pictures: Sequence[UInt8[np.ndarray, "H W 3"] | None] = ()
+  links: Sequence[str] = ()
 
   def markdown(self) -> str:
     """The table in Markdown; every column but the first is right-aligned."""

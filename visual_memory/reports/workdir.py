@@ -200,7 +200,7 @@ def differing_keys(
 
   A key that one side lacks has the value "(absent)" there.
   """
-  old, new = _flatten(files.plain(old)), _flatten(files.plain(new))
+  old, new = flatten(files.plain(old)), flatten(files.plain(new))
   keys = list(old) + [key for key in new if key not in old]
   pairs = {
     key: (old.get(key, "(absent)"), new.get(key, "(absent)")) for key in keys
@@ -233,14 +233,14 @@ def _has_results(path: pathlib.Path) -> bool:
   )
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
   """A nested mapping as {"a.b": leaf}; an empty mapping is a leaf."""
   if not isinstance(value, dict) or (prefix and not value):
     return {prefix: value}
   return {
     key: leaf
     for name, item in value.items()
-    for key, leaf in _flatten(
+    for key, leaf in flatten(
       item, f"{prefix}.{name}" if prefix else name
     ).items()
   }

@@ -70,6 +70,7 @@ def make_app(session: Session, *, token: str, port: int) -> Starlette:
     Route("/api/find", page.answer(page.find), methods=["POST"]),
     Route("/api/picture", page.picture),
     Route("/api/similar", page.answer(page.similar), methods=["POST"]),
+    Route("/api/words", page.answer(page.words), methods=["POST"]),
     Route("/api/ask", page.ask, methods=["POST"]),
     Route("/api/ask-again", page.answer(page.ask_again), methods=["POST"]),
     Route("/api/pending", page.answer(page.put), methods=["POST"]),
@@ -79,6 +80,7 @@ def make_app(session: Session, *, token: str, port: int) -> Starlette:
     Route("/api/doubtful", page.answer(page.doubtful), methods=["POST"]),
     Route("/api/add", page.answer(page.add), methods=["POST"]),
     Route("/api/map", page.answer(page.map), methods=["POST"]),
+    Route("/api/near", page.answer(page.near), methods=["POST"]),
   ]
   guard = Middleware(Guard, token=token, port=port)
   app = Starlette(routes=routes, middleware=[guard])
@@ -120,6 +122,7 @@ class _Page:
       "classes": snapshot.counts(),
       "unlabelled": int((snapshot.labels < 0).sum()),
       "encoder": encoder.get("name"),
+      "words": self._session.has_words(),
       "pending": pending_edits.pending(self._session.store),
       "voters": {
         name: {key: rule.default for key, rule in voter.hypers.items()}
@@ -174,7 +177,10 @@ class _Page:
       image = self._session.picture(row_id)
       return None if image is None else thumbnails.encode(image, _LARGE)
 
-    found = await run_in_threadpool(made)
+    try:
+      found = await run_in_threadpool(made)
+    except (ValueError, StoreError):  # What is wrong is said where it is asked.
+      found = None
     if found is None:
       return Response(status_code=404)
     return Response(found[0], media_type=found[1])
@@ -182,6 +188,13 @@ class _Page:
   def similar(self, given: dict[str, Any]) -> dict[str, Any]:
     """The rows most like one."""
     return {"rows": self._session.similar(str(given["id"]), _MOST_ROWS // 5)}
+
+  def words(self, given: dict[str, Any]) -> dict[str, Any]:
+    """The rows that a text describes best."""
+    text = str(given["text"]).strip()
+    if not text:
+      raise ValueError("Say in words what to look for.")
+    return self._session.by_words(text, _MOST_ROWS // 5)
 
   async def ask(self, request: Request) -> Response:
     """What an uploaded picture is; its bytes are the body."""
@@ -282,6 +295,10 @@ class _Page:
   def map(self, given: dict[str, Any]) -> dict[str, Any]:
     """Where the rows lie on the map, if it is made; else how far it is."""
     return self._maps.current(anew=bool(given.get("anew")))
+
+  def near(self, given: dict[str, Any]) -> dict[str, Any]:
+    """How similar the rows of the map are to a picture or a text."""
+    return self._maps.similarities(str(given["question"]))
 
 
 async def _in_words(work: Callable[[], Response]) -> Response:

@@ -25,10 +25,11 @@ from visual_memory.collection import (
 )
 from visual_memory.data.decoding import decode_image
 from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.text import words
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.server.snapshot import Snapshot
-from visual_memory.server.thumbnails import Thumbnails
+from visual_memory.server.thumbnails import SIDE, Thumbnails
 from visual_memory.store import which_rows
 from visual_memory.store.store import Store
 from visual_memory.types import Neighbors
@@ -119,17 +120,24 @@ class Session:
         sure = sureness.calibrate(self.store, memory, setting, k=k)
         self._usual = sure.min_similarity
 
-  def picture(self, row_id: str) -> np.ndarray | None:
-    """The picture of a row, uint8 [H, W, 3]; None if it is not to be had."""
+  def picture(self, row_id: str, least: int | None = None) -> np.ndarray | None:
+    """The picture of a row, uint8 [H, W, 3]; None if it is not to be had.
+
+    Args:
+      row_id: whose.
+      least: pixels of its sides that are enough; see `decode_image`.
+    """
     snapshot = self.snapshot()
     position = snapshot.positions.get(row_id)
     if position is None:
       return None
-    return self._pictures(snapshot).find(row_id, snapshot.metadata[position])
+    return self._pictures(snapshot).find(
+      row_id, snapshot.metadata(position), least=least
+    )
 
   def thumbnail(self, row_id: str) -> tuple[bytes, str] | None:
     """A row's thumbnail as a file, and its media type."""
-    return self.thumbnails.get(row_id, lambda: self.picture(row_id))
+    return self.thumbnails.get(row_id, lambda: self.picture(row_id, SIDE))
 
   def ask(
     self,
@@ -153,10 +161,7 @@ class Session:
     image = decode_image(picture, id=name)
     with self._device_lock:
       embedding = self.encoder().encode([image])
-    key = uuid.uuid4().hex
-    self._asked[key] = embedding
-    while len(self._asked) > _REMEMBERED:
-      self._asked.popitem(last=False)
+    key = self._remember(embedding)
     return self.ask_again(key, k=k, setting=setting, without=without)
 
   def ask_again(
@@ -174,9 +179,7 @@ class Session:
       KeyError: the question is no longer known: ask it anew.
       ValueError: k out of range, or nothing to vote.
     """
-    if key not in self._asked:
-      raise KeyError("That question is no longer known: drop the picture anew.")
-    near, memory = self._near(self._asked[key], len(without))
+    near, memory = self._near(self._recall(key), len(without))
     k = min(k, near.k)
     if without:
       k = min(k, len(memory) - len(set(without) & set(near.ids[0].tolist())))
@@ -199,6 +202,51 @@ class Session:
       **answer,
     }
 
+  def similarities(self, key: str) -> np.ndarray:
+    """How similar every row is to a picture, in order of insertion, [N].
+
+    Raises:
+      KeyError: the question is no longer known.
+    """
+    asked = self._recall(key)
+    with self._device_lock:
+      return self.memory().embedded().embeddings @ asked[0]
+
+  def has_words(self) -> bool:
+    """Whether rows can be searched by text, as far as is known by now."""
+    encoder = self._encoder
+    return encoder is not None and words.has_text_tower(encoder)
+
+  def by_words(self, text: str, count: int) -> dict[str, Any]:
+    """The rows whose pictures a text describes best, best first.
+
+    Returns:
+      rows (see `similar`), and question: the text's own, for `similarities`.
+
+    Raises:
+      ValueError: the encoder has no text tower, or the text is too long.
+    """
+    with self._device_lock:
+      embedding = words.embed_texts(self.encoder(), [text])
+      memory = self.memory()
+      if not len(memory):
+        return {"rows": [], "question": self._remember(embedding)}
+      near = exact.search(embedding, memory, k=min(count, len(memory)))
+    return {"rows": _listed(near), "question": self._remember(embedding)}
+
+  def _remember(self, embedding: np.ndarray) -> str:
+    """The key of a question that may be asked again."""
+    key = uuid.uuid4().hex
+    self._asked[key] = embedding
+    while len(self._asked) > _REMEMBERED:
+      self._asked.popitem(last=False)
+    return key
+
+  def _recall(self, key: str) -> np.ndarray:
+    if key not in self._asked:
+      raise KeyError("That question is no longer known: drop the picture anew.")
+    return self._asked[key]
+
   def similar(self, row_id: str, count: int) -> list[dict[str, Any]]:
     """The rows most like a row: id, class and similarity, without itself.
 
@@ -214,13 +262,7 @@ class Session:
       if not k:
         return []
       near = exact.search(embedding, memory, k=k, exclude_self=[row_id])
-    names = [*memory.class_names, None]
-    return [
-      {"id": str(i), "class": names[label], "similarity": float(similarity)}
-      for i, label, similarity in zip(
-        near.ids[0], near.labels[0], near.similarities[0], strict=True
-      )
-    ]
+    return _listed(near)
 
   def _near(
     self, embedding: np.ndarray, spare: int
@@ -250,3 +292,13 @@ class Session:
         origins = provenance.provenance(self.store).origins
         self._opened = (snapshot, provenance.Pictures(origins))
       return self._opened[1]
+
+
+def _listed(near: Neighbors) -> list[dict[str, Any]]:
+  """The neighbors of one query: id, class and similarity of each."""
+  return [
+    {"id": str(i), "class": name, "similarity": float(similarity)}
+    for i, name, similarity in zip(
+      near.ids[0], near.names[0], near.similarities[0], strict=True
+    )
+  ]

@@ -6,8 +6,10 @@ A `Snapshot` is what a store's rows are at one generation, without embeddings;
 the page names it with every question, so that a list never mixes two.
 """
 
+import contextlib
 import dataclasses
 import functools
+import json
 from typing import Any
 
 import numpy as np
@@ -24,14 +26,15 @@ class Snapshot:
     generation: of the store.
     ids: object [N].
     labels: int32 [N].
-    metadata: a JSON object for each row.
+    texts: the metadata of each row, a JSON object as text; most is never
+      looked at.
     class_names: one for each label; some may have no rows.
   """
 
   generation: int
   ids: np.ndarray
   labels: np.ndarray
-  metadata: list[dict[str, Any]]
+  texts: list[bytes]
   class_names: tuple[str, ...]
 
   @classmethod
@@ -44,7 +47,7 @@ class Snapshot:
         generation=state.manifest.generation,
         ids=state.ids[slots],
         labels=state.columns["labels"][slots],
-        metadata=state.metadata(slots),
+        texts=state.metadata_texts(slots),
         class_names=tuple(state.manifest.class_names),
       )
 
@@ -54,6 +57,17 @@ class Snapshot:
   def positions(self) -> dict[str, int]:
     """The position of each id."""
     return {row_id: place for place, row_id in enumerate(self.ids.tolist())}
+
+  def metadata(self, position: int) -> dict[str, Any]:
+    """A row's metadata.
+
+    Raises:
+      ValueError: it is no JSON object.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+      if isinstance(found := json.loads(self.texts[position]), dict):
+        return found
+    raise ValueError(f"The metadata of {self.ids[position]!r} is no object.")
 
   def class_of(self, position: int) -> str | None:
     """The name of a row's class, None if it has none."""
@@ -76,7 +90,7 @@ class Snapshot:
     return {
       "id": str(self.ids[position]),
       "class": self.class_of(position),
-      "metadata": self.metadata[position],
+      "metadata": self.metadata(position),
     }
 
 
@@ -124,7 +138,7 @@ def select(snapshot: Snapshot, wanted: Filter) -> np.ndarray:
     chosen = chosen[np.array(kept, bool)]
   for name, value in wanted.fields:
     kept = [
-      str(snapshot.metadata[p].get(name, "")) == value for p in chosen.tolist()
+      str(snapshot.metadata(p).get(name, "")) == value for p in chosen.tolist()
     ]
     chosen = chosen[np.array(kept, bool)]
   return chosen

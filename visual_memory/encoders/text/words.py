@@ -105,8 +105,7 @@ def text_encoder_of(
     ValueError: there is none.
   """
   name, weights, precision = encoder.origin or ("", None, "")
-  model = catalog.MODELS.get(name)
-  if not (model.text if model else places.is_repository(name)):
+  if not has_text_tower(encoder):
     with_text = [n for n, m in catalog.MODELS.items() if m.text]
     raise ValueError(
       f"The encoder {encoder.name!r} has no text tower, and words need one;"
@@ -120,6 +119,16 @@ def text_encoder_of(
       f" text tower {text_encoder.dim} a text: load it with pooling='class'."
     )
   return text_encoder
+
+
+def has_text_tower(encoder: Encoder) -> bool:
+  """Whether an encoder's checkpoint has a text tower, by its name.
+
+  Of a repository it is known for certain only once its tower is loaded.
+  """
+  name = encoder.origin[0] if encoder.origin else ""
+  model = catalog.MODELS.get(name)
+  return bool(model.text if model else places.is_repository(name))
 
 
 @functools.lru_cache(maxsize=2)

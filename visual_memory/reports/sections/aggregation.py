@@ -11,12 +11,15 @@ from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
 
-def comparison(name: str, found: Comparison) -> Section:
+def comparison(
+  name: str, found: Comparison, *, folded: bool = False
+) -> Section:
   """One encoder: every voter at every k."""
   accuracy = found.table.accuracy()
   ks = [k for k in found.table.ks if k == 1 or k % 10 == 0]
   return Section(
     title=f"{name}: every voter, every k",
+    folded=folded,
     figures=(
       Figure(
         name=f"voters_{formats.file_name(name)}",
@@ -86,10 +89,13 @@ def summary(found: Mapping[str, Comparison]) -> Section:
   )  # fmt: skip
 
 
-def sensitivity(name: str, sweeps: Mapping[str, Sweep]) -> Section:
+def sensitivity(
+  name: str, sweeps: Mapping[str, Sweep], *, folded: bool = False
+) -> Section:
   """Hyper-parameters at every k, from one retrieval."""
   return Section(
     title=f"{name}: sensitivity to hyper-parameters",
+    folded=folded,
     prose=(
       "Test accuracy at the k that the tuning rows choose for each value, at"
       " the k that is best on the test queries (as published), and at two"

@@ -60,6 +60,7 @@ def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
   """Accuracy by unanimity and by entropy, as figure 15."""
   return Section(
     title="Counts and entropy",
+    folded=True,
     prose=(
       "Accuracy of the plurality class, by how many of the neighbors have it,"
       " and by one minus the entropy of their labels. The published analysis"
@@ -132,21 +133,32 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
         name="abstention",
       ),
       Table(
-        header=("voter", "promised (%)", "answered (%)", "reached (%)"),
-        rows=tuple(
-          (
-            name,
-            percent(promise, digits=0),
-            percent(coverage),
-            "none answered" if reached is None else percent(reached),
-          )
-          for name, vote in found.items()
-          for promise, (_, coverage, reached) in vote.promised.items()
+        header=(
+          "voter",
+          *(f"{percent(p, digits=0)} % promised" for p in _promises(found)),
         ),
+        rows=tuple(
+          (name, *map(_kept, vote.promised.values()))
+          for name, vote in found.items()
+        ),
+        caption="Accuracy reached (queries answered), %.",
         name="promises",
       ),
     ),
   )
+
+
+def _promises(found: Mapping[str, ConfidentVote]) -> tuple[float, ...]:
+  """The accuracies that were promised; the same of all voters."""
+  return tuple(next(iter(found.values())).promised)
+
+
+def _kept(promise) -> str:
+  """What a promise came to: accuracy, and how many are answered."""
+  _, coverage, reached = promise
+  if reached is None:
+    return "none answered"
+  return f"{percent(reached)} ({percent(coverage)})"
 
 
 def values(found: Mapping[str, ConfidentVote]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def agreement(
 def sections(
   shown: Sequence[Shown], agreements: Mapping[str, np.ndarray | None]
 ) -> tuple[Section, ...]:
-  """Agreement of all queries by rank, then the pictures, query by query."""
+  """Agreement of all queries by rank, then the pictures of some."""
   known = {name: one for name, one in agreements.items() if one is not None}
   result = []
   if known:
@@ -67,6 +67,11 @@ def sections(
     result.append(
       Section(
         title="The i-th neighbor's class",
+        finding="The nearest row has the query's class in "
+        + ", ".join(
+          f"{percent(one[0])} % ({name})" for name, one in known.items()
+        )
+        + " of the queries.",
         prose=("Percent of all queries whose i-th neighbor has their class.",),
         tables=(
           Table(
@@ -79,14 +84,13 @@ def sections(
         ),
       )
     )
-  for place, one in enumerate(shown):
-    result.append(
-      Section(
-        title=one.label or one.id,
-        prose=() if place else (_PROSE,),
-        figures=(_figure(one),),
-      )
+  result.append(
+    Section(
+      title="Queries and their nearest rows",
+      prose=(_PROSE,),
+      figures=tuple(map(_figure, shown)),
     )
+  )
   return tuple(result)
 
 
@@ -120,5 +124,5 @@ def _figure(one: Shown) -> Figure:
   return Figure(
     name=name,
     svg=neighbor_grid.neighbor_grid(one.picture, one.found, name=name),
-    caption=one.id,
+    caption=f"{one.label}: {one.id}" if one.label else one.id,
   )

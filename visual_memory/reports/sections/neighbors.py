@@ -9,21 +9,30 @@ from visual_memory.analysis.reliability import LogFit
 from visual_memory.reports import plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
-
-_SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
-def reliability(curve: Float[np.ndarray, "k"], fit: LogFit | None) -> Section:
-  """How often the i-th neighbor alone has the query's class.
+def reliability(
+  curve: Float[np.ndarray, "k"],
+  fit: LogFit | None,
+  hits: Float[np.ndarray, "k"],
+) -> Section:
+  """How often the i-th neighbor alone has the query's class, or one of k.
 
   Args:
     curve: from `analysis.reliability.reliability`.
     fit: None where there is one neighbor alone.
+    hits: from `analysis.reliability.hit_rate`.
   """
   places = np.arange(1, len(curve) + 1)
   fits = {"logarithmic fit": _in_percent(fit.at(places))} if fit else {}
-  lines = {"i-th neighbor": _in_percent(curve)}
+  alone = lambda name, **axes: Figure.of(
+    plots.curves,
+    {"i-th neighbor": _in_percent(curve)},
+    fits=fits,
+    name=name,
+    y_label="accuracy of the i-th neighbor (%)",
+    **axes,
+  )
   told = "The fraction of test queries whose i-th neighbor has their class."
   if fit:
     told += (
@@ -33,68 +42,32 @@ def reliability(curve: Float[np.ndarray, "k"], fit: LogFit | None) -> Section:
       f" {percent(fit.intercept_error, digits=2)},"
       f" R² {fit.line.r_squared:.4f}."
     )
+  reached = (
+    f"Hit rate: the class is among the first {len(hits)} of"
+    f" {percent(hits[-1])} % of the queries, which no vote or re-ranking over"
+    " them can exceed."
+  )
   return Section(
     title="Reliability of the i-th neighbor",
     finding=(
       f"The nearest row has the query's class in {percent(curve[0])} % of the"
       f" test queries, the one at rank {len(curve)} in {percent(curve[-1])} %."
     ),
-    prose=(told,),
+    prose=(told, reached),
     figures=(
-      Figure(
-        name="reliability",
-        svg=plots.curves(
-          lines,
-          fits=fits,
-          name="reliability",
-          x_label="i, the neighbor's rank",
-          y_label="accuracy of the i-th neighbor (%)",
-        ),
+      alone("reliability", x_label="i, the neighbor's rank"),
+      alone(
+        "reliability_log",
+        x_label="i, the neighbor's rank (log axis: the fit is straight)",
+        x_log=True,
       ),
-      Figure(
-        name="reliability_log",
-        svg=plots.curves(
-          lines,
-          fits=fits,
-          name="reliability_log",
-          x_label="i, the neighbor's rank (log axis: the fit is straight)",
-          y_label="accuracy of the i-th neighbor (%)",
-          x_log=True,
-        ),
-      ),
-    ),
-  )
-
-
-def hit_rate(hits: Float[np.ndarray, "k"]) -> Section:
-  """How often the query's class is among the first k neighbors."""
-  return Section(
-    title="Hit rate",
-    prose=(
-      "The fraction of test queries whose class is among the first k"
-      " neighbors: what no vote or re-ranking over them can exceed.",
-    ),
-    figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {"hit rate": _in_percent(hits)},
         name="hit_rate",
-        svg=plots.curves(
-          {"hit rate": _in_percent(hits)},
-          name="hit_rate",
-          x_label="k, neighbors looked at",
-          y_label="class among them (%)",
-          x_log=True,
-        ),
-      ),
-    ),
-    tables=(
-      Table(
-        header=("k", "hit rate (%)"),
-        rows=tuple(
-          (str(k), percent(hits[k - 1], digits=2))
-          for k in _SHOWN
-          if k <= len(hits)
-        ),
-        name="hit_rate",
+        x_label="k, neighbors looked at",
+        y_label="class among them (%)",
+        x_log=True,
       ),
     ),
   )

@@ -58,8 +58,8 @@ export function node(tag, attributes = {}, ...children) {
 // A row's thumbnail; rows without a picture get a tile with their class.
 export function thumbnail(id, name, generation) {
   const box = node("span", {class: "picture"});
-  const image = node("img", {alt: `${id}, ${name ?? "no class"}`, loading: "lazy",
-    decoding: "async", src: pictureOf(id, generation)});
+  const image = node("img", {alt: `${id}, ${name ?? "no class"}`,
+    src: pictureOf(id, generation)});
   image.addEventListener("load", () => {
     if (Math.max(image.naturalWidth, image.naturalHeight) <= 96) image.classList.add("tiny");
   });

@@ -2,10 +2,9 @@
 // rows done without, while the answer is on screen.
 import {$, attempt, counted, node, percent, post, say, thumbnail, upload} from "./api.js";
 import {openRow, wantRelabelled, wantRemoved} from "./browse.js";
-import {memory, onChange} from "./state.js";
+import {asked, memory, onChange} from "./state.js";
 
 let question = null, without = [], wait;
-export const asked = {similar: null};
 
 const settings = () => ({voter: $("voter").value, k: Number($("k").value),
   hyper: $("hyper-label").hidden ? "" : $("hyper").value});
@@ -52,7 +51,7 @@ function drawHyper() {
 
 function draw(found) {
   question = found.question;
-  asked.similar = Object.fromEntries(found.neighbors.map((near) => [near.id, near.similarity]));
+  Object.assign(asked, {question, about: "the picture asked about"});
   $("without").replaceChildren(...(without.length ? [`without ${counted(without.length, "row")} `,
     node("button", {type: "button", onclick: () => { without = []; again(); }}, "with all again")] : []));
   const most = Math.max(...found.neighbors.map((near) => near.weight), 1e-300);

@@ -1,7 +1,7 @@
 // Browsing: filters, the grid, what is chosen, and one row looked at.
 import {$, attempt, counted, node, pictureOf, post, question, say, thumbnail} from "./api.js";
 import {Grid} from "./grid.js";
-import {classNames, memory, onChange, refresh} from "./state.js";
+import {asked, classNames, memory, onChange, onState, refresh} from "./state.js";
 
 let among = null, grid, wait;
 
@@ -56,12 +56,23 @@ const look = attempt(async () => {
   await search();
 });
 
+const lookFor = attempt(async () => {
+  const text = $("words").value.trim();
+  if (!text) { among = null; return search(); }
+  say("Looking for pictures that these words describe…");
+  const {rows, question} = await post("words", {text});
+  say("");
+  Object.assign(asked, {question, about: `“${text}”`});
+  among = {ids: rows.map((row) => row.id), why: `${counted(rows.length, "row")} like “${text}”`};
+  await search();
+});
+
 const search = attempt(async () => {
   const note = $("among");
   note.hidden = !among;
   note.replaceChildren(...(among ? [node("span", {class: "chip"}, among.why,
     node("button", {type: "button", "aria-label": "Show all rows again",
-      onclick: () => { among = null; $("doubt").value = ""; search(); }}, "×"))] : []));
+      onclick: () => { among = null; $("doubt").value = $("words").value = ""; search(); }}, "×"))] : []));
   await grid.show(filter());
 });
 
@@ -126,11 +137,13 @@ export function begin() {
     },
   });
   $("doubt").addEventListener("change", look);
+  $("words").addEventListener("change", lookFor);
   for (const id of ["class", "newest"]) $(id).addEventListener("change", search);
   for (const id of ["text", "field"]) {
     $(id).addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(search, 200); });
   }
   $("filters").addEventListener("submit", (event) => event.preventDefault());
+  onState(() => { $("words-label").hidden = !memory.words; });
   $("clear-chosen").addEventListener("click", () => grid.clear());
   $("relabel-chosen").addEventListener("click", () => wantRelabelled([...grid.chosen.keys()]));
   $("remove-chosen").addEventListener("click", () => wantRemoved([...grid.chosen.keys()]));

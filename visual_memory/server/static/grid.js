@@ -4,6 +4,7 @@ import {$, attempt, node, post, thumbnail} from "./api.js";
 import {memory} from "./state.js";
 
 const PAGE = 200, GAP = 8;
+const AHEAD = 1.5, BEHIND = 0.5;  // Screens.
 
 export class Grid {
   constructor(box, {onOpen, onChoose, onFound}) {
@@ -33,8 +34,6 @@ export class Grid {
     this.pages.set(0, found.rows);
     this.total = found.total;
     this.cursor = Math.min(this.cursor, Math.max(0, this.total - 1));
-    for (const tile of this.tiles.values()) tile.remove();
-    this.tiles.clear();
     this.measure();
     this.handlers.onFound(found.total);
   }
@@ -47,25 +46,38 @@ export class Grid {
     this.side = (width - GAP * (this.columns - 1)) / this.columns;
     this.height = this.side + 26 + GAP;
     this.space.style.height = `${Math.ceil(this.total / this.columns) * this.height}px`;
-    for (const tile of this.tiles.values()) tile.remove();
-    this.tiles.clear();
+    for (const index of this.tiles.keys()) this.drop(index);
     this.draw();
   }
 
   draw() {
     if (!this.columns) return;
-    const top = this.box.scrollTop, ahead = 2 * this.height;
-    const first = Math.max(0, Math.floor((top - ahead) / this.height)) * this.columns;
-    const last = Math.min(this.total,
-      Math.ceil((top + this.box.clientHeight + ahead) / this.height) * this.columns);
-    for (const [index, tile] of this.tiles) {
-      if (index < first || index >= last) { tile.remove(); this.tiles.delete(index); }
-    }
-    for (let index = first; index < last; index++) {
-      if (this.tiles.has(index)) continue;
-      const rows = this.page(Math.floor(index / PAGE));
-      if (rows) this.place(index, rows[index % PAGE]);
-    }
+    const top = this.box.scrollTop, screen = this.box.clientHeight;
+    const down = top >= (this.top ?? 0);
+    this.top = top;
+    // What comes next is fetched before it is in sight.
+    const [above, below] = down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
+    const line = (y) => Math.max(0, Math.floor(y / this.height));
+    const first = line(top - above * screen) * this.columns;
+    const last = Math.min(this.total, (line(top + (1 + below) * screen) + 1) * this.columns);
+    for (const index of this.tiles.keys()) if (index < first || index >= last) this.drop(index);
+    const seen = line(top) * this.columns;
+    // What is in sight first, then on in the direction of the eye.
+    for (let index = seen; index < last; index++) this.want(index);
+    for (let index = seen - 1; index >= first; index--) this.want(index);
+  }
+
+  want(index) {
+    if (this.tiles.has(index)) return;
+    const rows = this.page(Math.floor(index / PAGE));
+    if (rows) this.place(index, rows[index % PAGE]);
+  }
+
+  drop(index) {
+    const tile = this.tiles.get(index);
+    tile.querySelector("img")?.removeAttribute("src");  // Nobody waits for it.
+    tile.remove();
+    this.tiles.delete(index);
   }
 
   page(number) {

@@ -1,9 +1,8 @@
 // The map: every row a dot. Plotted pixel by pixel, so that a hundred thousand
 // dots follow the pointer; what is under it is found by a grid of cells.
 import {$, attempt, counted, node, post, say, thumbnail} from "./api.js";
-import {asked} from "./ask.js";
 import {openRow, showAmong} from "./browse.js";
-import {memory, onChange} from "./state.js";
+import {asked, memory, onChange} from "./state.js";
 
 const CELLS = 256, REACH = 10;
 let points = null, view = {x: 0, y: 0, scale: 1}, cells = null, colors = null;
@@ -25,39 +24,60 @@ function rgb(h, s, l) {  // Degrees and percent to a little-endian pixel.
 
 const colorOf = (label) => label < 0 ? rgb(0, 0, 55) : rgb(hue(label), 70, shade(label));
 
-function paint() {
-  const similar = $("color").value === "similarity" ? asked.similar : null;
-  colors = new Uint32Array(points.labels.length);
-  for (let i = 0; i < colors.length; i++) colors[i] = colorOf(points.labels[i]);
-  if ($("color").value === "similarity") {
-    colors.fill(rgb(215, 12, 60));
-    if (!similar) $("map-note").textContent = "Ask about a picture first: its nearest rows are shown here.";
+const RIGHT = rgb(210, 12, 62), WRONG = rgb(8, 78, 52), NONE = rgb(0, 0, 55);
+// From far to near: gray, then ever more orange.
+const RAMP = Array.from({length: 101}, (_, i) => rgb(30, 0.95 * i, 66 - 0.16 * i));
+
+const paint = attempt(async () => {
+  const by = $("color").value, count = points.labels.length;
+  let found = null;
+  colors = new Uint32Array(count);
+  if (by === "similarity" && asked.question) found = await post("near", {question: asked.question});
+  if (by !== $("color").value) return;  // Chosen anew meanwhile.
+  if (by === "similarity" && found?.similarities.length !== count) found = null;
+  points.last = null;
+  if (by === "class") for (let i = 0; i < count; i++) colors[i] = colorOf(points.labels[i]);
+  else if (by === "error") {
+    points.last = [];
+    for (let i = 0; i < count; i++) {
+      const label = points.labels[i], said = points.predicted[i];
+      const wrong = label >= 0 && said !== label;
+      colors[i] = label < 0 ? NONE : wrong ? WRONG : RIGHT;
+      if (wrong) points.last.push(i);
+    }
+  } else {
+    // The top tenth of the range holds what matters: the ramp is steep there.
+    for (let i = 0; i < count; i++) {
+      colors[i] = found ? RAMP[Math.round((found.similarities[i] / 1000) ** 3 * 100)] : NONE;
+    }
+    if (found) {
+      points.last = [...found.similarities.keys()].sort((i, j) =>
+        found.similarities[i] - found.similarities[j]).slice(-Math.ceil(count / 10));
+    }
   }
-  drawLegend();
+  drawLegend(by, found);
   plot();
-  if (similar) attempt(markSimilar)(similar);
-}
+});
 
-async function markSimilar(similar) {
-  const found = await post("find", {ids: Object.keys(similar)});
-  const index = new Map(points.positions.map((position, i) => [position, i]));
-  const values = Object.values(similar);
-  const low = Math.min(...values), span = Math.max(...values) - low || 1;
-  points.marked = found.positions.map((position, i) => ({at: index.get(position),
-    strength: (values[i] - low) / span})).filter((mark) => mark.at !== undefined);
-  for (const mark of points.marked) colors[mark.at] = rgb(28, 90, 65 - 20 * mark.strength);
-  plot();
-}
+const css = (pixel) => `rgb(${pixel & 255} ${pixel >> 8 & 255} ${pixel >> 16 & 255})`;
 
-function drawLegend() {
-  const byClass = $("color").value === "class";
-  $("legend").replaceChildren(...(byClass ? points.class_names : []).map((name, label) => ({name, label,
-    count: memory.classes[name] ?? 0})).filter((item) => item.count)
-    .sort((one, other) => other.count - one.count).slice(0, 24).map((item) => {
-      const key = node("i");
-      key.style.background = `hsl(${hue(item.label)} 70% ${shade(item.label)}%)`;
-      return node("li", {}, key, `${item.name} ${item.count.toLocaleString("en-US")}`);
-    }));
+function drawLegend(by, found) {
+  const item = (color, text) => {
+    const key = node("i");
+    key.style.background = color;
+    return node("li", {}, key, text);
+  };
+  const wrong = points.last?.length ?? 0, labelled = points.labels.filter((label) => label >= 0).length;
+  $("legend").replaceChildren(...{
+    class: () => points.class_names.map((name, label) => ({name, label, count: memory.classes[name] ?? 0}))
+      .filter((one) => one.count).sort((one, other) => other.count - one.count).slice(0, 24)
+      .map(({name, label, count}) => item(css(colorOf(label)), `${name} ${count.toLocaleString("en-US")}`)),
+    error: () => [item(css(WRONG), `${counted(wrong, "row")} that the others would call something else`),
+      item(css(RIGHT), `${counted(labelled - wrong, "row")} that they would call the same`)],
+    similarity: () => found ? [item(css(RAMP[100]), `${found.high.toFixed(3)}: nearest to ${asked.about}`),
+      item(css(RAMP[0]), `${found.low.toFixed(3)}: farthest`)]
+      : [node("li", {class: "note"}, "Ask about a picture first: then every row has a similarity to it.")],
+  }[by]());
 }
 
 function fit() {
@@ -95,7 +115,8 @@ function draw() {
   const radius = Math.max(1, Math.min(7, Math.round(
     Math.sqrt(width * height / Math.max(count, 1)) / 9 * Math.sqrt(view.scale * points.grid / width))));
   for (let i = 0; i < count; i++) dot(pixels, width, height, i, radius);
-  for (const mark of points.marked ?? []) dot(pixels, width, height, mark.at, radius + 3);
+  // What is to be seen is not hidden by what is drawn after it.
+  for (const i of points.last ?? []) dot(pixels, width, height, i, radius);
   if (hovered >= 0) dot(pixels, width, height, hovered, radius + 3);
   context.putImageData(image, 0, 0);
   if (lasso?.length > 1) {
@@ -214,7 +235,7 @@ export const shown = attempt(async (anew = false) => {
   $("redraw").hidden = found.complete;
   index();
   if (first) fit();
-  paint();
+  await paint();
 });
 
 export function begin() {

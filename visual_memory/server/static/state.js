@@ -3,9 +3,11 @@ import {$, counted, get, say} from "./api.js";
 
 export const memory = {generation: -1, num_rows: 0, classes: {}, pending: [],
   voters: {}, defaults: {}};
-const listeners = [];
+export const asked = {question: null, about: ""};  // The newest, for the map.
+const listeners = [], watchers = [];
 
 export const onChange = (listener) => listeners.push(listener);
+export const onState = (watcher) => watchers.push(watcher);
 
 export function take(found) {
   const moved = found.generation !== memory.generation;
@@ -20,6 +22,7 @@ export function take(found) {
     + ` · generation ${memory.generation}`;
   $("waiting").textContent = memory.pending.length;
   $("waiting").hidden = !memory.pending.length;
+  for (const watcher of watchers) watcher();
   if (moved || waiting) for (const listener of listeners) listener({moved, first});
 }
 

@@ -155,19 +155,26 @@ class State:
     except UnicodeDecodeError as error:
       raise StoreDamaged([f"{TEXT}: an id is no UTF-8: {error}."]) from error
 
+  def metadata_texts(self, slots: np.ndarray) -> list[bytes]:
+    """The metadata of these rows as the text that was written.
+
+    Raises:
+      StoreDamaged: it is not what was written.
+    """
+    id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
+    return [
+      record[length:] or b"{}"
+      for record, length in zip(self.records(slots), id_bytes, strict=True)
+    ]
+
   def metadata(self, slots: np.ndarray) -> list[dict[str, Any]]:
     """The metadata of these rows.
 
     Raises:
       StoreDamaged: it is no JSON object, or not what was written.
     """
-    id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
-    texts = [
-      record[length:] or b"{}"
-      for record, length in zip(self.records(slots), id_bytes, strict=True)
-    ]
     try:
-      found = list(map(json.loads, texts))
+      found = list(map(json.loads, self.metadata_texts(slots)))
     except (ValueError, RecursionError) as error:
       raise StoreDamaged([f"{TEXT}: metadata is no JSON: {error}."]) from error
     if not all(isinstance(value, dict) for value in found):
