@@ -22,7 +22,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.num_pictures = 50 if smoke else 2_000  # Files are linked to them.
   config.side = 96 if smoke else 256  # Of a picture, in pixels.
   config.width, config.height = 1280, 800  # Of the window.
-  config.map_steps = 25 if smoke else 300
+  config.parts = ("paint", "ask", "scroll", "map")
+  config.ready_s = 0 if smoke else 20
   config.num_asked = 3 if smoke else 12
   config.scrolled_s = 1.0 if smoke else 8.0
   return config

@@ -1,5 +1,6 @@
 """Every config's smoke form, the launcher, sweeps, resuming, bad input."""
 
+import contextlib
 import importlib
 import json
 import pathlib
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 
+import headless
 import jax
 import numpy as np
 import published_layouts
@@ -44,6 +46,7 @@ def evaluated(tmp_path_factory):
   return path
 
 
+MOST_PIXELS = 3000  # Of a page, from top to bottom, at 1280 across.
 NAMES = [
   # A browser is driven for a while.
   pytest.param(name, marks=[pytest.mark.slow] * (name == "benchmark_page"))
@@ -51,8 +54,24 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def reports():
+  """The pages of this module's runs; at its end each is measured."""
+  paths = []
+  yield paths
+  with contextlib.suppress(pytest.skip.Exception), headless.chromium() as used:
+    page = used.new_page(viewport={"width": 1280, "height": 900})
+    heights = {}
+    for path in filter(pathlib.Path.exists, paths):
+      page.goto(path.as_uri())
+      height = page.evaluate("document.documentElement.scrollHeight")
+      heights[read(path.with_suffix(".json"))["title"]] = height
+    tall = {title: h for title, h in heights.items() if h > MOST_PIXELS}
+    assert not tall, f"these pages are too tall: {tall}"
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_smoke_form_runs(name, tmp_path):
+def test_every_smoke_form_runs(name, tmp_path, reports):
   config = get_config(name)
   if "experiment" not in config:
     _run_script(name, tmp_path / "run")
@@ -61,6 +80,7 @@ def test_every_smoke_form_runs(name, tmp_path):
   report = read(tmp_path / "run" / "report.json")
   assert (tmp_path / "run" / "DONE").exists()
   assert "<html" in (tmp_path / "run" / "report.html").read_text()
+  reports.append(tmp_path / "run" / "report.html")
   for values in report.get("accuracy", {}).values():
     assert all(0 <= value <= 1 for value in values.values())
   for interval in _with_key(report, "low"):

@@ -33,62 +33,67 @@ from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.reports import workdir
 from visual_memory.store.store import Store
 
-# Frames of a scroll; in each, the tiles in sight without a picture.
-_SCROLL = """([pixelsPerSecond, seconds]) => new Promise((done) => {
-  const box = document.getElementById("grid"), frames = [], blanks = [];
-  const from = performance.now();
-  let last = from;
-  const blank = () => {
+# The tiles in sight, and whether each shows its picture (or that it has none).
+_TILES = """
+  const box = document.getElementById("grid");
+  const inSight = () => {
     const {top, bottom} = box.getBoundingClientRect();
-    const tiles = [...box.querySelectorAll(".tile")].filter((tile) => {
+    return [...box.querySelectorAll(".tile")].filter((tile) => {
       const at = tile.getBoundingClientRect();
       return at.bottom > top && at.top < bottom;
     });
-    const side = tiles[0]?.getBoundingClientRect();
-    const columns = Math.round((box.clientWidth + 8) / (side.width + 8));
-    const lines = Math.floor(box.clientHeight / side.height);
-    const drawn = tiles.filter((tile) => {
-      const image = tile.querySelector("img");
-      return !image || (image.complete && image.naturalWidth);
-    }).length;
-    return Math.max(tiles.length, columns * lines) - drawn;
   };
-  const step = (now) => {
+  const shows = (tile) => {
+    const image = tile.querySelector("img");
+    return !image || (image.complete && image.naturalWidth);
+  };
+  const one = inSight()[0].getBoundingClientRect();
+  const least = Math.round((box.clientWidth + 8) / (one.width + 8))
+    * Math.floor(box.clientHeight / one.height);
+  const blank = () => {
+    const tiles = inSight();
+    return Math.max(tiles.length, least) - tiles.filter(shows).length;
+  };
+"""
+# Frames of a scroll from the top; in each, the places without a picture.
+_SCROLL = f"""([pixelsPerSecond, seconds]) => new Promise((done) => {{
+  {_TILES}
+  const frames = [], blanks = [];
+  let from = 0, last = 0;
+  const step = (now) => {{
     frames.push(now - last);
     last = now;
     blanks.push(blank());
-    if (now - from > 1000 * seconds) {
+    if (now - from > 1000 * seconds) {{
       frames.sort((a, b) => a - b);
-      done({frames: frames.length, blank_tiles: Math.max(...blanks),
+      done({{frames: frames.length, blank_tiles: Math.max(...blanks),
         frames_with_blank_tiles: blanks.filter(Boolean).length,
         median_frame_ms: frames[frames.length >> 1], pixels: box.scrollTop,
-        longest_frame_ms: frames.at(-1)});
+        longest_frame_ms: frames.at(-1)}});
       return;
-    }
+    }}
     box.scrollTop = pixelsPerSecond * (now - from) / 1000;
     requestAnimationFrame(step);
-  };
-  requestAnimationFrame(step);
-})"""
+  }};
+  const begin = (now) => {{
+    if (blank()) {{ requestAnimationFrame(begin); return; }}
+    from = last = now;
+    requestAnimationFrame(step);
+  }};
+  box.scrollTop = 0;
+  requestAnimationFrame(begin);
+}})"""
 # A jump to somewhere, until all tiles in sight have their pictures.
-_JUMP = """(part) => new Promise((done) => {
-  const box = document.getElementById("grid"), from = performance.now();
+_JUMP = f"""(part) => new Promise((done) => {{
+  {_TILES}
+  const from = performance.now();
   box.scrollTop = part * box.scrollHeight;
-  const look = () => {
-    const tiles = [...box.querySelectorAll(".tile")];
-    const {top, bottom} = box.getBoundingClientRect();
-    const inSight = tiles.filter((tile) => {
-      const at = tile.getBoundingClientRect();
-      return at.bottom > top && at.top < bottom;
-    });
-    const ready = inSight.length && inSight.every((tile) => {
-      const image = tile.querySelector("img");
-      return !image || (image.complete && image.naturalWidth);
-    });
-    if (ready) done(performance.now() - from); else requestAnimationFrame(look);
-  };
+  const look = () => {{
+    if (blank()) requestAnimationFrame(look);
+    else done(performance.now() - from);
+  }};
   requestAnimationFrame(look);
-})"""
+}})"""
 # Frames while the map is dragged: each moves it, and the next is waited for.
 _DRAG = """(count) => new Promise((done) => {
   const canvas = document.getElementById("canvas"), times = [];
@@ -136,13 +141,19 @@ def main(config, path) -> None:
     logging.info("Making a memory of %d rows", config.num_rows)
     make_store(config, path)
     files.write_text(path / "made", "made\n")
-  found = {
-    "config": config.to_dict(),
-    "environment": workdir.environment(),
-    "page": _drive(config, path),
-  }
-  files.write_json(path / "benchmark_page.json", found)
-  print(json.dumps(found["page"], indent=1))
+  result = path / "benchmark_page.json"
+  page = files.read_json(result)["page"] if result.exists() else {}
+  for name, seen in _drive(config, path):
+    page[name] = seen
+    files.write_json(
+      result,
+      {
+        "config": config.to_dict(),
+        "environment": workdir.environment(),
+        "page": page,
+      },
+    )
+    print(name, json.dumps(seen))
 
 
 def make_store(config, path) -> None:
@@ -202,11 +213,10 @@ def _picture(side, seed) -> Image.Image:
   return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def _drive(config, path) -> dict:
-  """What a browser sees, in milliseconds."""
+def _drive(config, path):
+  """What a browser sees, in milliseconds, part by part."""
   from playwright.sync_api import sync_playwright
 
-  found = {}
   with served(path / "memory") as address, sync_playwright() as driver:
     browser = driver.chromium.launch(
       executable_path=shutil.which("chromium") or None,
@@ -216,22 +226,31 @@ def _drive(config, path) -> dict:
       viewport={"width": config.width, "height": config.height}
     )
     page = context.new_page()
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(300_000)
+    # A browser that runs already: its own start is not the page's.
+    page.goto("data:text/html,<p>ready")
     page.goto(address)
-    found["first_visit"] = page.evaluate(_PAINTED)
-    page.reload()
-    found["second_visit"] = page.evaluate(_PAINTED)
-    for name, speed in {"slow": 800, "fast": 3000}.items():
-      scrolled = page.evaluate(_SCROLL, [speed, config.scrolled_s])
-      found[f"scrolled_{name}"] = {"pixels_per_s": speed} | scrolled
-    found["jumped_ms"] = [page.evaluate(_JUMP, p) for p in (0.3, 0.9, 0.6)]
-    found["answered"] = _ask(page, config, path)
-    page.click("[data-view=map]")
-    page.wait_for_selector("#legend li")
-    page.wait_for_timeout(500)
-    found["map"] = page.evaluate(_DRAG, 60)
+    if "paint" in config.parts:
+      yield "first_visit", page.evaluate(_PAINTED)
+      # What questions need is ready by then.
+      page.wait_for_timeout(1000 * config.ready_s)
+      page.reload()
+      yield "second_visit", page.evaluate(_PAINTED)
+    if "ask" in config.parts:
+      yield "answered", _ask(page, config, path)
+      page.click("[data-view=browse]")
+    if "scroll" in config.parts:
+      page.wait_for_selector(".tile img")
+      for name, speed in {"slow": 800, "fast": 3000}.items():
+        scrolled = page.evaluate(_SCROLL, [speed, config.scrolled_s])
+        yield f"scrolled_{name}", {"pixels_per_s": speed} | scrolled
+      yield "jumped_ms", [page.evaluate(_JUMP, p) for p in (0.3, 0.9, 0.6)]
+    if "map" in config.parts:
+      page.click("[data-view=map]")
+      page.wait_for_selector("#legend li")
+      page.wait_for_timeout(500)
+      yield "map", page.evaluate(_DRAG, 60)
     browser.close()
-  return found
 
 
 def _ask(page, config, path) -> dict:

@@ -156,12 +156,7 @@ def similar(arguments: argparse.Namespace) -> int:
 @command(
   "explain",
   option("image", metavar="IMAGE", help="an image file"),
-  option(
-    "-o", "--output", metavar="FILE", help="the page (default: a new file)"
-  ),
-  option(
-    "--no-open", action="store_true", help="write the page, do not open it"
-  ),
+  commands.page,
   commands.vote,
   examples=_EXPLAIN,
 )

@@ -118,6 +118,16 @@ def vote(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def page(parser: argparse.ArgumentParser) -> None:
+  """The options of what writes a page and opens it."""
+  parser.add_argument(
+    "-o", "--output", metavar="FILE", help="the page (default: a new file)"
+  )
+  parser.add_argument(
+    "--no-open", action="store_true", help="write the page, do not open it"
+  )
+
+
 key = option(
   "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
 )

@@ -9,7 +9,7 @@ import tempfile
 import webbrowser
 
 import visual_memory
-from visual_memory.cli import output
+from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
 
 _RUN = """\
@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     f"--workdir={os.path.abspath(arguments.workdir)}",
     *arguments.overrides,
   ]
-  command = [sys.executable, "-m", "experiments.launch", *words]
-  return subprocess.run(command, cwd=_ROOT, check=False).returncode
+  launch = [sys.executable, "-m", "experiments.launch", *words]
+  return subprocess.run(launch, cwd=_ROOT, check=False).returncode
 
 
 @command(
@@ -69,10 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     nargs="+",
     help="of runs, or directories that hold several, such as a sweep's",
   ),
-  option("-o", "--output", metavar="FILE", help="the page (default: a new file)"),
-  option(
-    "--no-open", action="store_true", help="write the page, do not open it"
-  ),
+  commands.page,
   examples=_SHOW,
   store=False,
 )

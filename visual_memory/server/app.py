@@ -65,6 +65,7 @@ def make_app(session: Session, *, token: str, port: int) -> Starlette:
     Route("/", _static("index.html")),
     Route("/static/{name}", _static()),
     Route("/api/state", page.answer(page.state)),
+    Route("/api/seen", page.answer(page.seen), methods=["POST"]),
     Route("/api/rows", page.answer(page.rows), methods=["POST"]),
     Route("/api/at", page.answer(page.at), methods=["POST"]),
     Route("/api/find", page.answer(page.find), methods=["POST"]),
@@ -130,6 +131,11 @@ class _Page:
       },
       "defaults": {"k": K, "voter": VOTER},
     }
+
+  def seen(self, _: dict[str, Any]) -> dict[str, Any]:
+    """The first rows are on screen: now is time to get ready for questions."""
+    self._session.warm_up()
+    return {}
 
   def rows(self, given: dict[str, Any]) -> dict[str, Any]:
     """A stretch of the rows that a filter lets through."""
@@ -232,7 +238,7 @@ class _Page:
     except (KeyError, ValueError, OSError, StoreError) as error:
       problem = sentence(error)
     if outcomes:
-      self._session.measure()
+      self._session.measure_anew()
     return {
       "outcomes": outcomes,
       "problem": problem,

@@ -5,7 +5,6 @@ serve("memory", port=0, ready=lambda address: print(address))
 
 import secrets
 import socket
-import threading
 from collections.abc import Callable
 
 import uvicorn
@@ -30,6 +29,7 @@ def serve(path: str, *, port: int, ready: Callable[[str], None]) -> None:
     OSError: the port is taken.
   """
   session = Session(path)
+  session.snapshot()  # The first page is drawn at once.
   with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
@@ -46,15 +46,5 @@ def serve(path: str, *, port: int, ready: Callable[[str], None]) -> None:
       server_header=False,
       ws="none",
     )
-    # The page is there at once; what a first question needs comes meanwhile.
-    threading.Thread(target=_warm, args=(session,), daemon=True).start()
     ready(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _warm(session: Session) -> None:
-  """Gets ready for questions; what is wrong is said when one is asked."""
-  try:
-    session.warm()
-  except Exception:
-    pass

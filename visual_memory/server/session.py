@@ -4,14 +4,15 @@
   session.snapshot()            # the rows of the newest generation
   session.ask(bytes_of_a_file, k=10, setting=setting("softmax"), without=())
 
-Encoder and memory are loaded when something is first asked (`warm` does it
+Encoder and memory are loaded when something is first asked (`warm_up` does it
 ahead); whatever edits the store, here or beside, is seen at the next question.
 """
 
 import collections
+import contextlib
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ class Session:
     # Rows and devices wait for different things: reading rows is quick, and
     # must not wait for an encoder that is being loaded.
     self._rows_lock, self._device_lock = threading.RLock(), threading.RLock()
+    self._warming = threading.Lock()
 
   def generation(self) -> int:
     """The store's newest generation."""
@@ -102,6 +104,15 @@ class Session:
       self._at = newest
       return self._memory
 
+  def warm_up(self) -> None:
+    """Gets ready for questions in a thread, once; see `warm`."""
+    if self._warming.acquire(blocking=False):
+      _in_background(self.warm)
+
+  def measure_anew(self) -> None:
+    """Measures in a thread: an edit is answered before; see `measure`."""
+    _in_background(self.measure)
+
   def warm(self) -> None:
     """Loads and compiles what a first question would wait for."""
     encoder = self.encoder()
@@ -112,13 +123,15 @@ class Session:
     self.measure()
 
   def measure(self) -> None:
-    """Finds how near a picture must be to something to count as known."""
-    with self._device_lock:
-      memory, setting = self.memory(), weighting.setting(answering.VOTER)
-      if len(memory):
-        k = min(answering.K, len(memory))
-        sure = sureness.calibrate(self.store, memory, setting, k=k)
-        self._usual = sure.min_similarity
+    """Finds how near a picture must be to something to count as known.
+
+    Questions are answered meanwhile.
+    """
+    memory, setting = self.memory(), weighting.setting(answering.VOTER)
+    if len(memory):
+      k = min(answering.K, len(memory))
+      sure = sureness.calibrate(self.store, memory, setting, k=k)
+      self._usual = sure.min_similarity
 
   def picture(self, row_id: str, least: int | None = None) -> np.ndarray | None:
     """The picture of a row, uint8 [H, W, 3]; None if it is not to be had.
@@ -302,3 +315,13 @@ def _listed(near: Neighbors) -> list[dict[str, Any]]:
       near.ids[0], near.names[0], near.similarities[0], strict=True
     )
   ]
+
+
+def _in_background(work: Callable[[], None]) -> None:
+  """Does some work in a thread; what is wrong is said when one asks."""
+
+  def alone() -> None:
+    with contextlib.suppress(Exception):
+      work()
+
+  threading.Thread(target=alone, daemon=True).start()

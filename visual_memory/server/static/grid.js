@@ -34,19 +34,20 @@ export class Grid {
     this.pages.set(0, found.rows);
     this.total = found.total;
     this.cursor = Math.min(this.cursor, Math.max(0, this.total - 1));
-    this.measure();
+    this.measure(true);
     this.handlers.onFound(found.total);
   }
 
-  measure() {
+  measure(anew = false) {
     const width = this.box.clientWidth;
     if (!width) return;
     const wanted = width < 500 ? 96 : width < 1600 ? 124 : 156;
     this.columns = Math.max(2, Math.floor((width + GAP) / (wanted + GAP)));
-    this.side = (width - GAP * (this.columns - 1)) / this.columns;
-    this.height = this.side + 26 + GAP;
-    this.space.style.height = `${Math.ceil(this.total / this.columns) * this.height}px`;
-    for (const index of this.tiles.keys()) this.drop(index);
+    const side = (width - GAP * (this.columns - 1)) / this.columns;
+    this.space.style.height = `${Math.ceil(this.total / this.columns) * (side + 26 + GAP)}px`;
+    if (anew || side !== this.side) for (const index of this.tiles.keys()) this.drop(index);
+    this.side = side;
+    this.height = side + 26 + GAP;
     this.draw();
   }
 

@@ -1,5 +1,5 @@
 // The page: one memory, four views of it.
-import {$, attempt, say} from "./api.js";
+import {$, attempt, post, say} from "./api.js";
 import * as ask from "./ask.js";
 import * as browse from "./browse.js";
 import * as edits from "./edits.js";
@@ -38,3 +38,5 @@ const wanted = location.hash.slice(1);
 show(views.some((view) => view.id === wanted) ? wanted : "browse", false);
 attempt(refresh)();
 follow();
+// What questions need takes all cores for a while: the first rows come first.
+addEventListener("load", () => setTimeout(() => post("seen").catch(() => {}), 1500));

@@ -156,11 +156,7 @@ class State:
       raise StoreDamaged([f"{TEXT}: an id is no UTF-8: {error}."]) from error
 
   def metadata_texts(self, slots: np.ndarray) -> list[bytes]:
-    """The metadata of these rows as the text that was written.
-
-    Raises:
-      StoreDamaged: it is not what was written.
-    """
+    """The metadata of these rows as it was written; see `records`."""
     id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
     return [
       record[length:] or b"{}"
@@ -168,11 +164,7 @@ class State:
     ]
 
   def metadata(self, slots: np.ndarray) -> list[dict[str, Any]]:
-    """The metadata of these rows.
-
-    Raises:
-      StoreDamaged: it is no JSON object, or not what was written.
-    """
+    """The metadata of these rows; StoreDamaged if one is no JSON object."""
     try:
       found = list(map(json.loads, self.metadata_texts(slots)))
     except (ValueError, RecursionError) as error:
