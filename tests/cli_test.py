@@ -154,6 +154,24 @@ def test_relabelling_makes_classes(user, capsys):
   assert run_json(capsys, "info")["classes"] == {"ant": 4, "bee": 0, "wasp": 8}
 
 
+def test_whitening_is_weighed_then_chosen_and_survives_a_rebuild(user, capsys):
+  found = run_json(capsys, "whiten")
+  assert [f["ridge"] for f in found] == [None, 0.25, 1.0, 4.0]
+  assert [f["used"] for f in found] == [True, False, False, False]
+  assert {f["rows"] for f in found} == {12}
+  assert run_json(capsys, "whiten", "2", "--dry-run") == {"ridge": 2.0}
+  assert Store.open("memory").load().whitening is None
+  assert "whitened, 2 now" in run(capsys, "whiten", "2")[0]
+  assert Store.open("memory").load().whitening.ridge == 2
+  assert run_json(capsys, "classify", "new.png")[0]["prediction"] == "bee"
+  run(capsys, "rebuild", "--encoder", "pixels", "--yes")
+  assert Store.open("memory").load().whitening.ridge == 2
+  run(capsys, "whiten", "0", code=1)
+  run(capsys, "whiten", "1", "--off", code=1)
+  run(capsys, "whiten", "--off")
+  assert Store.open("memory").load().whitening is None
+
+
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
 def test_a_memory_goes_through_a_file(user, capsys, suffix):
   if suffix == "parquet":

@@ -5,10 +5,15 @@ import argparse
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
 from visual_memory.collection import provenance, questions
+from visual_memory.memory import whitening
 from visual_memory.reports import picture_groups
 from visual_memory.store.store import Store
 
 _SHOWN = 20
+_WHITEN = """\
+  visual-memory whiten                           would it be better?
+  visual-memory whiten 1
+  visual-memory whiten --off"""
 
 
 def _paged(parser: argparse.ArgumentParser) -> None:
@@ -159,3 +164,52 @@ def _classes(store: Store) -> list[str | None]:
   """The class of every row."""
   names = [*store.class_names, None]
   return [names[label] for label in store.labels]
+
+
+@command(
+  "whiten",
+  option(
+    "ridge",
+    nargs="?",
+    type=float,
+    metavar="RIDGE",
+    help="how gently, 0.0001 to 10000: 1 is a good one",
+  ),
+  option("--off", action="store_true", help="compare images as they are again"),
+  commands.vote,
+  commands.dry_run,
+  examples=_WHITEN,
+)
+def whiten(arguments: argparse.Namespace) -> int:
+  """Compare images by what tells them apart.
+
+  What all images of the memory have in common counts less (whitening on its
+  rows, without their classes). With neither RIDGE nor --off, says how good the
+  memory would be: each image is asked of all the others, as `accuracy` does.
+  The images stay as they are, and what is removed leaves no trace in this.
+  """
+  store = output.open_store(arguments)
+  if arguments.off and arguments.ridge is not None:
+    raise ValueError("Give RIDGE or --off, but not both.")
+  if arguments.off or arguments.ridge is not None:
+    if arguments.ridge is not None:
+      whitening.check_ridge(arguments.ridge)
+    if not arguments.dry_run:
+      store.whiten(arguments.ridge)
+    now = "" if arguments.dry_run else " now"
+    text = f"Images are compared {_comparison(arguments.ridge)}{now}."
+    output.show(arguments, {"ridge": arguments.ridge}, text)
+    return 0
+  found = questions.ridges(store, k=arguments.k, voter=arguments.voter)
+  lines = [
+    f"{_comparison(f['ridge']):<14}"
+    f"  {100 * f['accuracy']:5.1f} %  ({f['right']:,} of {f['rows']:,})"
+    f"{'  now' * f['used']}"
+    for f in found
+  ]
+  output.show(arguments, found, "\n".join(lines))
+  return 0
+
+
+def _comparison(ridge: float | None) -> str:
+  return "as they are" if ridge is None else f"whitened, {ridge:g}"

@@ -50,7 +50,7 @@ _COMMANDS = (
   asking.classify, asking.explain, asking.similar,
   examining.accuracy, examining.suspects, examining.outliers,
   examining.duplicates, editing.remove, editing.relabel, editing.prune,
-  waiting.pending, waiting.undo, waiting.apply,
+  examining.whiten, waiting.pending, waiting.undo, waiting.apply,
   keeping.info, keeping.verify, keeping.compact, keeping.export,
   keeping.import_rows, serving.serve, running.run, running.show,
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What people ask about a memory itself, answered by its rows alone.
 
   accuracy(store)     how good is it? each row asked of the others
+  ridges(store)       and how good if rows are compared whitened?
   suspects(store)     which labels look wrong?
   outliers(store)     which images are like none of the others?
   duplicates(store)   which images are there more than once, or nearly so?
@@ -25,6 +26,7 @@ from visual_memory.collection.sureness import leave_one_out, spread
 from visual_memory.data.image_source import ImageSource
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
+from visual_memory.store import loading
 from visual_memory.store.store import Store
 from visual_memory.types import UNLABELED
 from visual_memory.voting import metrics, vote, weighting
@@ -32,6 +34,8 @@ from visual_memory.voting.weighting import Setting
 
 NEAR = 0.995
 """From this similarity on, two images are nearly the same."""
+RIDGES = (None, 0.25, 1.0, 4.0)
+"""What is tried; the best is seldom sharper."""
 _NEIGHBORS = 20
 _MOST_CONFUSIONS = 10
 
@@ -105,6 +109,40 @@ def accuracy(
       if matrix.flat[cell]
     ],
   }  # fmt: skip
+
+
+def ridges(
+  store: Store,
+  *,
+  k: int = K,
+  voter: str | Setting = VOTER,
+  among: Sequence[float | None] = RIDGES,
+  most_rows: int | None = None,
+) -> list[dict[str, Any]]:
+  """How good a memory is with its rows compared whitened: see Store.whiten.
+
+  Args:
+    store: the memory; nothing in it is changed.
+    k: how many neighbors vote.
+    voter: its name, or with hyper-parameters.
+    among: the ridges; None is no whitening.
+    most_rows: ask so many at the most; see `accuracy`.
+
+  Returns:
+    For each ridge: ridge, rows (asked), right, accuracy, used (whether the
+    memory is compared so now). A difference of a few rows is chance.
+
+  Raises:
+    ValueError: as `accuracy`.
+  """
+  memory, now = store.load(), loading.ridge_of(store.contents)
+  found = []
+  for ridge in among:
+    ask = memory.whitened(ridge)
+    of = accuracy(store, k=k, voter=voter, memory=ask, most_rows=most_rows)
+    kept = {name: of[name] for name in ("rows", "right", "accuracy")}
+    found.append({"ridge": ridge, **kept, "used": ridge == now})
+  return found
 
 
 def suspects(
@@ -218,6 +256,7 @@ def _groups(
   if len(store) < 2:
     return []
   memory = store.load() if memory is None else memory
+  memory = memory.whitened(None)  # Alike to the encoder, whatever else is held.
   rows = memory.embedded()
   near = leave_one_out(rows, memory, k=_NEIGHBORS)
   similarities = np.asarray(near.similarities)

@@ -109,6 +109,8 @@ class VisualMemory(HeldRows):
       MemoryError: there is no room for the rows and what is made of them.
     """
     self.check_usable()
+    if ridge is None and self.whitening is None:
+      return self
     if ridge is not None:
       ridge = whitening_lib.check_ridge(ridge)
       room.check_rows(self.capacity, self.dim, "float32", self.mesh)
