@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from visual_memory import files
+from visual_memory.checks import shown
 from visual_memory.collection import pending_edits
 from visual_memory.collection.meant_rows import find, forget
 from visual_memory.collection.pending_edits import NUMBER, Edit, checked
@@ -90,7 +91,7 @@ def resolved(
       edit["ids"] = find(store, edit["ids"])
     for name in edit.get("names", [edit["old"]] if "old" in edit else []):
       if name not in names:
-        raise ValueError(f"The memory has no class {name!r}.")
+        raise ValueError(f"The memory has no class {shown(name)}.")
     names |= {edit["to"]} if "to" in edit else set()
     made.append(edit)
   return made

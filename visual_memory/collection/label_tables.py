@@ -12,6 +12,7 @@ import io
 import os
 
 from visual_memory import files
+from visual_memory.checks import shown
 from visual_memory.collection.identity import Known
 from visual_memory.collection.provenance import origins_of
 from visual_memory.store.store import Store
@@ -67,19 +68,19 @@ def read_labels(store: Store, path: str | os.PathLike) -> dict[str, str]:
   for line, row_id, name in rows:
     if row_id not in known.classes:
       raise ValueError(
-        f"Line {line} of {os.fspath(path)!r} names {row_id!r}, which is not in"
-        " the memory. Nothing was changed."
+        f"Line {line} of {os.fspath(path)!r} names {shown(row_id)}, which is"
+        " not in the memory. Nothing was changed."
       )
     if row_id in seen:
       raise ValueError(
         f"Lines {seen[row_id]} and {line} of {os.fspath(path)!r} name the same"
-        f" image, {row_id!r}. Nothing was changed."
+        f" image, {shown(row_id)}. Nothing was changed."
       )
     seen[row_id] = line
     was = known.classes[row_id] or ""
     if was and not name:
       raise ValueError(
-        f"Line {line} of {os.fspath(path)!r} gives {row_id!r} no class:"
+        f"Line {line} of {os.fspath(path)!r} gives {shown(row_id)} no class:"
         " remove it from the memory instead. Nothing was changed."
       )
     if name != was:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from visual_memory import files
+from visual_memory.checks import shown
 from visual_memory.store.store import Store
 
 Edit = Mapping[str, Any]
@@ -42,7 +43,7 @@ def checked(edit: Any) -> dict[str, Any]:
   kind = edit.get("kind") if isinstance(edit, Mapping) else None
   if not isinstance(kind, str) or kind not in KINDS:
     raise ValueError(
-      f"There is no edit {kind!r}; there are {', '.join(KINDS)}."
+      f"There is no edit {shown(kind)}; there are {', '.join(KINDS)}."
     )
   made: dict[str, Any] = {"kind": kind}
   for name in KINDS[kind]:
@@ -54,7 +55,7 @@ def checked(edit: Any) -> dict[str, Any]:
     else:
       right, wanted = isinstance(value, str) and value.strip(), "a name"
     if not right:
-      raise ValueError(f"The edit {kind!r} needs {name!r}: {wanted}.")
+      raise ValueError(f"The edit {shown(kind)} needs {name!r}: {wanted}.")
     made[name] = list(dict.fromkeys(value)) if name in _LISTS else value
   return made
 

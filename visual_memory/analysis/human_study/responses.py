@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from visual_memory import files
+from visual_memory.checks import shown
 
 _MOST_BYTES = 64 << 20
 _MOST_PARTICIPANTS = 10**9
@@ -135,13 +136,13 @@ def _session(path, key, places):
   content = _read_csv(path) if path.suffix == ".csv" else _read_json(path)
   if content["study"] != key["study"]:
     raise ValueError(
-      f"{path} answers study {content['study']!r}; the key is of"
-      f" {key['study']!r}."
+      f"{path} answers study {shown(content['study'])}; the key is of"
+      f" {shown(key['study'])}."
     )
   participant = _whole(content["participant"], path, "the participant")
   if not 1 <= participant <= _MOST_PARTICIPANTS:
     raise ValueError(
-      f"{path}: participant {_shown(participant)}; they count from 1."
+      f"{path}: participant {shown(participant)}; they count from 1."
     )
   conditions = key["conditions"][(participant - 1) % len(key["conditions"])]
   answers, seen = [], set()
@@ -164,12 +165,12 @@ def _answer(response, where, key, places, conditions):
   name = response["trial"]
   trial = places.get(name) if isinstance(name, str) else None
   if trial is None:
-    raise ValueError(f"{where}: no trial is called {_shown(name)}.")
+    raise ValueError(f"{where}: no trial is called {shown(name)}.")
   if response["condition"] != conditions[trial]:
     raise ValueError(
       f"{where}: {response['trial']} was shown in condition"
-      f" {_shown(response['condition'])}, but this participant's is"
-      f" {conditions[trial]!r}."
+      f" {shown(response['condition'])}, but this participant's is"
+      f" {shown(conditions[trial])}."
     )
   choice = _whole(response["choice"], where, "the choice")
   offered = len(key["trials"][trial]["choices"]) + len(key["extras"])
@@ -181,7 +182,7 @@ def _answer(response, where, key, places, conditions):
     seconds = -1.0
   if not 0 <= seconds < float("inf"):
     raise ValueError(
-      f"{where}: {_shown(response['seconds'])} is no time in seconds."
+      f"{where}: {shown(response['seconds'])} is no time in seconds."
     )
   return trial, response["condition"] == "B", choice, seconds
 
@@ -236,14 +237,5 @@ def _whole(value, where, what) -> int:
     return int(value)
   except (TypeError, ValueError):
     raise ValueError(
-      f"{where}: {what} {_shown(value)} is no whole number."
+      f"{where}: {what} {shown(value)} is no whole number."
     ) from None
-
-
-def _shown(value: Any) -> str:
-  """What a file says, short enough for a sentence."""
-  return (
-    repr(value)[:80]
-    if isinstance(value, str | int | float)
-    else (f"a {type(value).__name__}")
-  )

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from visual_memory import checkpoints
+from visual_memory.checks import shown
 from visual_memory.encoders.published import torch_pickle
 from visual_memory.encoders.published.convert import (
   Converted,
@@ -81,7 +82,7 @@ def read(weights: str | os.PathLike | Place) -> dict[str, np.ndarray]:
     )
     if twice := sorted(tensors.keys() & found.keys()):
       raise ValueError(
-        f"{path} has the tensor {twice[0]!r}, as has another part of"
+        f"{path} has the tensor {shown(twice[0])}, as has another part of"
         f" {place.name}: download it again."
       )
     tensors |= found

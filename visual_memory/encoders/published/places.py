@@ -19,6 +19,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from visual_memory.checks import shown
+
 _HUB_ID = re.compile(r"(?:hf[-_]hub:)?([\w.-]+/[\w.-]+)")
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
 """Of a mistyped file, for which the hub need not be asked."""
@@ -148,7 +150,7 @@ def _shards(index: dict[str, Any], name: str) -> list[str]:
     ) from error
   for shard in shards:
     if not isinstance(shard, str) or "/" in shard or "\\" in shard:
-      raise ValueError(f"{name}.index.json points outside: {shard!r}.")
+      raise ValueError(f"{name}.index.json points outside: {shown(shard)}.")
   return shards
 
 
