@@ -179,6 +179,28 @@ def read_arrays(
       ) from error
 
 
+def formatted_arrays(
+  path: str | os.PathLike, names: Collection[str], form: object
+) -> dict[str, np.ndarray]:
+  """The arrays of a file of ours, whose array "format" says what is in it.
+
+  Args:
+    path: see `read_arrays`.
+    names: of the arrays that it must have.
+    form: its format, as `tolist` gives it.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: as `read_arrays`; another format, or an array is missing.
+  """
+  content = read_arrays(path)
+  if missing := [name for name in names if name not in content]:
+    raise ValueError(f"it has no {missing[0]}")
+  if content["format"].tolist() != form:
+    raise ValueError(f"its format is {content['format']}, not {form}")
+  return content
+
+
 def _arrays(file, names) -> dict[str, np.ndarray]:
   left = max(_MOST_RATIO * os.fstat(file.fileno()).st_size, _LEAST_BYTES)
   with zipfile.ZipFile(file) as archive:

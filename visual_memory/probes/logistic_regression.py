@@ -25,6 +25,7 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int, Int32
 
+from visual_memory.probes import learned_rows
 from visual_memory.types import Array
 
 _BLOCK = 8192
@@ -83,15 +84,7 @@ def fit(
   if not 0 < strength < math.inf:
     raise ValueError(f"strength = {strength} must be positive.")
   labels = np.asarray(labels)
-  if len(labels) != len(rows) or not len(rows):
-    raise ValueError(f"{len(labels)} labels for {len(rows)} rows.")
-  bad = (labels < 0) | (labels >= num_classes)
-  if bad.any():
-    row = int(np.argmax(bad))
-    raise ValueError(
-      f"Row {row} has label {labels[row]}: learn from rows labeled 0 to"
-      f" {num_classes - 1} and leave the others out."
-    )
+  learned_rows.check_labels(labels, num_rows=len(rows), num_classes=num_classes)
   dim = rows.shape[1]
   first = (
     (jnp.zeros((dim, num_classes)), jnp.zeros(num_classes))

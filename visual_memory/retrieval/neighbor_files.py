@@ -54,11 +54,7 @@ def load_neighbors(path: str | os.PathLike, row_ids: np.ndarray) -> Neighbors:
     ValueError: the file is broken, of another format, or of other ids.
   """
   try:
-    content = files.read_arrays(path)
-    if missing := [name for name in _ARRAYS if name not in content]:
-      raise ValueError(f"it has no {missing[0]}")
-    if content["format"].tolist() != FORMAT:
-      raise ValueError(f"its format is {content['format']}, not {FORMAT}")
+    content = files.formatted_arrays(path, _ARRAYS, FORMAT)
     if str(content["memory"]) == _digest(row_ids):
       return _neighbors(content, row_ids)
   except ValueError as error:

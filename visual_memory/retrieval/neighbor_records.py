@@ -243,11 +243,7 @@ def load_records(
       f"There is no neighbor file at {os.fspath(path)!r}."
     )
   try:
-    content = files.read_arrays(path)
-    if missing := [name for name in _ARRAYS if name not in content]:
-      raise ValueError(f"it has no {missing[0]}")
-    if content["format"].tolist() != _FORMAT:
-      raise ValueError(f"its format is {content['format']}, not {_FORMAT}")
+    content = files.formatted_arrays(path, _ARRAYS, _FORMAT)
     sets = _unpacked_sets(content) if content["has_sets"] else None
     records = neighbor_records(
       content["places"],

@@ -24,8 +24,8 @@ from visual_memory.types import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOutQueries:
-  """Test queries: to be scored once. Build one with `held_out_queries`.
+class _Queries:
+  """Queries whose neighbors and classes are known.
 
   Attributes:
     near: their neighbors, [Q, k].
@@ -42,23 +42,15 @@ class HeldOutQueries:
     return len(self.labels)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TuningQueries:
+class HeldOutQueries(_Queries):
+  """Test queries: to be scored once. Build one with `held_out_queries`."""
+
+
+class TuningQueries(_Queries):
   """Queries that may choose; build one with `tuning_queries`.
 
-  Attributes:
-    near: their neighbors, none of which is the query itself, [T, k].
-    labels: int32 true classes, UNLABELED where unknown, [T].
-    ids: their ids, [T].
+  None of them is among its own neighbors.
   """
-
-  near: Neighbors
-  labels: Int[np.ndarray, "T"]
-  ids: np.ndarray
-
-  def __len__(self) -> int:
-    """The number of queries."""
-    return len(self.labels)
 
 
 def held_out_queries(
