@@ -1,8 +1,8 @@
 """The compiled training step: what each device computes, and what it sends."""
 
 import functools
-import re
 
+import hlo
 import jax
 import jax.numpy as jnp
 import pretraining_process
@@ -12,10 +12,6 @@ from visual_memory import distributed
 from visual_memory.pretraining import step
 
 BATCH = 64
-_COLLECTIVE = re.compile(
-  r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute|"
-  r"reduce-scatter)(?:-start)?\("
-)
 
 
 @functools.cache
@@ -38,19 +34,12 @@ def compiled(objective, devices, micro_batches, remat):
       (count, *shape), dtype, sharding=distributed.row_sharding(mesh)
     )
 
-  program = (
-    step.make_step(recipe, mesh)
-    .lower(
+  return hlo.flops_and_sent(
+    step.make_step(recipe, mesh).lower(
       state, rows(16, 16, 3, dtype=jnp.uint8), rows(dtype=jnp.int32),
       rows(dtype=jnp.float32),
     )
-    .compile()
   )  # fmt: skip
-  sent = [
-    (kind, re.findall(r"\w+\[([\d,]*)\]", shapes))
-    for shapes, kind in _COLLECTIVE.findall(program.as_text())
-  ]
-  return program.cost_analysis()["flops"], sent
 
 
 CASES = [("dino", 1, False), ("dino", 2, True), ("contrastive", 1, False)]
