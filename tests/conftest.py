@@ -3,9 +3,16 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Shared by all workers, and by the processes that tests start.
+os.environ.setdefault(
+  "VISUAL_MEMORY_COMPILATION_CACHE",
+  os.path.join(os.path.dirname(__file__), "..", "work", "compiled"),
+)
 
 import jax
 import pytest
+
+import visual_memory  # noqa: F401  (what JAX compiles is kept from now on)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

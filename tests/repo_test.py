@@ -47,6 +47,8 @@ LAYERS = (
     "showing",
     "files",
     "direct_files",
+    "compilation_cache",
+    "when_imported",
   ),
 )
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}

@@ -174,6 +174,21 @@ def test_one_compilation_for_any_number_of_batches_and_after_edits(mesh):
   assert "r3" not in near.ids and "r1000" in near.ids
 
 
+def test_near_sizes_of_k_share_a_program_and_change_no_answer(mesh):
+  memory = cases.memory_of(BASE, mesh=mesh)
+  queries = cases.random_rows(5, DIM, seed=5)
+  whole = exact.search(queries, memory, k=10)
+  with cases.counted_compilations() as compilations:
+    for k in (6, 7, 9):
+      near = exact.search(queries, memory, k=k)
+      np.testing.assert_array_equal(near.ids, whole.ids[:, :k])
+      np.testing.assert_array_equal(
+        near.similarities, whole.similarities[:, :k]
+      )
+  assert not compilations
+  assert exact.search(queries, memory, k=420).ids.shape == (5, 420)  # All.
+
+
 def test_easy_queries_are_certified_in_the_first_pass(mesh):
   for precision in PRECISIONS:
     memory = cases.memory_of(BASE, mesh=mesh, precision=precision)

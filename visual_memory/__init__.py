@@ -13,6 +13,8 @@ Names are loaded when first used, so that importing the package is quick.
 
 import importlib
 
+from visual_memory import compilation_cache, when_imported
+
 __version__ = "0.2.0"
 
 _HOMES = {
@@ -56,3 +58,6 @@ def __getattr__(name: str):
 def __dir__() -> list[str]:
   """Public names, for completion."""
   return sorted(__all__)
+
+
+when_imported.call("jax", compilation_cache.use)

@@ -21,7 +21,7 @@ from visual_memory import distributed, subnormals
 from visual_memory.data.given_images import are_images
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
-from visual_memory.retrieval import attempts
+from visual_memory.retrieval import attempts, tiling
 from visual_memory.types import Array, EmbeddedSet, Ids, Neighbors, as_ids
 
 
@@ -97,15 +97,19 @@ def tiled_search(
       f"k = {k}, but the memory has {most} rows to find: choose k from 1 to"
       f" {most}."
     )
+  # A program is compiled for its k: those of a few k's answer them all.
+  asked = min(tiling.next_k(k), most)
   found, num_redone = attempts.answer(
     queries,
     memory.rows,
     excluded,
     mesh=memory.mesh,
-    k=k,
+    k=asked,
     query_tile=query_tile,
     row_tile=row_tile,
   )
+  if asked > k:
+    found = jax.tree.map(lambda x: x[:, :k].copy(), found)
   return Neighbors(
     ids=memory.table.ids[found.slots],
     indices=memory.table.positions(found.slots),

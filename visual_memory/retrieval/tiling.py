@@ -84,6 +84,15 @@ class Tiling:
   thorough: bool
 
 
+def next_k(k: int) -> int:
+  """The least of 1, 2, 5, 10, 15, 20, 30, 50, 75, 100, 150, ... from k on."""
+  if k <= 5:
+    return min(size for size in (1, 2, 5) if size >= k)
+  tens = 10 ** max(1, len(str(k - 1)) - 1)
+  steps = (10, 15, 20, 30, 50, 75, 100)
+  return min(x * tens // 10 for x in steps if x * tens // 10 >= k)
+
+
 def query_tile(num_queries: int, backend: str) -> int:
   """Queries per call: a power of two, so that few shapes are compiled."""
   most = _SCORE_TILES[backend][0]
