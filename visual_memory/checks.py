@@ -9,16 +9,29 @@ an answer.
 import reprlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from visual_memory import subnormals
 
-Array = jax.Array | np.ndarray
-"""A device or a host array: the numeric core accepts both."""
+if TYPE_CHECKING:
+  import jax
+
+  Array = jax.Array | np.ndarray
+else:
+
+  class _Arrays(type):
+    """What is an array is known without importing JAX, which is slow."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+      kinds = np.ndarray, getattr(sys.modules.get("jax"), "Array", np.ndarray)
+      return isinstance(value, kinds)
+
+  class Array(metaclass=_Arrays):
+    """A device or a host array: the numeric core accepts both."""
+
 
 Ids = Sequence[str] | np.ndarray
 """Identities of examples: strings, in a sequence or an object array."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 _STYLE = """<style>
 .vm-card{color:inherit;background:transparent;font:13px/1.45 system-ui,
@@ -129,6 +128,8 @@ def pictures(items: Sequence[tuple[UInt8[np.ndarray, "H W 3"], str, str]]):
 
 def _data(image: np.ndarray) -> str:
   """An image as an address that holds it; tiny ones keep their pixels."""
+  from PIL import Image  # Only here: what shows no picture starts sooner.
+
   picture = Image.fromarray(np.ascontiguousarray(image))
   if max(picture.size) > _THUMBNAIL:
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))

@@ -9,11 +9,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from visual_memory import showing
+from visual_memory import showing, when_imported
 from visual_memory.checks import (
   Array,
   Ids,
@@ -46,7 +45,6 @@ class Example:
   id: str
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
   """A fixed-shape batch of preprocessed images.
@@ -58,6 +56,16 @@ class Batch:
 
   images: Float32[Array, "B H W 3"]
   mask: Bool[Array, "B"]
+
+
+def _register() -> None:
+  """Tells JAX, once it is there, what a batch is made of."""
+  import jax
+
+  jax.tree_util.register_dataclass(Batch)
+
+
+when_imported.call("jax", _register)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)

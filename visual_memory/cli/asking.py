@@ -9,9 +9,7 @@ from typing import Any
 
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import inputs, origins, provenance, questions
-from visual_memory.collection.answering import Asker
-from visual_memory.reports import explanation
+from visual_memory.collection import inputs, origins, provenance
 from visual_memory.store.store import Store
 
 _CLASSIFY = """\
@@ -77,7 +75,10 @@ def classify(arguments: argparse.Namespace) -> int:
   return 1 if num_failed else 0
 
 
-def _asker(arguments, store: Store, **options: Any) -> Asker:
+def _asker(arguments, store: Store, **options: Any):
+  """The memory, ready to answer."""
+  from visual_memory.collection.answering import Asker
+
   if arguments.k < 1:
     raise ValueError(f"--k {arguments.k}: at least one neighbor must vote.")
   return Asker(store, k=arguments.k, voter=arguments.voter, **options)
@@ -128,6 +129,9 @@ def _line(answer: dict[str, Any]) -> str:
 )
 def similar(arguments: argparse.Namespace) -> int:
   """Show the images of the memory that are nearest to images."""
+  from visual_memory.collection import questions
+  from visual_memory.collection.answering import Asker
+
   store = output.open_store(arguments)
   asker = Asker(store, min_similarity=-1.0)
   present = set(store.ids.tolist())
@@ -165,6 +169,8 @@ def explain(arguments: argparse.Namespace) -> int:
 
   Writes one page that needs nothing else, and opens it.
   """
+  from visual_memory.reports import explanation
+
   store = output.open_store(arguments)
   pictures, problems, _ = inputs.open_pictures([arguments.image])
   if problems or len(pictures) != 1:

@@ -5,8 +5,7 @@ import os
 
 from visual_memory.cli import commands, encoders, images, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import adding, ingest, origins, relocation
-from visual_memory.collection import rebuild as rebuild_lib
+from visual_memory.collection import origins, relocation
 from visual_memory.store.store import Store
 
 _BUILD = """\
@@ -32,6 +31,8 @@ def build(arguments: argparse.Namespace) -> int:
 
   If it is stopped, the same command goes on where it was.
   """
+  from visual_memory.collection import adding, ingest
+
   request = images.request(arguments)
   origins.check_there(arguments.images)
   ingest.unfinished(arguments.store)  # Refused before anything is loaded.
@@ -49,14 +50,14 @@ def add(arguments: argparse.Namespace) -> int:
   A picture is known by its content and its place: the same folder may be added
   again, and what is new in it, moved or changed is said.
   """
+  from visual_memory.collection import adding
+
   store = output.open_store(arguments)
   report = adding.add(store, arguments.images, images.request(arguments))
   return _report(arguments, store, report, "Added to")
 
 
-def _report(
-  arguments, store: Store | None, report: adding.Report, verb: str
-) -> int:
+def _report(arguments, store: Store | None, report, verb: str) -> int:
   """Says what became of the images; the exit code."""
   output.remarks(report.remarks())
   rows = 0 if store is None else len(store)
@@ -107,6 +108,9 @@ def rebuild(arguments: argparse.Namespace) -> int:
   The memory answers, and may be edited, until the new one takes its place; if
   it is stopped, the same command goes on where it was.
   """
+  from visual_memory.collection import ingest
+  from visual_memory.collection import rebuild as rebuild_lib
+
   store = output.open_store(arguments)
   encoder, values = encoders.load(arguments)
 

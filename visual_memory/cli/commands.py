@@ -16,12 +16,30 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from visual_memory.collection.answering import VOTER, K
-from visual_memory.voting import weighting
+from visual_memory.collection.defaults import VOTER, K
 
 AddOptions = Callable[[argparse.ArgumentParser], Any]
+"""Given a `Parser`."""
 _DEFAULT_STORE = "memory"
 _WIDTH = 79
+
+
+class Parser(argparse.ArgumentParser):
+  """A parser that asks for what takes long to know only when it shows help.
+
+  parser.later[action] = lambda: "one of: ..."
+  """
+
+  def __init__(self, *arguments: Any, **settings: Any):
+    """As argparse's own."""
+    super().__init__(*arguments, **settings)
+    self.later: dict[argparse.Action, Callable[[], str]] = {}
+
+  def format_help(self) -> str:
+    """What --help prints."""
+    for action, text in self.later.items():
+      action.help = text()
+    return super().format_help()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,15 +125,31 @@ neighbors = option(
 )
 
 
-def vote(parser: argparse.ArgumentParser) -> None:
+def vote(parser: Parser) -> None:
   """The options of a vote."""
   neighbors(parser)
-  parser.add_argument(
-    "--voter",
-    default=VOTER,
-    choices=tuple(weighting.VOTERS),
-    help="how much say each has (default: %(default)s)",
+  action = parser.add_argument(
+    "--voter", type=_voter, default=VOTER, metavar="NAME"
   )
+  parser.later[action] = lambda: (
+    f"how much say each has: {', '.join(_voters())} (default: {VOTER})"
+  )
+
+
+def _voter(word: str) -> str:
+  """A voter's name."""
+  if word not in _voters():
+    raise argparse.ArgumentTypeError(
+      f"invalid choice: {word!r} (choose from {', '.join(_voters())})"
+    )
+  return word
+
+
+def _voters() -> Sequence[str]:
+  """All of them."""
+  from visual_memory.voting import weighting
+
+  return tuple(weighting.VOTERS)
 
 
 def page(parser: argparse.ArgumentParser) -> None:

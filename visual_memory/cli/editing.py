@@ -5,12 +5,7 @@ import contextlib
 
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import (
-  edit_lists,
-  meant_rows,
-  pending_edits,
-  pruning_factors,
-)
+from visual_memory.collection import edit_lists, meant_rows, pending_edits
 
 _REMOVE = """\
   visual-memory remove dog/3.jpg dog/4.jpg
@@ -156,6 +151,8 @@ def prune(arguments: argparse.Namespace) -> int:
   An image misleads another one if it is among its nearest and of another class.
   Factors are kept in the memory; the images stay.
   """
+  from visual_memory.collection import pruning_factors
+
   store = output.open_store(arguments)
   if arguments.off:
     if not arguments.dry_run:

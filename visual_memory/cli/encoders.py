@@ -2,11 +2,13 @@
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from visual_memory.cli import commands
-from visual_memory.encoders import encoder as encoder_lib
-from visual_memory.encoders.encoder import Encoder
+
+if TYPE_CHECKING:
+  import visual_memory.encoders.encoder
 
 DEFAULT = "procedural_patches"
 """The encoder of a new memory: it comes with the package, and no photograph is
@@ -23,14 +25,9 @@ def required(parser: argparse.ArgumentParser) -> None:
   _add(parser, "", required=True)
 
 
-def _add(parser: argparse.ArgumentParser, note: str, **options: Any) -> None:
-  parser.add_argument(
-    "-e",
-    "--encoder",
-    metavar="NAME",
-    help=f"one of: {', '.join(encoder_lib.list_encoders())}{note}",
-    **options,
-  )
+def _add(parser: commands.Parser, note: str, **options: Any) -> None:
+  action = parser.add_argument("-e", "--encoder", metavar="NAME", **options)
+  parser.later[action] = lambda: f"one of: {', '.join(_names())}{note}"
   parser.add_argument(
     "--weights",
     metavar="PATH",
@@ -55,12 +52,23 @@ def _add(parser: argparse.ArgumentParser, note: str, **options: Any) -> None:
   )
 
 
-def load(arguments: argparse.Namespace) -> tuple[Encoder, dict[str, Any]]:
+def _names() -> Sequence[str]:
+  """The encoders' names."""
+  from visual_memory.encoders.encoder import list_encoders
+
+  return list_encoders()
+
+
+def load(
+  arguments: argparse.Namespace,
+) -> tuple["visual_memory.encoders.encoder.Encoder", dict[str, Any]]:
   """The encoder, and the arguments of `load_encoder` that give it again.
 
   Raises:
     ValueError: unknown names, or an option that is not KEY=VALUE.
   """
+  from visual_memory.encoders.encoder import load_encoder
+
   values: dict[str, Any] = {
     "name": arguments.encoder,
     "precision": arguments.precision,
@@ -70,4 +78,4 @@ def load(arguments: argparse.Namespace) -> tuple[Encoder, dict[str, Any]]:
   if arguments.image_size is not None:
     values["image_size"] = arguments.image_size
   values |= commands.fields("--option", arguments.option)
-  return encoder_lib.load_encoder(**values), values
+  return load_encoder(**values), values

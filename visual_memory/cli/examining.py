@@ -4,9 +4,8 @@ import argparse
 
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import provenance, questions
-from visual_memory.memory import whitening
-from visual_memory.reports import picture_groups
+from visual_memory.collection import provenance
+from visual_memory.collection.defaults import NEAR
 from visual_memory.store.store import Store
 
 _SHOWN = 20
@@ -36,6 +35,8 @@ def accuracy(arguments: argparse.Namespace) -> None:
   Each image is asked of all the others; shows the classes that do worst, and
   what they are taken for.
   """
+  from visual_memory.collection import questions
+
   store = output.open_store(arguments)
   found = questions.accuracy(store, k=arguments.k, voter=arguments.voter)
   worst = found["classes"][:_SHOWN]
@@ -70,6 +71,8 @@ def suspects(arguments: argparse.Namespace) -> None:
 
   Their nearest images are of another one.
   """
+  from visual_memory.collection import questions
+
   store = output.open_store(arguments)
   found = questions.suspects(
     store, k=arguments.k, voter=arguments.voter, limit=arguments.limit
@@ -90,6 +93,8 @@ def suspects(arguments: argparse.Namespace) -> None:
 @command("outliers", _paged, examples="  visual-memory outliers --limit 50")
 def outliers(arguments: argparse.Namespace) -> None:
   """List images that are like none of the others."""
+  from visual_memory.collection import questions
+
   store = output.open_store(arguments)
   found = questions.outliers(store, limit=arguments.limit)
   lines = [
@@ -109,7 +114,7 @@ def outliers(arguments: argparse.Namespace) -> None:
   option(
     "--min-similarity",
     type=float,
-    default=questions.NEAR,
+    default=NEAR,
     metavar="X",
     help="from which images are nearly the same (default: %(default)s)",
   ),
@@ -122,6 +127,8 @@ def duplicates(arguments: argparse.Namespace) -> None:
 
   Files of one content are one image of the memory, with several places.
   """
+  from visual_memory.collection import questions
+
   store = output.open_store(arguments)
   found = questions.duplicates(store, min_similarity=arguments.min_similarity)
   lines = []
@@ -147,6 +154,8 @@ def _page(arguments, store: Store, title: str, groups: list) -> None:
   """Writes a page of thumbnails, if one is wanted."""
   if arguments.output is None:
     return
+  from visual_memory.reports import picture_groups
+
   pictures = provenance.Pictures(provenance.origins_of(store))
   names = {i: c for i, c in zip(store.ids, _classes(store), strict=True)}
   shown = [
@@ -188,6 +197,9 @@ def whiten(arguments: argparse.Namespace) -> int:
   memory would be: each image is asked of all the others, as `accuracy` does.
   The images stay as they are, and what is removed leaves no trace in this.
   """
+  from visual_memory.collection import questions
+  from visual_memory.memory import whitening
+
   store = output.open_store(arguments)
   if arguments.off and arguments.ridge is not None:
     raise ValueError("Give RIDGE or --off, but not both.")

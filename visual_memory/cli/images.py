@@ -2,10 +2,13 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from visual_memory.cli import commands
 from visual_memory.collection import origins
-from visual_memory.collection.adding import Request
+
+if TYPE_CHECKING:
+  import visual_memory.collection.adding
 
 
 def new(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +84,12 @@ def more(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def request(arguments: argparse.Namespace) -> Request:
+def request(
+  arguments: argparse.Namespace,
+) -> "visual_memory.collection.adding.Request":
   """What the options ask for."""
+  from visual_memory.collection.adding import Request
+
   return Request(
     options=origins.Options(
       flat=arguments.unlabeled or arguments.class_name is not None,

@@ -15,6 +15,7 @@ import visual_memory
 from visual_memory.cli import (
   asking,
   building,
+  commands,
   editing,
   examining,
   keeping,
@@ -95,7 +96,7 @@ class _Usage(Exception):
     self.parser = parser
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(commands.Parser):
   """A parser that leaves it to `main` how an error is said."""
 
   def error(self, message: str) -> NoReturn:
@@ -115,9 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     action="version",
     version=f"visual-memory {visual_memory.__version__}",
   )
-  commands = parser.add_subparsers(
+  listed = parser.add_subparsers(
     title="commands", metavar="COMMAND", required=True
   )
   for command in _COMMANDS:
-    command.add_to(commands)
+    command.add_to(listed)
   return parser

@@ -16,6 +16,7 @@ import numpy as np
 
 from visual_memory.analysis.probabilities import probabilities
 from visual_memory.collection import embedding, provenance, pruning_factors
+from visual_memory.collection.defaults import VOTER, K
 from visual_memory.collection.sureness import Calibration, calibrate
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
@@ -25,9 +26,6 @@ from visual_memory.store.store import Store
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import vote, weighting
 from visual_memory.voting.shares import Shares
-
-K, VOTER = 10, "softmax"
-"""What was best on tuning rows of CIFAR-10."""
 
 _AT_ONCE = 8
 """Pictures between two answers: few, so that the first one comes soon."""

@@ -19,8 +19,7 @@ from visual_memory import files, types
 from visual_memory.collection import embedding
 from visual_memory.collection.identity import PICTURE, Status
 from visual_memory.collection.plan import Plan
-from visual_memory.collection.provenance import Provenance
-from visual_memory.collection.provenance import provenance as provenance_of
+from visual_memory.collection.provenance import Provenance, describe
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 from visual_memory.store import creation
@@ -151,14 +150,6 @@ def rows_per_chunk(count: int, dim: int) -> int:
 def finish(store: Store) -> None:
   """Marks a store as whole."""
   describe(store, unfinished=False)
-
-
-def describe(store: Store, **fields: Any) -> None:
-  """Changes some of what a store says about where its rows come from."""
-  found = dataclasses.replace(provenance_of(store), **fields)
-  if found != provenance_of(store):
-    about = {**store.attributes, **found.to_attributes()}
-    store.describe(about)
 
 
 def carry_out(

@@ -10,7 +10,7 @@ import functools
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from visual_memory.collection import class_folders, identity
 from visual_memory.collection.origins import Origin, origin_from
 from visual_memory.data import file_trees
 from visual_memory.data.decoding import UnreadableImage, decode_image
-from visual_memory.encoders import encoder as encoder_lib
-from visual_memory.encoders.encoder import Encoder
 from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
+
+if TYPE_CHECKING:
+  import visual_memory.encoders.encoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,14 @@ def provenance(store: Store) -> Provenance:
     ) from error
 
 
+def describe(store: Store, **fields: Any) -> None:
+  """Changes some of what a store says about where its rows come from."""
+  found = dataclasses.replace(provenance(store), **fields)
+  if found != provenance(store):
+    about = {**store.attributes, **found.to_attributes()}
+    store.describe(about)
+
+
 def origins_of(store: Store) -> tuple[Origin, ...]:
   """The origins of a store's rows; none where they were not recorded."""
   try:
@@ -97,12 +106,14 @@ def origins_of(store: Store) -> tuple[Origin, ...]:
     return ()
 
 
-def load_encoder(store: Store) -> Encoder:
+def load_encoder(store: Store) -> "visual_memory.encoders.encoder.Encoder":
   """The encoder that made a store's rows.
 
   Raises:
     StoreError: what is loaded is not what made them.
   """
+  from visual_memory.encoders import encoder as encoder_lib
+
   arguments = provenance(store).encoder
   encoder = encoder_lib.load_encoder(**arguments)
   if encoder.fingerprint != store.fingerprint:

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from visual_memory.analysis import pruning
-from visual_memory.collection import ingest
 from visual_memory.collection.meant_rows import forget
-from visual_memory.collection.provenance import provenance
+from visual_memory.collection.provenance import describe, provenance
 from visual_memory.collection.sureness import leave_one_out
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.store import Store
@@ -92,9 +91,7 @@ def discount(
   """
   values = pruning.reliability(counts.wrong, scale=scale, exponent=exponent)
   _write(store, counts.ids, values)
-  ingest.describe(
-    store, pruning={"k": counts.k, "scale": scale, "exponent": exponent}
-  )
+  describe(store, pruning={"k": counts.k, "scale": scale, "exponent": exponent})
   return int((values != 1).sum())
 
 
@@ -102,7 +99,7 @@ def forgive(store: Store) -> None:
   """Takes all factors away."""
   if provenance(store).pruning is not None:
     _write(store, store.ids, np.ones(len(store)))
-    ingest.describe(store, pruning=None)
+    describe(store, pruning=None)
 
 
 def factors(store: Store) -> Float64[np.ndarray, "N"] | None:

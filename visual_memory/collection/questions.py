@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from visual_memory.analysis import label_errors
-from visual_memory.collection.answering import VOTER, Asker, K
+from visual_memory.collection.answering import Asker
+from visual_memory.collection.defaults import NEAR, VOTER, K
 from visual_memory.collection.identity import Known
 from visual_memory.collection.provenance import origins_of
 from visual_memory.collection.sureness import leave_one_out, spread
@@ -32,8 +33,6 @@ from visual_memory.types import UNLABELED
 from visual_memory.voting import metrics, vote, weighting
 from visual_memory.voting.weighting import Setting
 
-NEAR = 0.995
-"""From this similarity on, two images are nearly the same."""
 RIDGES = (None, 0.25, 1.0, 4.0)
 """What is tried; the best is seldom sharper."""
 _NEIGHBORS = 20

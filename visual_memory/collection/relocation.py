@@ -7,9 +7,8 @@ found.num_rows, found.num_found
 import dataclasses
 import os
 
-from visual_memory.collection import ingest
 from visual_memory.collection.identity import Known
-from visual_memory.collection.provenance import Pictures, provenance
+from visual_memory.collection.provenance import Pictures, describe, provenance
 from visual_memory.store.store import Store
 
 
@@ -73,5 +72,5 @@ def relocate(
       " was changed. If you are sure, say --yes."
     )
   if not dry_run:
-    ingest.describe(store, origins=after)
+    describe(store, origins=after)
   return Relocated(old=old, new=new, num_rows=rows, num_found=found)

@@ -26,7 +26,7 @@ from visual_memory.collection import (
   pending_edits,
   questions,
 )
-from visual_memory.collection.answering import VOTER, K
+from visual_memory.collection.defaults import VOTER, K
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.server import thumbnails
 from visual_memory.server.given import (

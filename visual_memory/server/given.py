@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from visual_memory.collection.answering import VOTER, K
+from visual_memory.collection.defaults import VOTER, K
 from visual_memory.server.snapshot import Filter
 from visual_memory.voting import weighting
 

@@ -20,6 +20,7 @@ import numpy as np
 from visual_memory.analysis import what_if
 from visual_memory.collection import (
   answering,
+  defaults,
   provenance,
   pruning_factors,
   sureness,
@@ -127,9 +128,9 @@ class Session:
 
     Questions are answered meanwhile.
     """
-    memory, setting = self.memory(), weighting.setting(answering.VOTER)
+    memory, setting = self.memory(), weighting.setting(defaults.VOTER)
     if len(memory):
-      k = min(answering.K, len(memory))
+      k = min(defaults.K, len(memory))
       sure = sureness.calibrate(self.store, memory, setting, k=k)
       self._usual = sure.min_similarity
 

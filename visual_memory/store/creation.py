@@ -5,9 +5,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from visual_memory import distributed
 from visual_memory.checks import as_class_names, as_embeddings
 from visual_memory.memory import matching
 from visual_memory.store import row_edits
@@ -74,6 +71,10 @@ def create(
       next_serial=successor_of.next_serial,
     )
   edit = Transaction(State.empty(files, empty))
+  import jax  # Which processes there are: nothing else here needs to know.
+
+  from visual_memory import distributed
+
   share = slice(jax.process_index(), None, jax.process_count())
 
   def begin() -> None:

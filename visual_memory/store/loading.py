@@ -16,6 +16,7 @@ from visual_memory import distributed, subnormals
 from visual_memory.memory import layout, room, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
+from visual_memory.store import which_rows
 from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import parallel
 from visual_memory.store.storage.manifest import Manifest
@@ -28,22 +29,6 @@ WHITENING = "whitening"
 
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
-
-
-def embedded(state: State) -> EmbeddedSet:
-  """All rows of a state on the host, in order of insertion."""
-  return _rows(state, state.rows)
-
-
-def _rows(state: State, rows: np.ndarray) -> EmbeddedSet:
-  """The rows in these slots."""
-  return EmbeddedSet(
-    embeddings=state.embeddings(rows),
-    labels=state.columns["labels"][rows],
-    ids=state.ids[rows],
-    class_names=state.manifest.class_names,
-    fingerprint=state.manifest.fingerprint,
-  )
 
 
 def load(
@@ -230,7 +215,7 @@ def find_change(memory: VisualMemory, state: State) -> Change:
   differs = distributed.gather(memory.rows.labels)[slots[kept]] != labels
   return Change(
     removed=occupied[gone],
-    added=_rows(state, rows[~kept]),
+    added=which_rows.embedded(state, rows[~kept]),
     serials=stored[~kept],
     relabelled=slots[kept][differs],
     labels=labels[differs],

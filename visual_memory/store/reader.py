@@ -1,20 +1,12 @@
 """Reading a store: any number of readers, each of which sees one generation."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
-from jax.sharding import Mesh
 
 from visual_memory.checks import Ids, as_ids
-from visual_memory.memory.memory import VisualMemory
-from visual_memory.store import (
-  derived,
-  loading,
-  receipts,
-  verification,
-  which_rows,
-)
+from visual_memory.store import derived, receipts, verification, which_rows
 from visual_memory.store.errors import StoreError, sentence
 from visual_memory.store.handle import Handle
 from visual_memory.store.receipts import Receipt
@@ -23,6 +15,11 @@ from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.place import Files
 from visual_memory.store.which_rows import Where
 from visual_memory.types import EmbeddedSet
+
+if TYPE_CHECKING:
+  import jax
+
+  import visual_memory.memory.memory
 
 
 class StoreReader:
@@ -111,7 +108,9 @@ class StoreReader:
 
   def embedded(self) -> EmbeddedSet:
     """All rows on the host, in order of insertion."""
-    return self.handle.read(loading.embedded)
+    return self.handle.read(
+      lambda state: which_rows.embedded(state, state.rows)
+    )
 
   def among(self, ids: Ids) -> tuple[list[str], list[str]]:
     """Those ids that the store holds, and the others, each in their order."""
@@ -149,11 +148,11 @@ class StoreReader:
   def load(
     self,
     *,
-    mesh: Mesh | None = None,
+    mesh: Optional["jax.sharding.Mesh"] = None,
     capacity: int | None = None,
     precision: str = "float32",
     skip_damaged: bool = False,
-  ) -> VisualMemory:
+  ) -> "visual_memory.memory.memory.VisualMemory":
     """All rows on the devices of a mesh, in order of insertion.
 
     Every row is checked on its way. Each process keeps the rows of its own
@@ -166,6 +165,8 @@ class StoreReader:
     Raises:
       StoreDamaged: names the damaged rows.
     """
+    from visual_memory.store import loading  # And JAX, only where it is needed.
+
     return generations.consistently(
       self.handle.files,
       lambda of: loading.load(
@@ -178,8 +179,11 @@ class StoreReader:
     )
 
   def refresh(
-    self, memory: VisualMemory, *, donate: bool = False
-  ) -> VisualMemory:
+    self,
+    memory: "visual_memory.memory.memory.VisualMemory",
+    *,
+    donate: bool = False,
+  ) -> "visual_memory.memory.memory.VisualMemory":
     """A memory that was loaded from this store, brought up to date.
 
     Only rows that changed are read and written, without recompiling.
@@ -191,6 +195,8 @@ class StoreReader:
     Raises:
       ValueError: the memory was edited in another way than the store.
     """
+    from visual_memory.store import loading
+
     # Read first, which may be overtaken by an edit and begin again.
     change = self.handle.read(lambda state: loading.find_change(memory, state))
     return loading.refresh(memory, change, donate=donate)

@@ -9,9 +9,21 @@ from visual_memory.checks import Ids, as_ids
 from visual_memory.memory import matching
 from visual_memory.store.row_edits import HOLDER
 from visual_memory.store.storage.state import State
+from visual_memory.types import EmbeddedSet
 
 Where = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 """Metadata fields and their values, or a function of a row's metadata."""
+
+
+def embedded(state: State, rows: np.ndarray) -> EmbeddedSet:
+  """The rows in these slots, on the host."""
+  return EmbeddedSet(
+    embeddings=state.embeddings(rows),
+    labels=state.columns["labels"][rows],
+    ids=state.ids[rows],
+    class_names=state.manifest.class_names,
+    fingerprint=state.manifest.fingerprint,
+  )
 
 
 def find(state: State, ids: Ids) -> np.ndarray:
