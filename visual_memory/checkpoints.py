@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 
 _KEPT = 2
@@ -76,7 +75,7 @@ def save(
       f"{path} already holds a checkpoint: choose another directory, or pass"
       " overwrite=True."
     )
-  with ocp.StandardCheckpointer() as checkpointer:
+  with _checkpointer() as checkpointer:
     checkpointer.save(path, _with_checksums(leaves), force=overwrite)
 
 
@@ -99,7 +98,7 @@ def restore(path: str | os.PathLike, template: Any) -> Any:
     raise ValueError(f"{path} is not a finished checkpoint.")
   wanted = _by_path(template)
   try:
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
       found = dict(checkpointer.metadata(path).item_metadata.tree)
       expected = found.pop(_CHECKSUMS, None)
       _check(path, wanted, found)
@@ -167,7 +166,7 @@ class Rolling:
   def __init__(self, directory: str | os.PathLike):
     """Nothing is written yet."""
     self._directory = _absolute(directory)
-    self._checkpointer = ocp.StandardCheckpointer()
+    self._checkpointer = _checkpointer()
     self._written: set[epath.Path] = set()
 
   def __enter__(self) -> "Rolling":
@@ -225,6 +224,13 @@ def finished(directory: str | os.PathLike) -> list[epath.Path]:
     if child.name.isdigit() and is_checkpoint(child)
   ]
   return sorted(steps, key=lambda child: int(child.name), reverse=True)
+
+
+def _checkpointer() -> Any:
+  """Orbax's own; imported now, since most encoders need none of it."""
+  import orbax.checkpoint as ocp
+
+  return ocp.StandardCheckpointer()
 
 
 def _absolute(path: str | os.PathLike) -> epath.Path:

@@ -279,6 +279,7 @@ def _fill(
       continue
     pixels[slot] = preprocess.resize_and_crop(image)
     aspects[slot] = image.shape[1] / image.shape[0]
+    del image  # Before the next one is decoded: it may be large.
   images[:] = finish(pixels)
   images[aspects == 0] = 0
   return skipped
