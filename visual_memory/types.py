@@ -45,6 +45,7 @@ class Example:
   id: str
 
 
+@when_imported.pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
   """A fixed-shape batch of preprocessed images.
@@ -56,16 +57,6 @@ class Batch:
 
   images: Float32[Array, "B H W 3"]
   mask: Bool[Array, "B"]
-
-
-def _register() -> None:
-  """Tells JAX, once it is there, what a batch is made of."""
-  import jax
-
-  jax.tree_util.register_dataclass(Batch)
-
-
-when_imported.call("jax", _register)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)

@@ -26,6 +26,18 @@ def call(name: str, then: Callable[[], None]) -> None:
   sys.meta_path.insert(0, _Finder(name, [then]))
 
 
+def pytree(kind: type) -> type:
+  """A dataclass that JAX is told of: all of its fields are leaves."""
+
+  def register() -> None:
+    import jax
+
+    jax.tree_util.register_dataclass(kind)
+
+  call("jax", register)
+  return kind
+
+
 class _Finder(abc.MetaPathFinder):
   """Finds one module as the finders below it do, with a loader that tells."""
 

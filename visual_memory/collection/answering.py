@@ -8,6 +8,8 @@ Answers are plain values, as JSON has them: the command line prints them, and a
 server may send them as they are.
 """
 
+import contextlib
+import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from visual_memory.analysis.probabilities import probabilities
 from visual_memory.collection import embedding, provenance, pruning_factors
 from visual_memory.collection.defaults import VOTER, K
 from visual_memory.collection.sureness import Calibration, calibrate
+from visual_memory.data.array_source import array_source
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders.encoder import Encoder
@@ -92,6 +95,11 @@ class Asker:
       `decide`'s answer with image (its id); or, for a picture that cannot be
       read, image and error.
     """
+    if _is_large(source):
+      self._get_ready()
+    yield from self._answers(source)
+
+  def _answers(self, source: ImageSource) -> Iterator[dict[str, Any]]:
     for ids, embeddings, failed in self.embedded(source):
       if len(ids):
         near = exact.search(embeddings, self.memory, k=self.k)
@@ -100,16 +108,32 @@ class Asker:
       for image, reason in failed:
         yield {"image": image, "error": str(UnreadableImage(image, reason))}
 
+  def _get_ready(self) -> None:
+    """Compiles what an answer takes, of a blank picture.
+
+    Before the first large picture is unpacked: both at once would take a
+    quarter more memory than anything after.
+    """
+    blank = array_source(
+      np.zeros((1, *self.encoder.preprocess.shape, 3), np.uint8),
+      np.zeros(1, np.int32),
+      ids=["blank"],
+      class_names=["none"],
+      fingerprint="blank",
+    )
+    for _ in self._answers(blank):
+      pass
+    _give_back()
+
   def embedded(self, source: ImageSource):
     """A few pictures at a time: ids, embeddings, and (id, reason) of others."""
     batch_size = max(1, _AT_ONCE // jax.local_device_count())
-    large = getattr(source, "largest_bytes", 0) > _LARGE_BYTES
     for part in embedding.embed_by_time(
       self.encoder,
       source,
       batch_size=batch_size,
       held_s=0.0,
-      num_workers=1 if large else None,
+      num_workers=1 if _is_large(source) else None,
     ):
       yield source.ids[part.rows].tolist(), part.embeddings, part.failed
 
@@ -123,6 +147,17 @@ class Asker:
       calibration=self.calibration,
       min_similarity=self.min_similarity,
     )
+
+
+def _give_back() -> None:
+  """Returns memory that was freed to the system, where glibc would keep it."""
+  with contextlib.suppress(AttributeError, OSError):
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_large(source: ImageSource) -> bool:
+  """Whether photographs of many megapixels are among the pictures."""
+  return getattr(source, "largest_bytes", 0) > _LARGE_BYTES
 
 
 def answers(
