@@ -60,7 +60,7 @@ ENCODER_LAYERS = (
   ("builders", "listing"),
   ("families",),
   ("parts", "vit", "published", "dictionary", "encoder_files", "grad_cam"),
-  ("settings", "transformer", "patch_grid", "layers", "outputs"),
+  ("settings", "transformer", "patch_grid", "layers", "stem", "outputs"),
 )
 ENCODER_LEVEL = {
   name: -level for level, names in enumerate(ENCODER_LAYERS) for name in names

@@ -11,7 +11,6 @@ import numpy as np
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders import vit
 from visual_memory.encoders.dictionary.beside import BesideDictionary
 from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
@@ -99,6 +98,8 @@ def vit_random(
     preprocess: another way to make the pixels.
   """
   del name
+  from visual_memory.encoders import vit
+
   config = vit_settings(
     "vit_ti",
     image_size=size,

@@ -26,9 +26,9 @@ from visual_memory import showing
 from visual_memory.data.given_images import GivenImages
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import builders
-from visual_memory.encoders.layers import PRECISIONS
 from visual_memory.encoders.listing import EncoderNames, names_of
 from visual_memory.encoders.parts import Parts
+from visual_memory.encoders.settings import PRECISIONS
 from visual_memory.types import Array
 
 _VERSION = 1

@@ -26,9 +26,6 @@ from jaxtyping import Float
 
 from visual_memory.types import Array
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-"""What `precision` may be."""
-
 _kernel_init = nnx.initializers.truncated_normal(stddev=0.02)
 
 

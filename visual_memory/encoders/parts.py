@@ -1,4 +1,8 @@
-"""What an encoder is made of, and the parts of a vision transformer."""
+"""What an encoder is made of, and the parts of a vision transformer.
+
+The transformer itself is imported where it is used: it brings Flax with it,
+which other encoders, and whoever only lists them, need not wait for.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders import vit
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.settings import ViTConfig
@@ -49,6 +52,8 @@ class ViTApply:
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
     """Embeddings [B, D], not normalized."""
+    from visual_memory.encoders import vit
+
     outputs = vit.forward(
       params, pixels, config=self.config, precision=self.precision
     )
@@ -68,6 +73,8 @@ class ViTPatches:
 
   def __call__(self, params: Any, pixels: jax.Array) -> jax.Array:
     """Patch tokens row by row [B, P, D], not normalized."""
+    from visual_memory.encoders import vit
+
     outputs = vit.forward(
       params,
       pixels,
@@ -117,6 +124,8 @@ def vit_parts(
         f"There is no block {layer} among layers={layers}; there are 0 to"
         f" {config.depth - 1}."
       )
+  from visual_memory.encoders import vit
+
   grid = vit.grid_of(config, preprocess.shape)
   return Parts(
     name=name,

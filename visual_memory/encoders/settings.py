@@ -11,6 +11,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What `precision` may be."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ViTConfig:

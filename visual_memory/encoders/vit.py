@@ -22,16 +22,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders.layers import PRECISIONS, LayerNorm, Linear
+from visual_memory.encoders.layers import LayerNorm, Linear
 from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import (
-  ConvStem,
   patch_grid,
   patchify,
   resample,
   rotations,
 )
-from visual_memory.encoders.settings import ViTConfig
+from visual_memory.encoders.settings import PRECISIONS, ViTConfig
+from visual_memory.encoders.stem import ConvStem
 from visual_memory.encoders.transformer import AttentionPool, Block
 from visual_memory.types import Array
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from visual_memory.encoders import layers
+from visual_memory.encoders import settings as encoder_settings
 from visual_memory.memory import coarse, whitening
 from visual_memory.voting import weighting
 
@@ -29,7 +29,7 @@ class EncoderSettings:
 
   name: str
   weights: str | None = None
-  precision: Literal[*layers.PRECISIONS] = "float32"
+  precision: Literal[*encoder_settings.PRECISIONS] = "float32"
   preprocess: str | None = None
   image_size: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)

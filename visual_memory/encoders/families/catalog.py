@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from visual_memory import checkpoints
-from visual_memory.encoders import vit
 from visual_memory.encoders.families import (
   clip,
   described,
@@ -111,6 +110,8 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Loaded:
     OSError: it cannot be downloaded.
     ImportError: the format needs an extra that is not installed.
   """
+  from visual_memory.encoders import vit
+
   found = find(name, weights)
   tower = read_tower(
     found,

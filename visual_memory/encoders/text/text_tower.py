@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
 
-from visual_memory.encoders.layers import PRECISIONS, LayerNorm, Linear
-from visual_memory.encoders.settings import TextConfig
+from visual_memory.encoders.layers import LayerNorm, Linear
+from visual_memory.encoders.settings import PRECISIONS, TextConfig
 from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
 
