@@ -95,8 +95,8 @@ class Asker:
       `decide`'s answer with image (its id); or, for a picture that cannot be
       read, image and error.
     """
-    if _is_large(source):
-      self._get_ready()
+    if _is_large(source) and len(source) > _batch_size():
+      self._compile()
     yield from self._answers(source)
 
   def _answers(self, source: ImageSource) -> Iterator[dict[str, Any]]:
@@ -108,30 +108,29 @@ class Asker:
       for image, reason in failed:
         yield {"image": image, "error": str(UnreadableImage(image, reason))}
 
-  def _get_ready(self) -> None:
-    """Compiles what an answer takes, of a blank picture.
+  def _compile(self) -> None:
+    """Compiles all that an answer takes, with the answer to a gray picture.
 
-    Before the first large picture is unpacked: both at once would take a
-    quarter more memory than anything after.
+    While large pictures are unpacked, which is done ahead, that would take more
+    memory than anything after.
     """
-    blank = array_source(
-      np.zeros((1, *self.encoder.preprocess.shape, 3), np.uint8),
-      np.zeros(1, np.int32),
-      ids=["blank"],
-      class_names=["none"],
-      fingerprint="blank",
+    gray = array_source(
+      np.full((1, *self.encoder.preprocess.shape, 3), 128, np.uint8),
+      np.full(1, UNLABELED, np.int32),
+      ids=["gray"],
+      class_names=(),
+      fingerprint="gray",
     )
-    for _ in self._answers(blank):
+    for _ in self._answers(gray):
       pass
     _give_back()
 
   def embedded(self, source: ImageSource):
     """A few pictures at a time: ids, embeddings, and (id, reason) of others."""
-    batch_size = max(1, _AT_ONCE // jax.local_device_count())
     for part in embedding.embed_by_time(
       self.encoder,
       source,
-      batch_size=batch_size,
+      batch_size=_batch_size(),
       held_s=0.0,
       num_workers=1 if _is_large(source) else None,
     ):
@@ -147,6 +146,11 @@ class Asker:
       calibration=self.calibration,
       min_similarity=self.min_similarity,
     )
+
+
+def _batch_size() -> int:
+  """Pictures that a device is given at a time."""
+  return max(1, _AT_ONCE // jax.local_device_count())
 
 
 def _give_back() -> None:

@@ -4,11 +4,13 @@ pictures, problems = open_pictures(["new.jpg", "inbox/", "old.zip", "*.png"])
 pictures.ids, pictures[0].image
 """
 
+import contextlib
 import dataclasses
 import glob
 import io
 import os
 import sys
+import threading
 import zipfile
 from collections.abc import Sequence
 
@@ -17,11 +19,18 @@ import numpy as np
 from visual_memory import types
 from visual_memory.collection import origins
 from visual_memory.data import file_trees
-from visual_memory.data.decoding import UnreadableImage, decode_image
+from visual_memory.data.decoding import (
+  UnreadableImage,
+  decode_image,
+  num_pixels,
+)
 from visual_memory.data.file_trees import FileTree
 
 STDIN = "-"
 _SNIFFED = 64
+_LARGE_PIXELS = 1 << 22
+"""Pictures of more are unpacked one at a time, however many threads read: one
+takes seven bytes a pixel while it is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,7 @@ class Pictures:
   def __init__(self, files: Sequence[tuple[str, FileTree | _Held, str]]):
     """The pictures of these files: (name, tree, path in the tree)."""
     self._files = files
+    self._alone = threading.Lock()
     self.ids = types.as_ids([name for name, _, _ in files])
     self.labels = np.full(len(files), types.UNLABELED, np.int32)
     self.class_names: tuple[str, ...] = ()
@@ -72,7 +82,9 @@ class Pictures:
     except OSError as error:
       reason = error.strerror or str(error)
       raise UnreadableImage(name, reason) from error
-    image = decode_image(data, id=name, profile=True)
+    large = num_pixels(data) > _LARGE_PIXELS
+    with self._alone if large else contextlib.nullcontext():
+      image = decode_image(data, id=name, profile=True)
     return types.Example(image=image, label=types.UNLABELED, id=name)
 
 

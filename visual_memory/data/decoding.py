@@ -100,6 +100,15 @@ def decode_image(
     raise _unreadable(id, error) from error
 
 
+def num_pixels(data: bytes) -> int:
+  """Pixels of an encoded image as its header says; 0 where it says nothing."""
+  try:
+    with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+      return image.width * image.height
+  except Exception:  # Whoever decodes it says what is wrong.
+    return 0
+
+
 def check_size(image: Image.Image) -> None:
   """Raises ValueError for an open image that must not be unpacked.
 
