@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.memory import matching, whitening
+from visual_memory.memory import matching
 from visual_memory.store import (
   creation,
   derived,
-  loading,
   receipts,
   row_edits,
   which_rows,
@@ -278,6 +277,9 @@ class Store(StoreReader):
     Raises:
       ValueError: a ridge that is none.
     """
+    from visual_memory.memory import whitening  # These bring JAX with them.
+    from visual_memory.store import loading
+
     if ridge is not None:
       ridge = whitening.check_ridge(ridge)
     with self.handle.editing() as edit:
