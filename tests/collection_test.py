@@ -13,10 +13,18 @@ import numpy as np
 import pytest
 from collection_cases import add, build, encoder, held, paint, picture_bytes
 
-from visual_memory.collection import embedding, ingest, meant_rows, provenance
+from visual_memory.cli import main as cli
+from visual_memory.collection import (
+  embedding,
+  identity,
+  ingest,
+  meant_rows,
+  provenance,
+)
 from visual_memory.collection.identity import Status
 from visual_memory.collection.inputs import open_pictures
 from visual_memory.collection.relocation import relocate
+from visual_memory.data import file_trees
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.store.errors import StoreError, StoreLocked
 from visual_memory.store.store import Store
@@ -288,16 +296,138 @@ def test_a_folder_is_read_but_for_what_cannot_be(tmp_path):
   assert report.num_added == 1 and held(store)["rex.jpg"] == "dog"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+  """A folder and a file, refused as the system refuses them to all but root."""
+  top = paint(tmp_path / "top", {"a/0.jpg": 0, "a/1.jpg": 2, "b/0.jpg": 1})
+  scandir, plain_open = os.scandir, open
+
+  def refused(real, names):
+    def call(path, *arguments, **options):
+      if isinstance(path, str) and path in names:
+        raise PermissionError(13, "Permission denied", path)
+      return real(path, *arguments, **options)
+
+    return call
+
+  monkeypatch.setattr(os, "scandir", refused(scandir, {str(top / "b")}))
+  monkeypatch.setattr(
+    "builtins.open", refused(plain_open, {str(top / "a/1.jpg")})
+  )
+  store, report = build(tmp_path / "m", top)
+  assert list(store.ids) == ["a/0.jpg"]
+  assert sorted(report.plan.left_out) == [
+    ("a/1.jpg", "Permission denied"),
+    ("b", "Permission denied"),
+  ]
+  monkeypatch.undo()
+  assert add(store, top).num_added == 2
+
+
+def test_a_folder_of_somebody_else_is_named_by_a_real_system(tmp_path):
+  """The same as another user, where the tests are run by root."""
+  if os.geteuid() != 0:
+    pytest.skip("only root can become another user; see the test above")
   top = paint(tmp_path / "top", {"a/0.jpg": 0, "b/0.jpg": 1})
-  (top / "b").chmod(0)
-  try:
-    store, report = build(tmp_path / "m", top)
-    assert list(store.ids) == ["a/0.jpg"]
-    assert report.plan.left_out == (("b", "Permission denied"),)
-  finally:
-    (top / "b").chmod(0o755)
+  (top / "b").chmod(0o700)
+  for folder in (tmp_path, *tmp_path.parents[:3], top, top / "a"):
+    if folder != pathlib.Path("/"):
+      folder.chmod(folder.stat().st_mode | 0o055)
+  (top / "a/0.jpg").chmod(0o644)
+  program = (
+    "import os, sys\n"
+    "from visual_memory.data.file_trees import DirectoryTree\n"
+    "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+    "tree = DirectoryTree(sys.argv[1])\n"
+    "print(tree.paths, tree.problems)\n"
+  )
+  found = subprocess.run(
+    [sys.executable, "-c", program, str(top)],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+  )
+  assert found.stdout == "['a/0.jpg'] [('b', 'Permission denied')]\n", found
+
+
+def test_files_that_are_as_they_were_are_not_read_again(tmp_path, monkeypatch):
+  monkeypatch.setattr(file_trees, "_SETTLED_NS", 0)
+  top = paint(tmp_path / "top", {f"a/{i}.png": i for i in range(4)})
+  (top / "a/copy.png").write_bytes((top / "a/0.png").read_bytes())
+  store, _ = build(tmp_path / "m", top)
+  read, real = [], file_trees.file_content
+
+  def counted(path):
+    read.append(os.path.basename(path))
+    return real(path)
+
+  monkeypatch.setattr(file_trees, "file_content", counted)
+  before = store.contents.generation
+  with monkeypatch.context() as patch:  # Nor is an encoder waited for.
+    patch.setattr(provenance, "load_encoder", lambda _: pytest.fail("loaded"))
+    report = add(store, top)
+  assert report.num_present == 5 and not read
+  assert store.contents.generation == before
+  # Other content of one size and one time of its last change.
+  changed = top / "a/2.png"
+  times = changed.stat()
+  data = bytearray(changed.read_bytes())
+  data[-1] ^= 1
+  changed.write_bytes(data)
+  os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+  # Another file in the place of one, of the same size and time.
+  other = top / "a/3.png"
+  times = other.stat()
+  (tmp_path / "new").write_bytes(other.read_bytes()[::-1])
+  os.utime(tmp_path / "new", ns=(times.st_atime_ns, times.st_mtime_ns))
+  os.replace(tmp_path / "new", other)
+  report = add(store, top)
+  assert sorted(read) == ["2.png", "3.png"]
+  of = [e.found.path for e in report.plan.of(Status.CHANGED)]
+  assert of == ["a/2.png", "a/3.png"]
+  # What was only touched is read once more, and then not again.
+  os.utime(top / "a/1.png")
+  for expected in ({"1.png", "2.png", "3.png"}, {"2.png", "3.png"}):
+    read.clear()
+    assert add(store, top).num_present == 3
+    assert set(read) == expected
+  read.clear()
+  add(store, top, reread=True)
+  assert len(read) == 5
+  store.verify()
+
+
+def test_what_changed_a_moment_ago_is_read_again(tmp_path):
+  """A coarse clock may give two contents of one file the same times."""
+  top = paint(tmp_path / "top", {"a/0.png": 0})
+  _, seen = file_trees.settled_content(top / "a/0.png")
+  assert seen is None
+  store, _ = build(tmp_path / "m", top)
+  assert "seen" not in store.metadata(["a/0.png"])[0][identity.PICTURE]
+
+
+def test_a_memory_of_an_earlier_version_says_what_to_do(tmp_path, capsys):
+  top = paint(tmp_path / "top", {"a/0.png": 0, "b/0.png": 1})
+  store, _ = build(tmp_path / "m", top)
+  about = {k: v for k, v in store.attributes.items() if k != "pruning"}
+  options = {"path": str(top), "split": None}
+  store.describe(
+    {**about, "origins": [{"name": "folder", "options": options, "prefix": ""}]}
+  )
+  store.annotate(list(store.ids), [{"origin": 0}] * 2)
+  run = lambda *words: cli.main([*words, "-s", store.path])
+  for words in (("add", str(top)), ("rebuild", "-e", "pixels"),
+                ("relocate", str(top), str(top))):  # fmt: skip
+    assert run(*words) == 1
+    says = capsys.readouterr().err
+    assert f"visual-memory build {top} --store" in says, says
+    assert says.count("\n") <= 2
+  # It answers, and may be edited.
+  assert run("classify", str(top / "a/0.png"), "-k", "1") == 0
+  assert run("info") == 0 and "earlier version" in capsys.readouterr().out
+  assert run("explain", str(top / "a/0.png"), "--no-open",
+             "-o", str(tmp_path / "why.html")) == 0  # fmt: skip
+  assert run("relabel", "a/0.png", "--to", "c") == 0
+  assert run("remove", "a/0.png", "--yes") == 0 and len(store) == 1
 
 
 def test_two_builds_at_once_the_second_stops_before_it_works(tmp_path):

@@ -277,6 +277,47 @@ def test_broken_annotations_of_coco(coco, change, message):
     open_source("coco", path=coco, split="val")
 
 
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"height": 10**9}, "no size of an image"),
+    ({"height": 10**6, "width": 10**6}, "no size of an image"),
+    ({"height": -8}, "no size of an image"),
+    ({"height": 0}, "no size of an image"),
+    ({"height": 8.5}, "no size of an image"),
+    ({"height": True}, "no size of an image"),
+    ({"width": "8"}, "no size of an image"),
+    ({"width": None}, "no size of an image"),
+    ({"size": [10**6, 10**6]}, "no region of the image"),
+    ({"size": ["a", 3]}, "no region of the image"),
+    ({"counts": [5, 10**9]}, "no region of the image"),
+    ({"counts": [-5, 10**9]}, "no region of the image"),
+    ({"counts": "a b"}, "no region of the image"),
+    ({"counts": None}, "no region of the image"),
+    ({"segmentation": [["x"] * 8]}, "no region of the image"),
+    ({"segmentation": 7}, "no region of the image"),
+  ],
+)
+def test_sizes_that_coco_declares_and_nothing_has(coco, change, message):
+  """A stranger's annotations reserve no memory and write past no array."""
+  pytest.importorskip("pycocotools", reason="needs the extra: perception")
+  file = coco / "annotations/instances_val2017.json"
+  content = json.loads(file.read_text())
+  for part in content["images"] + content["annotations"]:
+    if "segmentation" in part and isinstance(part["segmentation"], dict):
+      told = {"size", "counts"} & set(change)
+      part["segmentation"] |= {name: change[name] for name in told}
+    if "segmentation" in part and "segmentation" in change:
+      part["segmentation"] = change["segmentation"]
+    if "file_name" in part:
+      part |= {n: v for n, v in change.items() if n in ("height", "width")}
+  file.write_text(json.dumps(content))
+  source = open_source("coco", path=coco, split="val")
+  with pytest.raises(ValueError, match=message):
+    for row in range(len(source)):
+      source.mask(row)
+
+
 def test_a_picture_of_coco_of_another_size(coco):
   pytest.importorskip("pycocotools", reason="needs the extra: perception")
   Image.new("RGB", (WIDTH, HEIGHT + 2)).save(coco / "val2017/000000000007.jpg")

@@ -18,7 +18,9 @@ import pytest
 import store_cases
 
 from visual_memory import types
+from visual_memory.analysis import label_noise
 from visual_memory.data import array_source
+from visual_memory.dual_memory import streams
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.store.errors import StoreError
@@ -120,6 +122,21 @@ def held_out(h, *, labels=(0, 1), ids=FIRST):
   return queries.held_out_queries(near, labels, ids)
 
 
+def corrupted(labels):
+  """Wrong labels on purpose, of two rows."""
+  noise = label_noise.pairwise_noise(2)
+  return label_noise.corruption(labels, FIRST, noise, seed=0)
+
+
+def streamed(labels):
+  """Two guesses, given to a memory that learns from them; it is not reached."""
+  return streams.stream(
+    None, good().embeddings, labels, [0.1, 0.2], ids=FIRST, fixed=None,
+    projection=None, sharpness=1.0, order=streams.ORDERS[0],
+    form=streams.FORMS[0], mesh=None,
+  )  # fmt: skip
+
+
 TAKE_IDS = {
   **entries_of_sets("ids"),
   "memory.remove": lambda h, v: h.memory.remove(v, donate=True),
@@ -170,6 +187,10 @@ ALONE = {
     (lambda h: held_out(h, labels=[0.0, 1.9]), "must be integers"),
     (lambda h: held_out(h, labels=[[0], [1]]), r"got \(2, 1\)"),
     (lambda h: held_out(h, ids=[0, 1]), "must be strings"),
+    (lambda h: corrupted([0.2, 0.9]), "must be integers; got float64"),
+    (lambda h: corrupted([[0], [1]]), r"got \(2, 1\)"),
+    (lambda h: streamed([0.2, 0.9]), "must be integers; got float64"),
+    (lambda h: streamed(np.ma.array([0, 1], mask=[0, 1])), "1 is masked"),
   ],
   "no set": [
     (lambda h: h.memory.add(np.eye(8)), "EmbeddedSet, not a ndarray"),

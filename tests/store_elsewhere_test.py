@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import subprocess
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from visual_memory.store.errors import (
   StoreUnfinished,
 )
 from visual_memory.store.storage import (
-  generations,
+  arrays,
   journal,
   lease,
   local,
@@ -180,8 +181,8 @@ def _replace_column(path, name, column):
   key = "c.0.0" if column.ndim > 1 else "c.0"
   (path / name / key).write_bytes(data)
   chunks = file["content"]["chunks"]
-  at = 8 * list(generations.COLUMNS).index(name)
-  digits = f"{generations.zlib.crc32(data):08x}"
+  at = 8 * list(arrays.COLUMNS).index(name)
+  digits = f"{zlib.crc32(data):08x}"
   chunks[0][1] = chunks[0][1][:at] + digits + chunks[0][1][at + 8 :]
   new = manifest.dataclasses.replace(
     of, chunks=tuple(manifest.Chunk(*chunk) for chunk in chunks)

@@ -10,7 +10,7 @@ import store_cases
 from store_cases import contents, numbered, rows_of, small_store
 
 from visual_memory.memory.layout import RowTable
-from visual_memory.store import verification
+from visual_memory.store import refreshing, verification
 from visual_memory.store.storage import arrays, manifest, state
 from visual_memory.store.storage.local import LocalFiles
 from visual_memory.store.store import Store
@@ -52,6 +52,88 @@ def test_the_first_edit_of_a_handle_reads_no_other_rows(tmp_path):
     fresh.add(rows_of(["x", "number/5"], [0, 0]))
   assert "ids" not in vars(fresh.handle._state)
   store.verify()
+
+
+def column_chunks(keys):
+  """How many chunks of each small column were read."""
+  names = [key.split("/")[0] for key in keys if "/c." in key]
+  return {name: names.count(name) for name in arrays.COLUMNS}
+
+
+def test_the_first_edit_reads_few_of_the_small_columns(tmp_path):
+  """Of 64 chunks: all masks and checksums of ids, else those that change."""
+  Store.create(tmp_path / "store", numbered(0, 1024), rows_per_chunk=16)
+  for change in (
+    lambda store: store.add(numbered(2000, 2001)),
+    lambda store: store.remove(["number/77"]),
+    lambda store: store.relabel(["number/500", "number/9"], ["bee", "bee"]),
+    lambda store: store.annotate(["number/800"], {"by": "Ada"}),
+    lambda store: store.replace(numbered(3, 4)),
+  ):
+    fresh, keys = counted(Store.open(tmp_path / "store"))
+    change(fresh)
+    found = column_chunks(keys)
+    assert found.pop("mask") <= 65 and found.pop("id_checksums") <= 65
+    assert all(count <= 4 for count in found.values()), found
+    embeddings = [key for key in keys if key.startswith("embeddings/c")]
+    assert len(embeddings) <= 1
+  Store.open(tmp_path / "store").verify()
+
+
+def test_a_refresh_reads_and_compares_the_chunks_that_changed(
+  tmp_path, monkeypatch
+):
+  Store.create(tmp_path / "store", numbered(0, 1024), rows_per_chunk=16)
+  fresh, keys = counted(Store.open(tmp_path / "store"))
+  memory = fresh.load(capacity=2048)
+  other = Store.open(tmp_path / "store")
+  looked_at = []
+  whole = refreshing._compared
+
+  def compared(memory, state, steps):
+    looked_at.append(steps if steps is None else {
+      chunk for step in steps for chunk in step.chunks
+    })  # fmt: skip
+    return whole(memory, state, steps)
+
+  monkeypatch.setattr(refreshing, "_compared", compared)
+  for change in (
+    lambda store: store.add(numbered(2000, 2003)),
+    lambda store: store.remove(["number/77", "number/78"]),
+    lambda store: store.relabel(["number/500", "number/9"], ["bee", "ant"]),
+    lambda store: store.replace(numbered(3, 4)),
+    lambda store: store.rename_class("bee", "hornet"),
+    lambda store: None,
+  ):
+    for store in (other, fresh):  # Another process's edit, and its own.
+      if store is fresh and change.__code__.co_names[:1] != ("relabel",):
+        continue
+      change(store)
+      keys.clear()
+      memory = fresh.refresh(memory)
+      assert all(count <= 4 for count in column_chunks(keys).values())
+      assert looked_at[-1] is not None and len(looked_at[-1]) <= 3
+      held, expected = memory.embedded(), store.embedded()
+      np.testing.assert_array_equal(held.embeddings, expected.embeddings)
+      np.testing.assert_array_equal(held.labels, expected.labels)
+      assert list(held.ids) == list(expected.ids)
+      assert held.class_names == expected.class_names
+  # Whoever edits a memory by itself is compared whole.
+  assert len(fresh.refresh(memory.remove(["number/9"]))) == len(memory)
+  relabelled = memory.relabel(["number/9"], ["hornet"])
+  np.testing.assert_array_equal(
+    fresh.refresh(relabelled).embedded().labels, memory.embedded().labels
+  )
+  assert looked_at[-1] is None
+  other.compact()  # Rows move, and none of them is another one.
+  assert list(fresh.refresh(memory).ids) == list(other.ids)
+
+
+def test_a_description_is_as_the_file_has_it(tmp_path):
+  store = small_store(tmp_path / "store", 40)
+  store.describe({"of": ("a", {"b": (1, 2)})})
+  store.add(numbered(900, 901))  # By the same handle, which reads nothing.
+  assert store.attributes == {"of": ["a", {"b": [1, 2]}]}
 
 
 def test_ids_of_equal_checksums_are_told_apart(tmp_path):

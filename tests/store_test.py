@@ -17,7 +17,6 @@ from visual_memory.memory.memory import VisualMemory
 from visual_memory.store import derived, receipts, row_edits
 from visual_memory.store.errors import StoreDamaged, StoreError, StoreLocked
 from visual_memory.store.storage import crc
-from visual_memory.store.storage import state as state_lib
 from visual_memory.store.store import Store
 
 
@@ -559,7 +558,7 @@ def test_refresh_refuses_a_memory_with_edits_of_its_own(store):
 
 def test_the_checksum_of_a_chunk_follows_from_its_rows():
   rows = cases.random_rows(64, 5)
-  checksums = state_lib.row_checksums(rows)
+  checksums = crc.of_rows(rows)
   for count in (1, 2, 8, 64):
     expected = zlib.crc32(rows[:count].tobytes())
     assert crc.joined(checksums[:count], 20) == expected

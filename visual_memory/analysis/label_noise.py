@@ -17,6 +17,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
+from visual_memory.checks import as_labels
 from visual_memory.data.selection import id_hash
 from visual_memory.types import UNLABELED, Array, Ids, Neighbors
 
@@ -98,12 +99,12 @@ def corruption(
     seed: which rows, and what they become.
 
   Raises:
-    ValueError: noise that is no distribution.
+    ValueError: noise that is no distribution, or labels that are no integers.
   """
   noise = np.asarray(noise, np.float64)
   if (noise < 0).any() or not np.allclose(noise.sum(axis=1), 1):
     raise ValueError("Every row of the noise must be a distribution.")
-  labels = np.asarray(labels, np.int32)
+  labels = as_labels(labels).astype(np.int32)
   drawn = id_hash(ids, salt=f"noise/become/{seed}")
   becomes = np.full(len(labels), UNLABELED, np.int32)
   for label in np.unique(labels[labels != UNLABELED]):

@@ -141,7 +141,10 @@ def similar(arguments: argparse.Namespace) -> int:
   pictures, problems, _ = inputs.open_pictures(files)
   if len(pictures):
     found += questions.similar(asker, pictures, k=arguments.k)
-  found += [{"image": word, "error": why} for word, why in problems]
+  found += [
+    {"image": word, "error": f"{why}, and no id of the memory"}
+    for word, why in problems
+  ]
   lines = []
   for one in found:
     if "error" in one:
@@ -180,9 +183,8 @@ def explain(arguments: argparse.Namespace) -> int:
   answer = next(iter(asker.answers(pictures)))
   if "error" in answer:
     raise ValueError(answer["error"])
-  found = provenance.provenance(store)
   ids = [near["id"] for near in answer["neighbors"]]
-  sources = provenance.Pictures(found.origins)
+  sources = provenance.Pictures(provenance.origins_of(store))
   shown = [
     sources.find(row_id, record)
     for row_id, record in zip(ids, store.metadata(ids), strict=True)
@@ -194,7 +196,7 @@ def explain(arguments: argparse.Namespace) -> int:
     about={
       "memory": arguments.store,
       "rows": output.holding(store),
-      "encoder": found.encoder["name"],
+      "encoder": provenance.encoder_of(store)["name"],
       "vote": f"{arguments.voter}, {len(ids)} nearest",
     },
   )

@@ -82,6 +82,12 @@ def more(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="add images again that were removed from the memory",
   )
+  parser.add_argument(
+    "--reread",
+    action="store_true",
+    help="read every file again, also where size, number and times say that it"
+    " is what it was",
+  )
 
 
 def request(
@@ -103,6 +109,7 @@ def request(
     metadata=arguments.metadata,
     update=getattr(arguments, "update", False),
     forgotten_too=getattr(arguments, "forgotten", False),
+    reread=getattr(arguments, "reread", False),
     dry_run=arguments.dry_run,
     batch_size=arguments.batch_size,
   )

@@ -101,6 +101,8 @@ def _as_text(found: dict[str, Any]) -> str:
 
 def _origin(origin: dict[str, Any]) -> str:
   """An origin, and what was decided of its folders."""
+  if "path" not in origin:
+    return "pictures whose contents were not recorded, by an earlier version"
   level = origin["class_level"]
   told = {
     class_folders.FLAT: "folders are no classes",

@@ -34,6 +34,7 @@ class Request:
     update: embed changed files again, give moved ones the class of their
       folder, and pictures that are there the class that was named.
     forgotten_too: add what was removed before.
+    reread: read every file, whatever its directory says of it.
     dry_run: look, and change nothing.
     batch_size: images given to a device at a time.
     progress: print progress to standard error.
@@ -44,6 +45,7 @@ class Request:
   metadata: Mapping[str, Any] | None = None
   update: bool = False
   forgotten_too: bool = False
+  reread: bool = False
   dry_run: bool = False
   batch_size: int | None = None
   progress: bool = True
@@ -194,7 +196,8 @@ def add(
     made = _plan(store, opened, request)
     if request.dry_run:
       return _report(made, problems, None)
-    encoder = provenance.load_encoder(store)
+    # Nothing waits for an encoder that has nothing to do.
+    encoder = provenance.load_encoder(store) if made.to_embed else None
     return _report(made, problems, _carry_out(store, encoder, made, request))
 
 
@@ -225,14 +228,15 @@ def _plan(store: Store | None, opened: list[Opened], request: Request) -> Plan:
     class_name=request.class_name,
     update=request.update,
     forgotten_too=request.forgotten_too,
+    reread=request.reread,
     progress=request.progress,
   )
 
 
 def _carry_out(
-  store: Store, encoder: Encoder, made: Plan, request: Request
+  store: Store, encoder: Encoder | None, made: Plan, request: Request
 ) -> ingest.Ingested:
-  if encoder.fingerprint != store.fingerprint:
+  if encoder is not None and encoder.fingerprint != store.fingerprint:
     raise StoreError("The encoder is not the memory's.")
   return ingest.carry_out(
     store,

@@ -21,7 +21,7 @@ from visual_memory.collection.identity import Judged
 from visual_memory.data.batching import batches
 from visual_memory.data.decoding import UnreadableImage, decode_image
 from visual_memory.data.file_trees import FileTree
-from visual_memory.data.image_source import ImageSource
+from visual_memory.data.image_source import ImageSource, Unlabeled
 from visual_memory.encoders.embedding.data_parallel import (
   embed_batches,
   local_mesh,
@@ -55,20 +55,14 @@ class Part:
     )
 
 
-class PlannedSource:
+class PlannedSource(Unlabeled):
   """The pictures of files that were looked at, as they were then."""
 
   def __init__(self, entries: Sequence[Judged], trees: Sequence[FileTree]):
     """Nothing is read before it is asked for."""
+    ids = [entry.found.path for entry in entries]
+    super().__init__(ids, fingerprint="planned")
     self._entries, self._trees = entries, trees
-    self.ids = types.as_ids([entry.found.path for entry in entries])
-    self.labels = np.full(len(entries), types.UNLABELED, np.int32)
-    self.class_names: tuple[str, ...] = ()
-    self.fingerprint = "planned"
-
-  def __len__(self) -> int:
-    """The number of pictures."""
-    return len(self._entries)
 
   def __getitem__(self, row) -> types.Example:
     """The picture at this position.

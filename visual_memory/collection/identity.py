@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from visual_memory.collection.origins import Origin
+from visual_memory.data.file_trees import Seen
 from visual_memory.store.receipts import hash_id
 from visual_memory.store.store import Store
 
@@ -32,6 +33,9 @@ PICTURE = "picture"
 
 Content = tuple[int, int]
 """Size in bytes and CRC-32 of a picture's file."""
+
+Place = tuple[int, str]
+"""The number of an origin, and a path in its tree."""
 
 
 class Status(enum.Enum):
@@ -55,18 +59,27 @@ class Picture:
   Attributes:
     content: of its file when it was embedded.
     places: (origin's number, path in its tree), the first one first.
+    seen: what the directory says of the file at a place as long as it has this
+      content; see `file_trees.settled_content`.
   """
 
   content: Content
-  places: tuple[tuple[int, str], ...]
+  places: tuple[Place, ...]
+  seen: Mapping[Place, Seen] = dataclasses.field(default_factory=dict)
 
   def to_record(self) -> dict[str, Any]:
     """As plain JSON values."""
-    return {
+    record = {
       "size": self.content[0],
       "crc": self.content[1],
       "places": [list(place) for place in self.places],
     }
+    if any(place in self.seen for place in self.places):
+      record["seen"] = [
+        list(self.seen[place]) if place in self.seen else None
+        for place in self.places
+      ]
+    return record
 
 
 def picture_of(metadata: Mapping[str, Any]) -> Picture | None:
@@ -74,7 +87,13 @@ def picture_of(metadata: Mapping[str, Any]) -> Picture | None:
   record = metadata.get(PICTURE)
   try:
     places = tuple((int(o), str(path)) for o, path in record["places"])
-    return Picture(content=(record["size"], record["crc"]), places=places)
+    seen = {
+      place: tuple(map(int, values))
+      for place, values in zip(places, record.get("seen") or (), strict=False)
+      if values is not None
+    }
+    content = record["size"], record["crc"]
+    return Picture(content=content, places=places, seen=seen)
   except (TypeError, ValueError, KeyError):
     return None
 
@@ -90,6 +109,7 @@ class Found:
     id: the id that it should have.
     class_name: what its folder or the user says.
     content: of the file now.
+    seen: what its directory says as long as it has this content, if anything.
   """
 
   origin: int
@@ -98,6 +118,7 @@ class Found:
   id: str
   class_name: str | None
   content: Content
+  seen: Seen | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,6 +177,18 @@ class Known:
     for receipt in store.receipts() if store is not None else ():
       removed.update(receipt.removed, receipt.known_as)
     self._removed = removed
+
+  def content_if_seen(self, location: str, seen: Seen) -> Content | None:
+    """The content of a file that its directory says has not changed."""
+    row_id = self.at.get(location)
+    if row_id is None:
+      return None
+    picture = self.pictures[row_id]
+    for place, was in picture.seen.items():
+      at = self.origins[place[0]] if place[0] < len(self.origins) else None
+      if at is not None and at.location(place[1]) == location and was == seen:
+        return picture.content
+    return None
 
   def was_removed(self, *names: str) -> bool:
     """Whether a receipt knows one of these names: ids, contents."""
@@ -253,9 +286,15 @@ def pictures_after(
   for entry in judged:
     file, row = entry.found, entry.id
     changed = entry.status is Status.CHANGED
+    place = (file.origin, file.path)
+    if entry.status is Status.SAME and file.seen is not None:
+      old = after.get(row, known.pictures[row])
+      if place in old.places and old.seen.get(place) != file.seen:
+        after[row] = dataclasses.replace(
+          old, seen={**old.seen, place: file.seen}
+        )
     if entry.status in _UNTOUCHED or (changed and not update):
       continue
-    place = (file.origin, file.path)
     owner = known.at.get(file.location)
     if owner is not None and owner != row:
       old = after.get(owner, known.pictures[owner])
@@ -267,8 +306,11 @@ def pictures_after(
     old = after.get(row, known.pictures.get(row))
     fresh = old is None or changed or entry.status is Status.MOVED
     places = (place,) if fresh else (*old.places, place)
+    seen = {} if fresh else dict(old.seen)
+    if file.seen is not None:
+      seen[place] = file.seen
     after[row] = Picture(
-      content=file.content, places=tuple(dict.fromkeys(places))
+      content=file.content, places=tuple(dict.fromkeys(places)), seen=seen
     )
   return after
 

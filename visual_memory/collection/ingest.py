@@ -9,6 +9,7 @@ A stopped job goes on where it was when it is started again.
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -154,7 +155,7 @@ def finish(store: Store) -> None:
 
 def carry_out(
   store: Store,
-  encoder: Encoder,
+  encoder: Encoder | None,
   plan: Plan,
   *,
   metadata: Mapping[str, Any] | None = None,
@@ -165,7 +166,7 @@ def carry_out(
 
   Args:
     store: made by `create`.
-    encoder: the store's.
+    encoder: the store's; None where the plan has nothing to embed.
     plan: of this store as it is.
     metadata: a JSON object for all the new rows.
     batch_size: images given to a device at a time.
@@ -176,16 +177,16 @@ def carry_out(
   """
   describe(store, origins=plan.origins)
   _note_places(store, plan)
-  wanted = {Status.NEW} | ({Status.CHANGED} if plan.update else set())
-  chosen = [n for n, e in enumerate(plan.judged) if e.status in wanted]
+  chosen = plan.to_embed
   todo = [plan.judged[n] for n in chosen]
   source = embedding.PlannedSource(todo, [plan.trees[n] for n in chosen])
   unreadable: list[tuple[str, str]] = []
   added = updated = 0
   with Progress(len(todo), what="images", enabled=progress) as counter:
-    for part in embedding.embed_by_time(
-      encoder, source, batch_size=batch_size, counter=counter
-    ):
+    embed = functools.partial(
+      embedding.embed_by_time, batch_size=batch_size, counter=counter
+    )
+    for part in embed(encoder, source) if todo else ():
       unreadable += part.failed
       new = [todo[row].status is Status.NEW for row in part.rows]
       new = np.array(new, bool)
@@ -208,9 +209,8 @@ def carry_out(
 
 def _note_places(store: Store, plan: Plan) -> None:
   """Records where rows that were there already lie now."""
-  present = set(store.ids.tolist())
   stay = {e.id for e in plan.judged if e.status is Status.CHANGED}
-  moved = [i for i in plan.after if i in present and i not in stay]
+  moved, _ = store.among([i for i in plan.after if i not in stay])
   if not moved:
     return
   records = store.metadata(moved)

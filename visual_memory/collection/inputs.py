@@ -14,8 +14,6 @@ import threading
 import zipfile
 from collections.abc import Sequence
 
-import numpy as np
-
 from visual_memory import types
 from visual_memory.collection import origins
 from visual_memory.data import file_trees
@@ -25,6 +23,7 @@ from visual_memory.data.decoding import (
   num_pixels,
 )
 from visual_memory.data.file_trees import FileTree
+from visual_memory.data.image_source import Unlabeled
 
 STDIN = "-"
 _SNIFFED = 64
@@ -48,7 +47,7 @@ class _Held:
     return len(self.data), 0
 
 
-class Pictures:
+class Pictures(Unlabeled):
   """Picture files without labels: an ImageSource that reads when asked.
 
   Attributes:
@@ -57,16 +56,9 @@ class Pictures:
 
   def __init__(self, files: Sequence[tuple[str, FileTree | _Held, str]]):
     """The pictures of these files: (name, tree, path in the tree)."""
+    super().__init__([name for name, _, _ in files], fingerprint="asked")
     self._files = files
     self._alone = threading.Lock()
-    self.ids = types.as_ids([name for name, _, _ in files])
-    self.labels = np.full(len(files), types.UNLABELED, np.int32)
-    self.class_names: tuple[str, ...] = ()
-    self.fingerprint = "asked"
-
-  def __len__(self) -> int:
-    """The number of files."""
-    return len(self._files)
 
   @property
   def largest_bytes(self) -> int:

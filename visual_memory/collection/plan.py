@@ -5,6 +5,7 @@ plan.of(Status.NEW), plan.of(Status.CHANGED), plan.conflicts, plan.notes
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 
@@ -13,6 +14,7 @@ from visual_memory.collection.identity import Found, Judged, Known, Status
 from visual_memory.collection.origins import Opened, Origin
 from visual_memory.collection.provenance import Pictures, Provenance
 from visual_memory.collection.provenance import provenance as provenance_of
+from visual_memory.data import file_trees
 from visual_memory.data.file_trees import FileTree
 from visual_memory.progress import Progress
 from visual_memory.store.store import Store
@@ -49,6 +51,12 @@ class Plan:
   notes: tuple[str, ...]
   update: bool
 
+  @property
+  def to_embed(self) -> list[int]:
+    """The positions of the files that are to be embedded."""
+    wanted = {Status.NEW} | ({Status.CHANGED} if self.update else set())
+    return [n for n, e in enumerate(self.judged) if e.status in wanted]
+
   def of(self, status: Status) -> list[Judged]:
     """The files that are this to the memory."""
     return [entry for entry in self.judged if entry.status is status]
@@ -61,9 +69,13 @@ def make_plan(
   class_name: str | None = None,
   update: bool = False,
   forgotten_too: bool = False,
+  reread: bool = False,
   progress: bool = True,
 ) -> Plan:
-  """Reads every file once and says what it is to the memory; edits nothing.
+  """Looks at every file and says what it is to the memory; edits nothing.
+
+  A file is read once, unless its directory says that it is what it was when it
+  was read before.
 
   Args:
     store: the memory; None before there is one.
@@ -72,6 +84,7 @@ def make_plan(
     update: changed files will be embedded again, moved ones get the class of
       their folder, and those given a class get it.
     forgotten_too: add what was removed before.
+    reread: read every file, whatever its directory says.
     progress: print progress to standard error.
   """
   about = provenance_of(store) if store is not None else Provenance()
@@ -79,8 +92,11 @@ def make_plan(
   for one in opened:
     about, number = about.with_origin(one.origin)
     numbers.append(number)
-  files, trees, unread = _look(opened, numbers, class_name, progress=progress)
   known = Known(store, about.origins)
+  look = functools.partial(_content, known=known, reread=reread)
+  files, trees, unread = _look(
+    opened, numbers, class_name, look, progress=progress
+  )
   pictures = Pictures(about.origins)
   judged = identity.judge(
     files,
@@ -109,7 +125,7 @@ def make_plan(
   )
 
 
-def _look(opened, numbers, class_name, *, progress: bool):
+def _look(opened, numbers, class_name, look, *, progress: bool):
   """Every file with its content, its tree, and those that cannot be read."""
   files, trees, unread = [], [], []
   total = sum(len(one.images) for one in opened)
@@ -118,14 +134,15 @@ def _look(opened, numbers, class_name, *, progress: bool):
     futures.ThreadPoolExecutor(_READERS) as pool,
   ):
     for one, number in zip(opened, numbers, strict=True):
-      contents = pool.map(lambda path, one=one: _content(one, path), one.images)
-      for path, name, content in zip(
+      contents = pool.map(functools.partial(look, one), one.images)
+      for path, name, found in zip(
         one.images, one.classes, contents, strict=True
       ):
         counter.advance(1)
-        if isinstance(content, str):
-          unread.append((path, content))
+        if isinstance(found, str):
+          unread.append((path, found))
           continue
+        content, seen = found
         files.append(
           Found(
             origin=number,
@@ -134,16 +151,25 @@ def _look(opened, numbers, class_name, *, progress: bool):
             id=one.origin.id_of(path),
             class_name=class_name if class_name is not None else name,
             content=content,
+            seen=seen,
           )
         )
         trees.append(one.tree)
   return files, trees, unread
 
 
-def _content(one: Opened, path: str) -> identity.Content | str:
-  """The content of a file, or what is wrong with it."""
+def _content(
+  one: Opened, path: str, *, known: Known, reread: bool
+) -> tuple[identity.Content, file_trees.Seen | None] | str:
+  """The content of a file and how it is seen, or what is wrong with it."""
   try:
-    return one.tree.content(path)
+    if not isinstance(one.tree, file_trees.DirectoryTree):
+      return one.tree.content(path), None  # As an archive states it.
+    seen = one.tree.seen(path)
+    content = known.content_if_seen(one.origin.location(path), seen)
+    if content is not None and not reread:
+      return content, seen
+    return one.tree.settled_content(path)
   except OSError as error:
     return error.strerror or str(error)
 

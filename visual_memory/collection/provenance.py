@@ -77,17 +77,52 @@ def provenance(store: Store) -> Provenance:
     StoreError: it was not recorded.
   """
   attributes = store.attributes
+  encoder = encoder_of(store)
   try:
+    old = [o for o in attributes["origins"] if "path" not in o]
+    if old:
+      raise StoreError(_of_an_old_version(store, old[0]))
     origins = tuple(map(origin_from, attributes["origins"]))
     known = {name: attributes[name] for name in _FIELDS if name in attributes}
-    encoder = dict(known["encoder"])  # What is no mapping is no encoder.
     return Provenance(**{**known, "origins": origins, "encoder": encoder})
   except (KeyError, TypeError, ValueError, AttributeError) as error:
-    raise StoreError(
-      f"{store.path} does not say which encoder made its rows: it was made"
-      " by Store.create, not from images. Embed images as it was made, and use"
-      " Store.add; or import it with --encoder."
-    ) from error
+    raise _not_from_images(store) from error
+
+
+def encoder_of(store: Store) -> dict[str, Any]:
+  """The arguments of `load_encoder` that gave a store's encoder.
+
+  Raises:
+    StoreError: they were not recorded.
+  """
+  try:
+    encoder = dict(store.attributes["encoder"])
+    if not isinstance(encoder["name"], str):
+      raise TypeError("no name")
+    return encoder
+  except (KeyError, TypeError, ValueError) as error:
+    raise _not_from_images(store) from error
+
+
+def _not_from_images(store: Store) -> StoreError:
+  return StoreError(
+    f"{store.path} does not say which encoder made its rows: it was made"
+    " by Store.create, not from images. Embed images as it was made, and use"
+    " Store.add; or import it with --encoder."
+  )
+
+
+def _of_an_old_version(store: Store, origin: Any) -> str:
+  """What to do about a memory that does not know its pictures' contents."""
+  options = origin.get("options") if isinstance(origin, Mapping) else None
+  path = options.get("path") if isinstance(options, Mapping) else None
+  folder = path if isinstance(path, str) else "FOLDER"
+  return (
+    f"{store.path} was made by a version that did not record which picture a"
+    " row is: it answers and can be edited as before, but no picture can be"
+    " added or found again, since none could be told from another. Build it"
+    f" anew beside it: visual-memory build {folder} --store NEW."
+  )
 
 
 def describe(store: Store, **fields: Any) -> None:
@@ -114,7 +149,7 @@ def load_encoder(store: Store) -> "visual_memory.encoders.encoder.Encoder":
   """
   from visual_memory.encoders import encoder as encoder_lib
 
-  arguments = provenance(store).encoder
+  arguments = encoder_of(store)
   encoder = encoder_lib.load_encoder(**arguments)
   if encoder.fingerprint != store.fingerprint:
     raise StoreError(

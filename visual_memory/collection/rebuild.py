@@ -17,6 +17,7 @@ import numpy as np
 from visual_memory import types
 from visual_memory.collection import embedding, ingest
 from visual_memory.collection.provenance import Pictures, Provenance, provenance
+from visual_memory.data import image_source
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.progress import Progress
 from visual_memory.store import creation
@@ -43,7 +44,7 @@ class _Wanted:
   rows: dict[str, tuple[str | None, Mapping[str, Any]]]
 
 
-class _Recorded:
+class _Recorded(image_source.Unlabeled):
   """Rows whose pictures are where they were found: an ImageSource."""
 
   def __init__(
@@ -53,15 +54,8 @@ class _Recorded:
     records: list[Mapping[str, Any]],
   ):
     """Nothing is read before it is asked for."""
+    super().__init__(ids, fingerprint="recorded")
     self._pictures, self._records = pictures, records
-    self.ids = types.as_ids(ids)
-    self.labels = np.full(len(ids), types.UNLABELED, np.int32)
-    self.class_names: tuple[str, ...] = ()
-    self.fingerprint = "recorded"
-
-  def __len__(self) -> int:
-    """The number of rows."""
-    return len(self.ids)
 
   def __getitem__(self, row) -> types.Example:
     """The picture of this row; UnreadableImage if it is not there."""

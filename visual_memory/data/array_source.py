@@ -35,10 +35,6 @@ class ArraySource(image_source.Described):
   class_names: tuple[str, ...]
   fingerprint: str
 
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self.images)
-
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The image at this position."""
     return types.Example(

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 
 from visual_memory import types
 from visual_memory.data import decoding, file_trees, image_source, mask_sources
@@ -71,9 +71,27 @@ def _painted(
     )
   mask = np.zeros(size, np.int32)
   for instance in annotations.imgToAnns[entry["id"]]:
-    painted = annotations.annToMask(instance).astype(bool)
-    mask[painted] = class_of[instance["category_id"]]
+    mask[_region(annotations, instance, entry)] = class_of[
+      instance["category_id"]
+    ]
   return mask
+
+
+def _region(
+  annotations: Any, instance: dict, entry: dict
+) -> Bool[np.ndarray, "H W"]:
+  """Where an instance is. Run lengths state a size of their own."""
+  region = instance.get("segmentation")
+  stated = region.get("size") if isinstance(region, dict) else None
+  try:
+    if stated not in (None, [entry["height"], entry["width"]]):
+      raise ValueError(f"its run lengths are of {stated!r:.40} pixels")
+    return annotations.annToMask(instance).astype(bool)
+  except Exception as error:  # pycocotools raises whatever its numbers do.
+    raise ValueError(
+      f"Instance {instance.get('id')!r:.40} of {entry['file_name']!r} is no"
+      f" region of the image: {str(error)[:100]}."
+    ) from error
 
 
 def _annotation_file(path: str | os.PathLike, split: str) -> str:

@@ -12,6 +12,7 @@ and read under its own.
 
 import os
 import re
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -82,6 +83,34 @@ def file_content(path: str | os.PathLike) -> tuple[int, int]:
   return size, checksum
 
 
+Seen = tuple[int, int, int, int]
+"""Inode, size, and times of the last change of content and of file, in ns."""
+_SETTLED_NS = 2_000_000_000
+
+
+def settled_content(
+  path: str | os.PathLike,
+) -> tuple[tuple[int, int], Seen | None]:
+  """A file's content, and what its directory said meanwhile.
+
+  As long as it says the same, the file has that content: whoever writes to a
+  file sets the time of its change, which no program can set to another one. A
+  file that was changed within the last two seconds may change once more in the
+  same tick of a coarse clock: of such a file, and of one that changed while it
+  was read, it is None.
+  """
+  before = seen(os.stat(path))
+  content = file_content(path)
+  after = seen(os.stat(path))
+  settled = before == after and time.time_ns() - after[3] > _SETTLED_NS
+  return content, after if settled and after[1] == content[0] else None
+
+
+def seen(stat: os.stat_result) -> Seen:
+  """What a directory says of a file."""
+  return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def _check_size(size: int) -> None:
   """Raises OSError if a file is larger than any picture."""
   if size > zip_tree.MAX_FILE_BYTES:
@@ -139,6 +168,14 @@ class DirectoryTree:
   def content(self, path: str) -> tuple[int, int]:
     """Size and CRC-32, by reading the file."""
     return file_content(self._at(path))
+
+  def settled_content(self, path: str) -> tuple[tuple[int, int], Seen | None]:
+    """The content, and what `seen` says as long as it has that."""
+    return settled_content(self._at(path))
+
+  def seen(self, path: str) -> Seen:
+    """What the directory said of a file when it was listed."""
+    return seen(self._files[path][1])
 
   def _at(self, path: str) -> str:
     """Where a file is; one that came after the listing, under its own name."""

@@ -63,10 +63,6 @@ class FolderSource(image_source.Described):
   orient: bool
   fingerprint: str
 
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self.paths)
-
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The image at this position; UnreadableImage if it is damaged."""
     id = self.ids[row]

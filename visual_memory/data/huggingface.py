@@ -22,8 +22,8 @@ _NEEDS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HuggingFaceSource:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class HuggingFaceSource(image_source.Described):
   """Images of a `datasets.Dataset`. Build one with `huggingface`.
 
   Attributes:
@@ -43,10 +43,6 @@ class HuggingFaceSource:
   class_names: tuple[str, ...]
   orient: bool
   fingerprint: str
-
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self.labels)
 
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The image at this position; UnreadableImage if it is damaged."""

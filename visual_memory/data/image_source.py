@@ -49,7 +49,11 @@ class ImageSource(Protocol):
 
 
 class Described:
-  """What every source says of itself in a notebook, by its own members."""
+  """What every source says of itself, by its own members."""
+
+  def __len__(self) -> int:
+    """The number of images."""
+    return len(self.labels)
 
   def __repr__(self) -> str:
     """The kind, how many images, and the first classes."""
@@ -59,6 +63,17 @@ class Described:
     """The same as a card, with a picture of each of the first classes."""
     facts = _facts(self)
     return showing.card(type(self).__name__, facts, [_thumbnails(self)])
+
+
+class Unlabeled(Described):
+  """What sources of images share whose classes nobody knows or asks for."""
+
+  def __init__(self, ids: types.Ids, *, fingerprint: str):
+    """The ids of the images, [N]; nothing is read before it is asked for."""
+    self.ids = types.as_ids(ids)
+    self.labels = np.full(len(ids), types.UNLABELED, np.int32)
+    self.class_names: tuple[str, ...] = ()
+    self.fingerprint = fingerprint
 
 
 def _facts(source: ImageSource) -> tuple[str, ...]:

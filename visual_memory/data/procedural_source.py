@@ -40,10 +40,6 @@ class ProceduralSource(image_source.Described):
   family: str
   fingerprint: str
 
-  def __len__(self) -> int:
-    """The number of pictures."""
-    return len(self.labels)
-
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """One program from one view."""
     label, id = int(self.labels[row]), self.ids[row]

@@ -100,10 +100,6 @@ class SyntheticSource(image_source.Described):
   seed: int
   fingerprint: str
 
-  def __len__(self) -> int:
-    """The number of pictures."""
-    return len(self.labels)
-
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """Stripes at the class's angle, with a random phase, color and noise."""
     label, id = int(self.labels[row]), self.ids[row]
@@ -161,10 +157,6 @@ class Shapes(image_source.Described):
   seed: int
   fingerprint: str
   class_names: tuple[str, ...] = SHAPES
-
-  def __len__(self) -> int:
-    """The number of pictures."""
-    return len(self.ids)
 
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The picture: colors of its classes, with noise."""

@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float32, Int32
 
+from visual_memory.checks import as_labels
 from visual_memory.dual_memory import dynamic_memory, lifetimes, stretch_reads
 from visual_memory.dual_memory.dynamic_memory import DynamicMemory
 from visual_memory.dual_memory.projections import Projection, unit
@@ -108,7 +109,7 @@ def stream(
   for name, value, known in (("order", order, ORDERS), ("form", form, FORMS)):
     if value not in known:
       raise ValueError(f"{name} cannot be {value!r}; it can be {known}.")
-  labels = np.asarray(labels, np.int32)
+  labels = as_labels(labels).astype(np.int32)
   entropies = np.asarray(entropies, np.float32)
   dynamic_memory.check_items(memory, queries, labels, entropies, ids)
   if not len(queries):

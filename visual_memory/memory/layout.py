@@ -93,6 +93,8 @@ class RowTable:
     num_rows: live rows.
     origin: the store that the rows with a smaller serial than this came from,
       as (store_id, serial); None for a memory of no store.
+    as_of: the store and its generation that all rows are of; None once the
+      memory is edited by itself.
   """
 
   def __init__(  # noqa: D107
@@ -108,6 +110,7 @@ class RowTable:
     self.next_serial = next_serial
     self.num_rows = num_rows
     self.origin: tuple[str, int] | None = None
+    self.as_of: tuple[str, int] | None = None
     self._slots: dict[str, int] | None = None
     self._ranks: np.ndarray | None = None
 
@@ -179,6 +182,7 @@ class RowTable:
     slots = slots_of(turns, self.capacity)
     serials = np.arange(self.next_serial, self.next_serial + count)
     self.ids[slots] = ids
+    self.as_of = None
     if self._slots is not None:
       self._slots.update(zip(ids, slots.tolist(), strict=True))
     self.next_turn += count
@@ -193,5 +197,6 @@ class RowTable:
       for row_id in self.ids[slots]:
         del self._slots[row_id]
     self.ids[slots] = None
+    self.as_of = None
     self.num_rows -= len(slots)
     self._ranks = None

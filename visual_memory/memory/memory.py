@@ -211,12 +211,20 @@ class VisualMemory(HeldRows):
     slots = slots[np.argsort(serials[slots])]
     return self._laid_out(slots, capacity=len(slots))._rewhitened()
 
-  def with_rows(self, embedded: EmbeddedSet, *, donate: bool) -> "VisualMemory":
+  def with_rows(
+    self,
+    embedded: EmbeddedSet,
+    *,
+    donate: bool,
+    first_serial: int | None = None,
+  ) -> "VisualMemory":
     """`add` of rows that are known to be sound and new."""
     memory = self._with_free(len(embedded), donate=donate)
     donate = donate or memory is not self  # A fresh layout is ours to reuse.
     class_names, labels = matching.match_classes(self.class_names, embedded)
     table = memory.table if donate else memory.table.copy()
+    if first_serial is not None:
+      table.next_serial = first_serial
     slots, serials = table.append(embedded.ids)
     rows = edits.write_rows(
       memory.rows,
@@ -255,6 +263,7 @@ class VisualMemory(HeldRows):
       self.rows, self.mesh, slots, labels, donate=donate
     )
     table = self.table if donate else self.table.copy()
+    table.as_of = None
     return dataclasses.replace(
       self, rows=rows, table=table, class_names=class_names
     )

@@ -21,11 +21,9 @@ import numpy as np
 from jaxtyping import Float
 
 from visual_memory.memory.memory import VisualMemory
-from visual_memory.retrieval import exact
+from visual_memory.retrieval import exact, scann_files
 from visual_memory.types import Array, EmbeddedSet, Ids, Neighbors, as_ids
 
-_OWN_FILE = "visual_memory.json"
-_PICKLE = "scann_docids.pkl"
 _TRAINING_ROWS = 250_000
 
 
@@ -237,7 +235,7 @@ class ScannIndex:
       "ids": self._ids.tolist(),
       "rows": _digest(self.memory, self._ids),
     }
-    (path / _OWN_FILE).write_text(json.dumps(own))
+    (path / scann_files.OWN).write_text(json.dumps(own))
 
   @classmethod
   def load(cls, path: str | os.PathLike, memory: VisualMemory) -> "ScannIndex":
@@ -248,17 +246,8 @@ class ScannIndex:
         directory holds a pickle, which could run anything when opened.
       FileNotFoundError: no index of ours there.
     """
-    path = pathlib.Path(path)
-    if (path / _PICKLE).exists():
-      raise ValueError(
-        f"{path / _PICKLE} is a pickle, which is never opened: build the index"
-        " from the memory, or delete that file if the index is ours."
-      )
-    own = json.loads((path / _OWN_FILE).read_text())
-    ids = np.array(own["ids"], object)
-    if set(ids) != set(memory.table.slots) or own["rows"] != _digest(
-      memory, ids
-    ):
+    ids, digest = scann_files.read(path)
+    if set(ids) != set(memory.table.slots) or digest != _digest(memory, ids):
       raise ValueError(
         f"The index in {path} has other rows than this memory: build it anew."
       )

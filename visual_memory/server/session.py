@@ -303,7 +303,7 @@ class Session:
     """The pictures of the rows, where they came from; opened once an edit."""
     with self._rows_lock:
       if self._opened[0] is not snapshot:
-        origins = provenance.provenance(self.store).origins
+        origins = provenance.origins_of(self.store)
         self._opened = (snapshot, provenance.Pictures(origins))
       return self._opened[1]
 

@@ -70,7 +70,7 @@ def create(
       salt=successor_of.salt,
       next_serial=successor_of.next_serial,
     )
-  edit = Transaction(State.empty(files, empty))
+  edit = Transaction(State(files, empty))
   import jax  # Which processes there are: nothing else here needs to know.
 
   from visual_memory import distributed

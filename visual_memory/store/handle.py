@@ -45,19 +45,26 @@ class Handle:
     with self._mutex:
 
       def read_at(of: Manifest) -> Any:
-        self._state = self.at(of)
+        self._state = self._at(of)
         return look(self._state)
 
       return generations.consistently(self.files, read_at)
 
-  def at(self, of: Manifest) -> State:
+  def copy_at(self, of: Manifest) -> State:
+    """The state of a manifest, which stays as it is."""
+    with self._mutex:
+      self._state = self._at(of)
+      return self._state.copy()
+
+  def _at(self, of: Manifest) -> State:
     """The state of a manifest, from the one at hand where nothing changed."""
-    old = self._state
-    if old is not None and old.manifest.store_id != of.store_id:
-      old = None
-    if old is not None and old.manifest == of:
-      return old
-    return generations.read_state(self.files, of, old)
+    state = self._state
+    if state is None or not state.fits(of):
+      return State(self.files, of)
+    if state.manifest != of:
+      self._state = None  # Unless it gets there.
+      state.move_to(of)
+    return state
 
   @contextlib.contextmanager
   def editing(self):
@@ -68,7 +75,7 @@ class Handle:
         if self._state is None or self._state.source != self.files.read(
           manifest.KEY
         ):
-          self._state = self.at(generations.current_manifest(self.files))
+          self._state = self._at(generations.current_manifest(self.files))
         if self._state.manifest.version < manifest.FORMAT:
           row_edits.upgrade(Transaction(self._state))
         yield Transaction(self._state)

@@ -170,7 +170,7 @@ class StoreReader:
     return generations.consistently(
       self.handle.files,
       lambda of: loading.load(
-        self.handle.at(of).copy(),
+        self.handle.copy_at(of),
         mesh=mesh,
         capacity=capacity,
         precision=precision,
@@ -195,11 +195,13 @@ class StoreReader:
     Raises:
       ValueError: the memory was edited in another way than the store.
     """
-    from visual_memory.store import loading
+    from visual_memory.store import refreshing
 
     # Read first, which may be overtaken by an edit and begin again.
-    change = self.handle.read(lambda state: loading.find_change(memory, state))
-    return loading.refresh(memory, change, donate=donate)
+    change = self.handle.read(
+      lambda state: refreshing.find_change(memory, state)
+    )
+    return refreshing.refresh(memory, change, donate=donate)
 
   def receipts(self) -> list[Receipt]:
     """All removal receipts, oldest first."""

@@ -21,9 +21,9 @@ from visual_memory.checks import (
 )
 from visual_memory.memory import matching
 from visual_memory.store.metadata import Metadata, encode_metadata
-from visual_memory.store.storage import arrays, parallel
+from visual_memory.store.storage import arrays, crc, parallel
 from visual_memory.store.storage.manifest import FORMAT
-from visual_memory.store.storage.state import State, id_checksums
+from visual_memory.store.storage.state import State
 from visual_memory.store.storage.transaction import Transaction
 from visual_memory.types import EmbeddedSet, embedded_set
 
@@ -129,7 +129,7 @@ def replace(
   first = edit.manifest.next_serial
   order = np.argsort(slots)
   slots = slots[order]
-  edit.erase_text(edit.state.columns["spans"][slots])
+  edit.erase_text(edit.state.columns.at("spans", slots))
   edit.put_rows(
     slots,
     embeddings=embedded.embeddings[order],
@@ -167,7 +167,7 @@ def annotate(
   records = encode_metadata(metadata, len(slots))
   order = np.argsort(slots)
   slots = slots[order]
-  edit.erase_text(edit.state.columns["spans"][slots])
+  edit.erase_text(edit.state.columns.at("spans", slots))
   names = _encode_ids([ids[k] for k in order])
   edit.put_text(slots, names, [records[k] for k in order])
 
@@ -207,7 +207,7 @@ def fill_holes(edit: Transaction, most: int) -> int:
   if not len(holes):
     return 0
   rows = np.flatnonzero(mask)[-len(holes) :]
-  columns = {name: column[rows] for name, column in edit.state.columns.items()}
+  columns = {name: edit.state.columns.at(name, rows) for name in arrays.COLUMNS}
   edit.put_rows(
     holes,
     embeddings=edit.state.embeddings(rows),
@@ -245,7 +245,7 @@ def upgrade(edit: Transaction) -> None:
   """Makes a store of an older format one of this format, and commits that."""
   state = edit.state
   checksums = np.zeros(state.manifest.num_slots, np.uint32)
-  checksums[state.rows] = id_checksums(state.read_ids(state.rows))
+  checksums[state.rows] = crc.of_texts(state.read_ids(state.rows))
   edit.put("id_checksums", np.arange(len(checksums)), checksums)
   edit.set(version=FORMAT)
   edit.commit()

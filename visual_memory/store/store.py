@@ -13,6 +13,7 @@ is one writer at a time, and any number of readers, which always see one
 generation.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -258,9 +259,10 @@ class Store(StoreReader):
     Raises:
       ValueError: attributes that cannot be written as JSON.
     """
-    check_object(attributes, "The store's description")
+    # As the file has it: a tuple would differ from what is read again.
+    told = json.loads(check_object(attributes, "The store's description"))
     with self.handle.editing() as edit:
-      edit.set(attributes=dict(attributes))
+      edit.set(attributes=told)
       if beside := self._beside():
         beside.describe(UNFINISHED)
       edit.commit()

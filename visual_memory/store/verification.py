@@ -13,6 +13,7 @@ from visual_memory.store import receipts
 from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import (
   arrays,
+  crc,
   journal,
   keys,
   manifest,
@@ -26,7 +27,7 @@ from visual_memory.store.storage.generations import (
   read_state,
 )
 from visual_memory.store.storage.place import Files
-from visual_memory.store.storage.state import State, id_checksums
+from visual_memory.store.storage.state import State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def _text_problems(state: State) -> list[str]:
   if len(set(ids)) != len(ids):
     problems.append(f"{TEXT}: two rows have the same id.")
   kept = state.columns["id_checksums"][slots]
-  if state.manifest.version > 1 and (kept != id_checksums(ids)).any():
+  if state.manifest.version > 1 and (kept != crc.of_texts(ids)).any():
     problems.append("id_checksums: a row's is not that of its id.")
   end = state.manifest.num_text_chunks * state.manifest.text_per_chunk
   text = np.frombuffer(state.text(0, end), np.uint8).copy()

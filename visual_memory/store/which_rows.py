@@ -19,11 +19,18 @@ def embedded(state: State, rows: np.ndarray) -> EmbeddedSet:
   """The rows in these slots, on the host."""
   return EmbeddedSet(
     embeddings=state.embeddings(rows),
-    labels=state.columns["labels"][rows],
-    ids=state.ids[rows],
+    labels=state.columns.at("labels", rows),
+    ids=_ids(state, rows),
     class_names=state.manifest.class_names,
     fingerprint=state.manifest.fingerprint,
   )
+
+
+def _ids(state: State, rows: np.ndarray) -> np.ndarray:
+  """The ids in these slots; all ids are kept once all are asked for."""
+  if len(rows) == state.manifest.num_rows:
+    return state.ids[rows]
+  return as_ids(state.read_ids(rows))
 
 
 def find(state: State, ids: Ids) -> np.ndarray:

@@ -1,126 +1,28 @@
 """Reading a generation of a store, whole, whatever a writer does meanwhile."""
 
-import zlib
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-
 from visual_memory.store.errors import StoreDamaged, StoreError, StoreLocked
-from visual_memory.store.storage import (
-  arrays,
-  journal,
-  keys,
-  manifest,
-  parallel,
-)
-from visual_memory.store.storage.arrays import COLUMNS, TEXT
+from visual_memory.store.storage import journal, manifest
 from visual_memory.store.storage.place import Files
 from visual_memory.store.storage.state import State
 
 T = TypeVar("T")
 _ATTEMPTS = 3
-_FEW = 64
-"""Chunks that are not counted before they are read."""
 _MOST_MANIFEST_BYTES = 1 << 30
 _LOCK_TIMEOUT_S = 10.0
 
 
-def read_state(
-  files: Files, of: manifest.Manifest, old: State | None = None
-) -> State:
-  """The generation of a manifest; unchanged chunks are taken from `old`.
+def read_state(files: Files, of: manifest.Manifest) -> State:
+  """The generation of a manifest, with all of its columns.
 
   Raises:
-    StoreDamaged: chunks that are not what the manifest says.
+    StoreDamaged: names all chunks that are not what the manifest says.
   """
-  known = old.manifest.chunks if old is not None else ()
-  stale = [
-    chunk
-    for chunk, entry in enumerate(of.chunks)
-    if chunk >= len(known) or known[chunk] != entry
-  ]
-  _check_sizes(files, of, stale)
-  columns = {}
-  for name, column in COLUMNS.items():
-    columns[name] = column.empty(of.num_slots)
-    if old is not None:
-      keep = min(of.num_slots, old.manifest.num_slots)
-      columns[name][:keep] = old.columns[name][:keep]
-  state = State(files, of, columns)
-
-  def read(chunk: int) -> list[str]:
-    problems = [
-      problem
-      for name in arrays.columns_of(of.version)
-      if (problem := _read_column(state, name, chunk))
-    ]
-    return problems or state.column_problems(chunk)
-
-  problems = sum(parallel.run(read, stale), [])
-  if not problems and columns["mask"].sum() != of.num_rows:
-    problems = [f"mask: has another number of rows than {manifest.KEY}."]
-  if problems:
-    raise StoreDamaged(problems)
-  if old is not None and "ids" in vars(old):
-    _inherit_ids(state, old)
+  state = State(files, of)
+  state.columns.hold()
   return state
-
-
-def _check_sizes(files: Files, of: manifest.Manifest, chunks: list[int]):
-  """Raises StoreDamaged before time and memory go to what is not there.
-
-  Raises:
-    StoreDamaged: names the first row chunk that is too short, or the text.
-  """
-  if of.num_text_chunks > _FEW and of.num_text_chunks > len(files.keys(TEXT)):
-    raise StoreDamaged([f"{TEXT}: has fewer chunks than {manifest.KEY} says."])
-  for chunk in chunks:
-    key = arrays.chunk_key("mask", chunk)
-    if files.size(key) != of.rows_per_chunk:
-      raise StoreDamaged([_wrong_size(of, "mask", chunk, files.size(key))])
-
-
-def _wrong_size(of: manifest.Manifest, name: str, chunk: int, size: int) -> str:
-  first = chunk * of.rows_per_chunk
-  return (
-    f"{arrays.chunk_key(name, chunk)}: has {size} bytes instead of"
-    f" {keys.chunk_bytes(name, of)}. Restore the file; rows {first} to"
-    f" {first + of.rows_per_chunk - 1} depend on it."
-  )
-
-
-def _inherit_ids(state: State, old: State) -> None:
-  """Reads the ids of rows that an older state lacks, and takes the others."""
-  serials = state.columns["serials"]
-  before = np.full_like(serials, -1)
-  keep = min(len(serials), len(old.ids))
-  before[:keep] = old.columns["serials"][:keep]
-  ids = np.full(len(serials), None, dtype=object)
-  same = (serials == before) & (serials >= 0)
-  ids[same] = old.ids[: len(same)][same[: len(old.ids)]]
-  new = np.flatnonzero((serials != before) & (serials >= 0))
-  ids[new] = state.read_ids(new)
-  state.ids = ids
-
-
-def _read_column(state: State, name: str, chunk: int) -> str | None:
-  """Reads one chunk of one column into a state; the problem, if there is."""
-  of, column = state.manifest, COLUMNS[name]
-  key = arrays.chunk_key(name, chunk)
-  data = state.files.read(key)
-  if len(data) != keys.chunk_bytes(name, of):
-    return _wrong_size(of, name, chunk, len(data))
-  if f"{zlib.crc32(data):08x}" != of.chunks[chunk].checksum(name):
-    return (
-      f"{key}: does not match its checksum in the manifest. Restore the file;"
-      f" rows {chunk * of.rows_per_chunk} to"
-      f" {(chunk + 1) * of.rows_per_chunk - 1} depend on it."
-    )
-  rows = slice(chunk * of.rows_per_chunk, (chunk + 1) * of.rows_per_chunk)
-  values = np.frombuffer(data, column.dtype)
-  state.columns[name][rows] = values.reshape(state.columns[name][rows].shape)
-  return None
 
 
 def current_manifest(files: Files) -> manifest.Manifest:

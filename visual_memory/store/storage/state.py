@@ -1,54 +1,66 @@
 """One generation of a store, as a reader or the writer has it in memory.
 
-The small columns are held; embeddings and text are read when they are needed.
-Everything read is checked: columns against the manifest, embeddings and text
+Everything is read when it is needed; what was read of the small columns is
+held. All of it is checked: columns against the manifest, embeddings and text
 against the columns. A reader that an edit overtakes therefore finds checksums
 that disagree, and `generations.consistently` lets it read again; it never sees
 a mixture.
 """
 
-import dataclasses
 import functools
 import json
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt32
+from jaxtyping import Float32
 
 from visual_memory.checks import are_unit_rows
 from visual_memory.store.errors import StoreDamaged
-from visual_memory.store.storage import arrays, crc, manifest, parallel
-from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
+from visual_memory.store.storage import (
+  arrays,
+  crc,
+  manifest,
+  parallel,
+  recent_steps,
+)
+from visual_memory.store.storage.arrays import EMBEDDINGS, TEXT
+from visual_memory.store.storage.columns import Columns, check_sizes
 from visual_memory.store.storage.overwrites import by_chunk
 from visual_memory.store.storage.place import Files
-from visual_memory.types import UNLABELED, Ids
+from visual_memory.types import Ids
 
 _MANY = 256
 """From this many rows on, whole chunks are read rather than single rows."""
 
 
-@dataclasses.dataclass
 class State:
-  """A generation of a store; only the writer's own ever changes (`advance`).
+  """A generation of a store, which `advance` and `move_to` make a later one.
 
   Attributes:
     files: where the store is.
     manifest: what it holds.
-    columns: arrays.COLUMNS, [num_slots] each.
+    columns: the small arrays.
     source: the manifest's file, to see at a glance that nothing changed.
+    steps: what led to it.
   """
 
-  files: Files
-  manifest: manifest.Manifest
-  columns: dict[str, np.ndarray]
-  source: bytes = b""
+  def __init__(
+    self,
+    files: Files,
+    of: manifest.Manifest,
+    columns: Columns | None = None,
+  ):
+    """A generation of which nothing is read yet.
 
-  @classmethod
-  def empty(cls, files: Files, of: manifest.Manifest) -> "State":
-    """The state of a manifest without chunks."""
-    columns = {name: column.empty(0) for name, column in COLUMNS.items()}
-    return cls(files, of, columns)
+    Raises:
+      StoreDamaged: the files are not of the size that the manifest says.
+    """
+    self.files, self.manifest = files, of
+    self.columns = Columns(files, of) if columns is None else columns
+    self.source = b""
+    self.steps: recent_steps.Steps = ()
 
   @functools.cached_property
   def rows(self) -> np.ndarray:
@@ -74,43 +86,75 @@ class State:
     return ids
 
   def copy(self) -> "State":
-    """A state that `advance` on this one leaves as it is."""
-    columns = {name: array.copy() for name, array in self.columns.items()}
-    state = State(self.files, self.manifest, columns)
+    """A state that later generations of this one leave as it is."""
+    state = State(self.files, self.manifest, self.columns.copy())
     if "ids" in vars(self):
       state.ids = self.ids.copy()
     return state
 
+  def fits(self, of: manifest.Manifest) -> bool:
+    """Whether a manifest is a later generation of these chunks."""
+    shape = lambda m: (m.store_id, m.version, m.rows_per_chunk, m.dim)
+    return shape(of) == shape(self.manifest)
+
+  def move_to(self, of: manifest.Manifest) -> None:
+    """Becomes a generation that somebody else made, and that `fits`.
+
+    Raises:
+      StoreDamaged: the files are not of the size that the manifest says.
+    """
+    old = self.manifest.chunks
+    changed = [
+      chunk
+      for chunk, entry in enumerate(of.chunks)
+      if chunk >= len(old) or old[chunk] != entry
+    ]
+    check_sizes(self.files, of, changed)
+    dropped = range(len(of.chunks), len(old))
+    before = recent_steps.serials_of(
+      self.columns, (*changed, *dropped), there=len(old)
+    )
+    self.columns.move_to(of, changed, {})
+    self.drop_ids()
+    self._become(of, before, b"")
+
   def advance(
     self,
     new: manifest.Manifest,
-    changed: dict[tuple[str, int], np.ndarray],
+    written: dict[tuple[str, int], np.ndarray],
     *,
     source: bytes,
   ) -> None:
-    """Becomes the next generation.
+    """Becomes the next generation, which this process made.
 
     Args:
       new: its manifest.
-      changed: the new content of every column's chunk that changed.
+      written: the new content of every column's chunk that changed.
       source: the manifest's file.
     """
-    size = new.rows_per_chunk
-    for name, column in COLUMNS.items():
-      more = new.num_slots - self.manifest.num_slots
-      old = self.columns[name]
-      if more > 0:
-        old = np.concatenate([old, column.empty(more)])
-      self.columns[name] = old[: new.num_slots]
-    for (name, chunk), content in changed.items():
-      if chunk < len(new.chunks):
-        self.columns[name][chunk * size : (chunk + 1) * size] = content
+    dropped = range(len(new.chunks), len(self.manifest.chunks))
+    moved = {chunk for name, chunk in written if name == "serials"}
+    before = recent_steps.serials_of(
+      self.columns, (*moved, *dropped), there=len(self.manifest.chunks)
+    )
+    self.columns.move_to(new, (), written)
     if "ids" in vars(self):
       more = np.full(max(0, new.num_slots - len(self.ids)), None, dtype=object)
-      if len(more):
-        self.ids = np.concatenate([self.ids, more])
-      self.ids = self.ids[: new.num_slots]
-    self.manifest, self.source = new, source
+      self.ids = np.concatenate([self.ids, more])[: new.num_slots]
+    self._become(new, before, source, {chunk for _, chunk in written})
+
+  def _become(
+    self,
+    of: manifest.Manifest,
+    serials: recent_steps.Serials | None,
+    source: bytes,
+    others: Iterable[int] = (),
+  ) -> None:
+    """Goes to a manifest whose columns there are already."""
+    self.steps = recent_steps.after(
+      self.steps, self.manifest, serials, self.columns, others=others
+    )
+    self.manifest, self.source = of, source
     vars(self).pop("rows", None)
 
   def remember(self, slots: np.ndarray, ids: np.ndarray) -> None:
@@ -124,7 +168,7 @@ class State:
       self.ids[slots] = None
 
   def drop_ids(self) -> None:
-    """Forgets where ids are, after rows have moved."""
+    """Forgets the ids, after rows have moved, or others changed them."""
     vars(self).pop("ids", None)
 
   def find_or_none(self, ids: Ids) -> np.ndarray:
@@ -135,15 +179,14 @@ class State:
     if self.manifest.version == 1:  # Nothing else tells where an id is.
       near = self.rows
     else:
-      wanted = np.unique(id_checksums(ids))
-      near = _equal_to_any(self.columns["id_checksums"], wanted)
-      near = np.flatnonzero(near & self.columns["mask"])
+      wanted = np.unique(crc.of_texts(ids))
+      near = self.columns.where("id_checksums", wanted)
     slot_of = dict(zip(self.read_ids(near), near.tolist(), strict=True))
     return np.array([slot_of.get(i, -1) for i in ids], np.int64)
 
   def read_ids(self, slots: np.ndarray) -> list[str]:
     """The ids of rows, from the text."""
-    spans, records = self.columns["spans"][slots], self.records(slots)
+    spans, records = self.columns.at("spans", slots), self.records(slots)
     id_bytes = spans[:, arrays.ID_BYTES].tolist()
     try:
       if not spans[:, arrays.METADATA_BYTES].any():
@@ -157,7 +200,7 @@ class State:
 
   def metadata_texts(self, slots: np.ndarray) -> list[bytes]:
     """The metadata of these rows as it was written; see `records`."""
-    id_bytes = self.columns["spans"][slots, arrays.ID_BYTES].tolist()
+    id_bytes = self.columns.at("spans", slots)[:, arrays.ID_BYTES].tolist()
     return [
       record[length:] or b"{}"
       for record, length in zip(self.records(slots), id_bytes, strict=True)
@@ -172,32 +215,6 @@ class State:
     if not all(isinstance(value, dict) for value in found):
       raise StoreDamaged([f"{TEXT}: metadata is no JSON object."])
     return found
-
-  def column_problems(self, chunk: int) -> list[str]:
-    """Values of a chunk's columns that no row has."""
-    of = self.manifest
-    here = slice(chunk * of.rows_per_chunk, (chunk + 1) * of.rows_per_chunk)
-    columns = {name: column[here] for name, column in self.columns.items()}
-    mask = columns["mask"].view(np.uint8)
-    if mask.max(initial=0) > 1:
-      return [f"mask: chunk {chunk} holds something else than true and false."]
-    mask = columns["mask"]
-    labels, serials = columns["labels"][mask], columns["serials"][mask]
-    spans = columns["spans"][mask]
-    wrong = {
-      "labels: there are labels without a class name.": (
-        (labels < UNLABELED) | (labels >= len(of.class_names))
-      ),
-      "serials: not every row has a serial of its own.": (
-        (serials < 0) | (serials >= of.next_serial)
-      ),
-      "spans: a row's text lies outside of the text.": (
-        (spans < 0).any(axis=1)
-        | (spans > of.text_end).any(axis=1)
-        | (spans.sum(axis=1) > of.text_end)
-      ),
-    }
-    return [problem for problem, where in wrong.items() if where.any()]
 
   def embeddings(self, slots: np.ndarray) -> Float32[np.ndarray, "N D"]:
     """The embeddings in these slots (all of them rows), checked.
@@ -214,6 +231,7 @@ class State:
       return bad
 
     groups = by_chunk(slots[order], self.manifest.rows_per_chunk)
+    self.columns.at("checksums", slots)  # Before the threads begin.
     bad = sum((b.tolist() for b in parallel.run(read, groups)), [])
     if bad:
       raise StoreDamaged([self.describe(slot) for slot in bad])
@@ -236,7 +254,7 @@ class State:
       ]
       data = b"".join(part.ljust(row_bytes, b"\0") for part in parts)
       rows = np.frombuffer(data, np.float32).reshape(len(slots), -1)
-      checksums = row_checksums(rows)
+      checksums = crc.of_rows(rows)
     else:
       chunk = _scratch(size * row_bytes)
       done = self.files.read_into(key, memoryview(chunk))
@@ -246,17 +264,16 @@ class State:
       rows = rows if len(local) == size else rows[local]
       if whole:
         return rows, slots[~are_unit_rows(rows)]
-      checksums = row_checksums(rows)
-    expected = self.columns["checksums"][slots, arrays.EMBEDDING_CRC]
+      checksums = crc.of_rows(rows)
+    expected = self.columns.at("checksums", slots)[:, arrays.EMBEDDING_CRC]
     return rows, slots[(checksums != expected) | ~are_unit_rows(rows)]
 
   def _is_whole(self, chunk: int, data: np.ndarray) -> bool:
     """Whether all rows of a chunk, empty ones too, are what was written."""
-    size, row_bytes = self.manifest.rows_per_chunk, 4 * self.manifest.dim
-    here = slice(chunk * size, (chunk + 1) * size)
-    checksums = self.columns["checksums"][here, arrays.EMBEDDING_CRC]
+    row_bytes = 4 * self.manifest.dim
+    checksums = self.columns.chunk("checksums", chunk)[:, arrays.EMBEDDING_CRC]
     empty = np.uint32(crc.crc32(bytes(row_bytes)))
-    checksums = np.where(self.columns["mask"][here], checksums, empty)
+    checksums = np.where(self.columns.chunk("mask", chunk), checksums, empty)
     return crc.joined(checksums, row_bytes) == crc.crc32(data)
 
   def describe(self, slot: int) -> str:
@@ -264,9 +281,12 @@ class State:
     key = arrays.chunk_key(EMBEDDINGS, slot // self.manifest.rows_per_chunk)
     return (
       f"{key}: the embedding in row {slot} (serial"
-      f" {self.columns['serials'][slot]}) is not what was written, or not of"
+      f" {self._serial(slot)}) is not what was written, or not of"
       " unit length. Remove that row, or restore the file."
     )
+
+  def _serial(self, slot: int | np.integer) -> int:
+    return int(self.columns.at("serials", np.array([slot]))[0])
 
   def records(self, slots: np.ndarray) -> list[bytes]:
     """The text of rows: each id followed by its metadata.
@@ -274,7 +294,7 @@ class State:
     Raises:
       StoreDamaged: names the rows whose bytes are not what was written.
     """
-    spans = self.columns["spans"][slots]
+    spans = self.columns.at("spans", slots)
     lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
     starts = spans[:, arrays.START]
     ranges = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
@@ -284,12 +304,12 @@ class State:
       whole = self.text(0, self.manifest.text_end)
       records = [whole[start:end] for start, end in ranges]
     checksums = np.fromiter(map(crc.crc32, records), np.uint32, len(records))
-    expected = self.columns["checksums"][slots, arrays.TEXT_CRC]
+    expected = self.columns.at("checksums", slots)[:, arrays.TEXT_CRC]
     bad = slots[checksums != expected]
     if len(bad):
       raise StoreDamaged([
         f"{TEXT}: the id and metadata of row {slot} (serial"
-        f" {self.columns['serials'][slot]}) are not what was written. Restore"
+        f" {self._serial(slot)}) are not what was written. Restore"
         " the file."
         for slot in bad
       ])  # fmt: skip
@@ -314,23 +334,6 @@ class State:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def id_checksums(ids: Ids) -> UInt32[np.ndarray, "N"]:
-  """The CRC-32 of every id's bytes."""
-  data = (row_id.encode("utf-8", "surrogatepass") for row_id in ids)
-  return np.fromiter(map(crc.crc32, data), np.uint32, len(ids))
-
-
-def _equal_to_any(column: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-  """Which values are among those wanted (ascending)."""
-  if len(wanted) < 8:
-    found = np.zeros(len(column), bool)
-    for value in wanted:
-      found |= column == value
-    return found
-  places = np.minimum(np.searchsorted(wanted, column), len(wanted) - 1)
-  return wanted[places] == column
-
-
 def _scratch(num_bytes: int) -> np.ndarray:
   """This thread's own bytes to read chunks into, over and over."""
   if len(getattr(_LOCAL, "scratch", b"")) < num_bytes:
@@ -339,11 +342,3 @@ def _scratch(num_bytes: int) -> np.ndarray:
 
 
 _LOCAL = threading.local()
-
-
-def row_checksums(rows: Float32[np.ndarray, "N D"]) -> UInt32[np.ndarray, "N"]:
-  """The CRC-32 of every row's bytes."""
-  if not rows.size:
-    return np.zeros(len(rows), np.uint32)
-  rows = np.ascontiguousarray(rows)
-  return np.fromiter(map(crc.crc32, rows), np.uint32, len(rows))

@@ -28,7 +28,7 @@ from visual_memory.store.storage import (
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
 from visual_memory.store.storage.keys import DERIVED, RECEIPTS
 from visual_memory.store.storage.place import Overwrite
-from visual_memory.store.storage.state import State, row_checksums
+from visual_memory.store.storage.state import State
 
 MakeReceipt = Callable[[manifest.Manifest], tuple[bytes, manifest.Trail]]
 
@@ -116,7 +116,7 @@ class Transaction:
     """Empties slots: zeros over the embedding and, unless kept, the text."""
     self._embeddings.append((slots, None))
     if not keep_text:
-      self.erase_text(self.state.columns["spans"][slots])
+      self.erase_text(self.state.columns.at("spans", slots))
     for name, column in COLUMNS.items():
       self.put(name, slots, column.empty(len(slots)))
 
@@ -269,16 +269,19 @@ class Transaction:
     """The new content of a column's chunk, to be changed."""
     if (name, chunk) not in self._columns:
       size = self.manifest.rows_per_chunk
-      old = self.state.columns[name][chunk * size : (chunk + 1) * size]
-      new = old.copy() if len(old) else COLUMNS[name].empty(size)
-      self._columns[name, chunk] = new
+      there = chunk < len(self.state.manifest.chunks)
+      self._columns[name, chunk] = (
+        self.state.columns.chunk(name, chunk).copy()
+        if there
+        else COLUMNS[name].empty(size)
+      )
       self._touched[name, chunk] = []
     return self._columns[name, chunk]
 
   def _put_checksums(self) -> None:
     """The checksums of new embeddings, which take a while."""
     for slots, embeddings in self._unchecked:
-      checksums = row_checksums(embeddings)
+      checksums = crc.of_rows(embeddings)
       self.put("checksums", slots, checksums, arrays.EMBEDDING_CRC)
     self._unchecked = []
 
