@@ -15,10 +15,9 @@ PORT = "127.0.0.1:29400"
 
 
 def masked(text):
-  """Without what differs from run to run: seconds, paths, and Gloo's lines."""
-  text = re.sub(r"^\[Gloo\].*\n", "", text, flags=re.M)
+  """Without what differs from run to run: seconds, and where files are."""
   text = re.sub(r"\d+\.\d+ s\b", "# s", text)
-  return re.sub(r"\S*work/rehearsal", "work/rehearsal", text).strip()
+  return re.sub(r"\S*work/rehearsal", "work/rehearsal", text).splitlines()
 
 
 def test_a_rehearsal_of_a_pod(tmp_path):
@@ -38,7 +37,9 @@ def test_a_rehearsal_of_a_pod(tmp_path):
     check=False,
   )
   assert done.returncode == 0, done.stdout[-3000:]
-  assert masked(done.stdout) == masked(said)
+  # Gloo's threads write into one another's lines.
+  told = [line for line in masked(done.stdout) if "peer rank" not in line]
+  assert list(filter(None, told)) == masked(said)
   left = tmp_path / "work" / "rehearsal"
   env = files.read_json(left / "env.json")
   assert (env["num_devices"], env["num_processes"]) == (8, 2)

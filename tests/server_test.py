@@ -541,3 +541,26 @@ def test_a_server_killed_while_it_edits_leaves_a_sound_store(store):
     opened = vm.Store.open(store)
     assert len(opened) in (before, before - 1)
     assert opened.verify()
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_scroll_without_blank_tiles(tmp_path):
+  """A screen a second: in no frame is there a place without its picture."""
+  with headless.chromium():
+    pass  # Skips where there is none.
+  command = [sys.executable, "-m", "experiments.benchmarks.page"]
+  subprocess.run(
+    [
+      *command,
+      "--config=configs/benchmark_page.py",
+      "--config.parts=('scroll',)",
+      f"--workdir={tmp_path}",
+    ],
+    cwd=ROOT,
+    check=True,
+    timeout=600,
+  )
+  report = json.loads((tmp_path / "benchmark_page.json").read_text())
+  scrolled = report["page"]["scrolled_slow"]
+  assert scrolled["pixels"] > 4000
+  assert scrolled["blank_tiles"] == 0

@@ -4,9 +4,10 @@
       --config=configs/benchmark_maps.py[:smoke] --workdir=DIR
 
 Each lays out the same rows, in a process of its own; those that are not
-installed are left out. Trustworthiness (Venna and Kaski 2001) says how far the
-neighbors on a map are neighbors in the memory, of evenly spread rows against
-all of them; 1 is best. Same: whether a second run gives the same map.
+installed are left out, and those that were timed in this workdir are not timed
+again. Trustworthiness (Venna and Kaski 2001) says how far the neighbors on a
+map are neighbors in the memory, of evenly spread rows against all of them; 1 is
+best. Same: whether a second run gives the same map.
 """
 
 import importlib.util
@@ -35,30 +36,31 @@ def main(config, path) -> None:
   np.save(path / "rows.npy", rows.embeddings)
   result = path / "benchmark_maps.json"
   found = files.read_json(result)["maps"] if result.exists() else {}
+
+  def write() -> None:
+    env = workdir.environment()
+    values = {"config": config.to_dict(), "environment": env, "maps": found}
+    files.write_json(result, values)
+
   for name in config.peers:
     if importlib.util.find_spec(_NEEDS[name]) is None:
       logging.warning("%s is not installed: it is left out.", _NEEDS[name])
       continue
-    command = [sys.executable, "-m", "experiments.benchmarks.maps", name]
-    said = subprocess.run(
-      [*command, str(path), str(config.repeats)],
-      stdout=subprocess.PIPE,
-      check=True,
-      text=True,
-    )
-    found[name] = json.loads(said.stdout.splitlines()[-1])
+    if name not in found:
+      command = [sys.executable, "-m", "experiments.benchmarks.maps", name]
+      said = subprocess.run(
+        [*command, str(path), str(config.repeats)],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+      )
+      found[name] = json.loads(said.stdout.splitlines()[-1])
+      write()
     places = np.load(path / f"{name}.npy")
     found[name]["trustworthiness"] = trustworthiness(
       rows.embeddings, places, num_asked=config.num_asked
     )
-    files.write_json(
-      result,
-      {
-        "config": config.to_dict(),
-        "environment": workdir.environment(),
-        "maps": found,
-      },
-    )
+    write()
     print(name, found[name])
 
 

@@ -27,7 +27,7 @@ from visual_memory.retrieval import exact
 from visual_memory.types import Neighbors
 
 _NEIGHBORS = 15
-_STEPS = 300
+_STEPS, _STEPS_OF_MANY, _MANY = 300, 200, 10_000
 _NEGATIVES = 5
 _RATE = 0.5
 _A, _B = 1.577, 0.8951
@@ -42,7 +42,7 @@ def map_of(
   *,
   neighbors: int = _NEIGHBORS,
   near: Neighbors | None = None,
-  steps: int = _STEPS,
+  steps: int | None = None,
   seed: int = 0,
   progress: Callable[[float], None] = lambda done: None,
 ) -> Float32[np.ndarray, "N 2"]:
@@ -52,7 +52,7 @@ def map_of(
     memory: the rows; a search of all of them among themselves is made.
     neighbors: of each row that the map keeps near (fewer if there are fewer).
     near: those neighbors, where `neighbors_of` has found them already.
-    steps: of the layout.
+    steps: of the layout; by default 300, and 200 of more than 10,000 rows.
     seed: of the pairs that repel.
     progress: is told the fraction that is done, in [0, 1].
 
@@ -67,6 +67,8 @@ def map_of(
     return start
   if near is None:
     near = neighbors_of(memory, k=neighbors, progress=progress)
+  if steps is None:
+    steps = _STEPS if count <= _MANY else _STEPS_OF_MANY
   graph = _graph(near)
   heads = np.repeat(np.arange(count, dtype=np.int32), np.diff(graph.indptr))
   degrees = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1e-6)
@@ -182,6 +184,11 @@ def memberships(
   return np.exp(-over / np.sqrt(low * high))
 
 
+def _power(square):
+  """square ** b; logarithm and exponential are vectorized, powers are not."""
+  return jnp.exp(_B * jnp.log(jnp.maximum(square, 1e-30)))
+
+
 @functools.partial(jax.jit, static_argnames="steps")
 def _advance(places, edges, degrees, key, done, *, steps):
   """The places after some more steps."""
@@ -191,7 +198,8 @@ def _advance(places, edges, degrees, key, done, *, steps):
   def attraction(places):
     apart = places[heads] - places[tails]  # [E, 2]
     square = jnp.sum(apart**2, axis=1) + 1e-6
-    strength = -2 * _A * _B * square ** (_B - 1) / (1 + _A * square**_B)
+    power = _power(square)
+    strength = -2 * _A * _B * power / (square * (1 + _A * power))
     force = jnp.clip(strength[:, None] * apart, -_MOST_FORCE, _MOST_FORCE)
     return jax.ops.segment_sum(
       weights[:, None] * force, heads, count, indices_are_sorted=True
@@ -201,7 +209,7 @@ def _advance(places, edges, degrees, key, done, *, steps):
     others = jax.random.randint(key, (count, _NEGATIVES), 0, count)
     apart = places[:, None] - places[others]  # [N, negatives, 2]
     square = jnp.sum(apart**2, axis=2)
-    strength = 2 * _B / ((1e-3 + square) * (1 + _A * square**_B))
+    strength = 2 * _B / ((1e-3 + square) * (1 + _A * _power(square)))
     force = jnp.clip(strength[..., None] * apart, -_MOST_FORCE, _MOST_FORCE)
     return jnp.sum(force, axis=1)
 

@@ -147,13 +147,12 @@ class _Page:
     chosen = self._chosen[1]
     start = int(given.get("start", 0))
     count = min(int(given.get("count", 100)), _MOST_ROWS)
+    stretch = chosen[start : start + count].tolist()
     return {
       "generation": snapshot.generation,
       "total": len(chosen),
       "start": start,
-      "rows": [
-        snapshot.record(p) for p in chosen[start : start + count].tolist()
-      ],
+      "rows": [snapshot.record(p) for p in stretch],
     }
 
   def at(self, given: dict[str, Any]) -> dict[str, Any]:

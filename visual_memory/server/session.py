@@ -11,6 +11,7 @@ ahead); whatever edits the store, here or beside, is seen at the next question.
 import collections
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +42,8 @@ from visual_memory.voting.weighting import Setting
 MOST_K = 100
 """Neighbors that are searched for at once: any k up to it is a cut of them."""
 _REMEMBERED = 64
+_LOOKED_S = 0.1
+"""Pictures are asked for by the hundred: not each looks for a new edit."""
 
 
 class Session:
@@ -56,6 +59,7 @@ class Session:
     self.store = Store.open(path)
     self.thumbnails = Thumbnails()
     self._snapshot: Snapshot | None = None
+    self._looked = 0.0
     self._opened: tuple[Any, Any] = (None, None)
     self._encoder: Encoder | None = None
     self._memory: VisualMemory | None = None
@@ -73,14 +77,22 @@ class Session:
     """The store's newest generation."""
     return self.store.contents.generation
 
-  def snapshot(self) -> Snapshot:
-    """The rows of the newest generation; the same object until an edit."""
+  def snapshot(self, *, age_s: float = 0.0) -> Snapshot:
+    """The rows of the newest generation; the same object until an edit.
+
+    Args:
+      age_s: how long ago somebody may have looked whether there is a newer one.
+    """
     with self._rows_lock:
+      now = time.monotonic()
+      if self._snapshot is not None and now - self._looked < age_s:
+        return self._snapshot
       if (
         self._snapshot is None or self._snapshot.generation != self.generation()
       ):
         self._snapshot = Snapshot.of(self.store)
         self.thumbnails.forget(self._snapshot.positions.keys())
+      self._looked = now
       return self._snapshot
 
   def encoder(self) -> Encoder:
@@ -141,7 +153,7 @@ class Session:
       row_id: whose.
       least: pixels of its sides that are enough; see `decode_image`.
     """
-    snapshot = self.snapshot()
+    snapshot = self.snapshot(age_s=_LOOKED_S)
     position = snapshot.positions.get(row_id)
     if position is None:
       return None
@@ -151,6 +163,8 @@ class Session:
 
   def thumbnail(self, row_id: str) -> tuple[bytes, str] | None:
     """A row's thumbnail as a file, and its media type."""
+    if row_id not in self.snapshot(age_s=_LOOKED_S).positions:
+      return None
     return self.thumbnails.get(row_id, lambda: self.picture(row_id, SIDE))
 
   def ask(

@@ -8,6 +8,7 @@ import collections
 import io
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 
 import numpy as np
 from PIL import Image
@@ -25,7 +26,7 @@ def encode(image: np.ndarray, side: int) -> tuple[bytes, str]:
   if max(picture.size) <= side // 2:
     picture.save(buffer, "PNG")
     return buffer.getvalue(), "image/png"
-  picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+  picture.thumbnail((side, side), Image.Resampling.BILINEAR)
   picture.save(buffer, "JPEG", quality=85)
   return buffer.getvalue(), "image/jpeg"
 
@@ -39,6 +40,7 @@ class Thumbnails:
     self._kept: collections.OrderedDict[str, tuple[bytes, str] | None] = (
       collections.OrderedDict()
     )
+    self._making: dict[str, Future] = {}
     self._lock = threading.Lock()
 
   def get(
@@ -54,15 +56,34 @@ class Thumbnails:
       if row_id in self._kept:
         self._kept.move_to_end(row_id)
         return self._kept[row_id]
-    image = make()
-    made = None if image is None else encode(image, SIDE)
+      making = self._making.get(row_id)
+      if making is None:
+        mine = self._making[row_id] = Future()
+    if making is not None:
+      return making.result()
+    try:
+      image = make()
+      made = None if image is None else encode(image, SIDE)
+    except BaseException as error:
+      mine.set_exception(error)
+      raise
+    else:
+      mine.set_result(made)
+    finally:
+      with self._lock:
+        del self._making[row_id]
+    self._keep(row_id, made)
+    return made
+
+  def _keep(self, row_id: str, made: tuple[bytes, str] | None) -> None:
     with self._lock:
+      if row_id in self._kept:  # Another thread was faster.
+        return
       self._kept[row_id] = made
       self._bytes += len(made[0]) if made else 0
       while self._bytes > self._most:
         _, old = self._kept.popitem(last=False)
         self._bytes -= len(old[0]) if old else 0
-    return made
 
   def forget(self, present: Collection[str]) -> None:
     """Drops the thumbnails of all rows but these."""

@@ -117,8 +117,8 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
       Table(
         header=(
           "voter",
-          *(f"accuracy at {percent(c, digits=0)} %" for c in _COVERAGES),
-          "mean error (AURC)",
+          *(f"{percent(c, digits=0)} %" for c in _COVERAGES),
+          "AURC",
         ),
         rows=tuple(
           (
@@ -130,6 +130,8 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
           )
           for name, vote in found.items()
         ),
+        caption="Accuracy (%) of the surest so many queries; AURC: their mean"
+        " error over all such shares.",
         name="abstention",
       ),
       Table(
