@@ -1,10 +1,10 @@
-"""Image encoders against torch, fp32 on two CPU cores or bf16 on a GPU.
+"""Image encoders against their peers, fp32 on two CPU cores or bf16 on a GPU.
 
   python -m experiments.benchmarks.encoders \\
       --config=configs/benchmark_encoders.py --workdir=DIR
 
-About two minutes on two CPU cores; torch and transformers must be installed.
-Expected on two AVX-512 cores: see experiments/results.
+About ten minutes on two CPU cores; what a peer needs must be installed, or the
+peer left out with --config.peers. Expected: see experiments/results.
 """
 
 import ml_collections
@@ -17,9 +17,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       f"Unknown form {arg!r}: leave it out, or say smoke or gpu."
     )
   config = ml_collections.ConfigDict()
-  config.models = ("dinov2_vits14",)
+  config.models = ("dinov2_vits14", "dino_vitb16")
   config.image_size = 224
-  config.batch_sizes = (16,)
+  config.batch_sizes = (1, 16)
   config.precision = "float32"
   config.threads = 2
   config.num_rounds = 9
@@ -27,10 +27,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "visual_memory_device_per_core",
     "visual_memory",
     "torch",
-    "torch_avx512",
+    "torch_compile",
+    "onnxruntime",
+    "jimm",
+    "equimo@python3.12",
     "gemm",
   )
   if arg == "smoke":
+    config.models = ("dinov2_vits14",)
     config.image_size = 28
     config.batch_sizes = (2,)
     config.num_rounds = 1

@@ -1,10 +1,7 @@
-"""Published files: each format comes in whole; a bad file says what is bad."""
+"""Published files: each format comes in whole."""
 
-import functools
-import http.server
 import json
 import pathlib
-import threading
 
 import jax
 import numpy as np
@@ -12,57 +9,20 @@ import published_layouts
 import pytest
 import torch_files
 from golden import make_encoder_goldens as goldens
+from published_files import (
+  TINY,
+  assert_equal_trees,
+  clip_tensors,
+  hub_tensors,
+  load_tiny,
+)
 from safetensors.numpy import save_file
 
 from visual_memory import checkpoints
 from visual_memory.encoders import vit
-from visual_memory.encoders.families import catalog, clip, dino
-from visual_memory.encoders.published import (
-  download as download_lib,
-)
-from visual_memory.encoders.published import (
-  params as params_lib,
-)
-from visual_memory.encoders.published import places, torch_pickle
-
-TINY = goldens.TINY
-_TEXT = goldens.TINY_TEXT
-
-
-def hub_tensors(family="dinov2"):
-  layout = published_layouts.hub(TINY[family])
-  return published_layouts.random_tensors(layout, seed=3)
-
-
-def clip_tensors():
-  """As published: products in float16, the rest in float32, three integers."""
-  layout = published_layouts.openai_clip(TINY["clip"], _TEXT)
-  tensors = published_layouts.random_tensors(layout, seed=3)
-  for name, value in tensors.items():
-    if name in ("input_resolution", "context_length", "vocab_size"):
-      tensors[name] = np.asarray(7, np.int64)
-    elif ".ln_" not in name and "embedding" not in name and value.ndim:
-      tensors[name] = value.astype(np.float16)
-  return tensors
-
-
-def load_tiny(path, family="dinov2"):
-  is_clip = family == "clip"
-  return params_lib.load_tower(
-    path,
-    template=vit.shapes(TINY[family]),
-    namings=clip.IMAGE if is_clip else dino.IMAGE,
-    others=clip.TEXT if is_clip else (),
-  ).params
-
-
-def assert_equal_trees(mine, its):
-  assert jax.tree.structure(mine) == jax.tree.structure(its)
-  for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):
-    np.testing.assert_array_equal(a, b, strict=True)
-
-
-# Each format, read whole.
+from visual_memory.encoders.families import catalog
+from visual_memory.encoders.published import params as params_lib
+from visual_memory.encoders.published import torch_pickle
 
 
 @pytest.mark.parametrize(
@@ -235,174 +195,6 @@ def test_clip_files_have_as_many_tensors_as_published(name, count):
   assert len(layout) == count + 3
 
 
-# What is wrong with a file is said at once, all of it.
-
-
-def broken(tensors, how):
-  tensors = dict(tensors)
-  if how == "missing":
-    del tensors["blocks.1.norm1.bias"]
-  elif how == "renamed":
-    tensors["blocks.1.ls1.scale"] = tensors.pop("blocks.1.ls1.gamma")
-  elif how == "transposed":
-    name = "blocks.0.mlp.fc1.weight"
-    tensors[name] = np.ascontiguousarray(tensors[name].T)
-  elif how == "integer":
-    tensors["norm.weight"] = np.ones(48, np.int64)
-  elif how == "not finite":
-    tensors["norm.weight"] = np.full(48, np.nan, np.float32)
-  else:
-    tensors["blocks.2.norm1.bias"] = np.zeros(48, np.float32)
-  return tensors
-
-
-BREAKS = {
-  "missing": ["1 tensor does not fit", r"missing: blocks.1.norm1.bias \[48\]"],
-  "renamed": [
-    "2 tensors do not fit",
-    r"missing: blocks.1.ls1.gamma \[48\]",
-    r"unexpected: blocks.1.ls1.scale \[48\]",
-  ],
-  "transposed": [
-    r"blocks.0.mlp.fc1.weight has shape \[48, 192\], expected \[192, 48\]"
-  ],
-  "integer": ["norm.weight is int64, expected floating point"],
-  "not finite": ["norm.weight holds NaN or infinity"],
-  "deeper": [r"unexpected: blocks.2.norm1.bias \[48\]"],
-}
-
-
-@pytest.mark.parametrize("how", BREAKS)
-@pytest.mark.parametrize("form", ["pth", "safetensors"])
-def test_tensors_that_do_not_fit_are_all_listed(form, how, tmp_path):
-  path = tmp_path / f"model.{form}"
-  tensors = broken(hub_tensors(), how)
-  write = torch_files.write_pth if form == "pth" else flipped(save_file)
-  write(path, tensors)
-  for pattern in BREAKS[how]:
-    with pytest.raises(ValueError, match=pattern) as error:
-      load_tiny(path)
-    assert str(path) in str(error.value)
-
-
-def flipped(save):
-  return lambda path, tensors: save(tensors, path)
-
-
-def test_another_model_is_an_error(tmp_path):
-  torch_files.write_pth(tmp_path / "model.pth", hub_tensors("dinov2_reg"))
-  with pytest.raises(ValueError, match="unexpected: register_tokens"):
-    load_tiny(tmp_path / "model.pth")
-  with pytest.raises(ValueError, match="missing: visual.class_embedding"):
-    load_tiny(tmp_path / "model.pth", "clip")
-  goldens.write_hugging_face("dino", tmp_path)
-  with pytest.raises(ValueError, match="nothing in this layout gives blocks.0"):
-    load_tiny(tmp_path, "dinov2")
-
-
-@pytest.mark.parametrize("form", ["pth", "safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
-def test_a_truncated_file_is_an_error(form, kept, tmp_path):
-  path = tmp_path / f"model.{form}"
-  write = torch_files.write_pth if form == "pth" else flipped(save_file)
-  write(path, hub_tensors())
-  raw = path.read_bytes()
-  path.write_bytes(raw[: int(kept * len(raw))])
-  with pytest.raises(ValueError, match="damaged or cut short"):
-    load_tiny(path)
-
-
-def test_a_flipped_bit_in_a_pth_is_an_error(tmp_path):
-  path = tmp_path / "model.pth"
-  torch_files.write_pth(path, hub_tensors())
-  raw = bytearray(path.read_bytes())
-  raw[len(raw) // 2] ^= 1
-  path.write_bytes(raw)
-  with pytest.raises(ValueError, match="Bad CRC-32"):
-    load_tiny(path)
-
-
-def test_what_is_not_there_or_not_known(tmp_path):
-  with pytest.raises(FileNotFoundError, match="There is no file or directory"):
-    catalog.load("dino_vits8", "absent/dino.pth")  # No hub id.
-  with pytest.raises(
-    ValueError, match="holds no weights: neither model.safetensors"
-  ):
-    catalog.load("dino_vits8", tmp_path)
-  (tmp_path / "notes.txt").write_text("no weights here")
-  with pytest.raises(ValueError, match="is no PyTorch file"):
-    catalog.load("dino_vits8", tmp_path / "notes.txt")
-
-
-# A pickle cannot run code.
-
-
-def call(module, name, argument):
-  """Opcodes that import a function and call it."""
-  body = f"c{module}\n{name}\n(X".encode()
-  raw = str(argument).encode()
-  return body + len(raw).to_bytes(4, "little") + raw + b"tR0"
-
-
-@pytest.mark.parametrize(
-  ("module", "name"),
-  [
-    ("os", "system"),
-    ("builtins", "eval"),
-    ("builtins", "getattr"),
-    ("pathlib", "Path"),
-    ("torch", "load"),
-    ("torch.nn.modules.linear", "Linear"),
-    ("numpy", "load"),
-    ("visual_memory.encoders.published.torch_pickle", "os"),
-  ],
-)
-def test_a_pickle_with_code_is_refused(module, name, tmp_path):
-  path = tmp_path / "model.pth"
-  trace = tmp_path / "it_ran"
-  torch_files.write_pth(
-    path, hub_tensors(), tail=call(module, name, f"touch {trace}")
-  )
-  with pytest.raises(torch_pickle.UnsafeFileError) as error:
-    load_tiny(path)
-  assert f"{module}.{name}" in str(error.value) and str(path) in str(
-    error.value
-  )
-  assert not trace.exists()
-
-
-def test_a_stand_in_cannot_be_turned_into_code(tmp_path):
-  # BUILD on a stand-in's class: no attribute takes effect.
-  tail = b"c__torch__\nM\n}X\x08\x00\x00\x00childrenK\x01sb0"
-  torch_files.write_pth(tmp_path / "model.pth", hub_tensors(), tail=tail)
-  with pytest.raises(torch_pickle.UnsafeFileError, match="sets attributes"):
-    torch_pickle.read(tmp_path / "model.pth")
-
-
-@pytest.mark.parametrize(
-  ("offset", "shape", "strides", "message"),
-  [
-    (0, (5, 5), (5, 1), "beyond its storage of 24 values"),
-    (20, (5,), (1,), "beyond its storage of 24 values"),
-    (0, (2, 2), (1 << 40, 1), "beyond its storage"),
-    (0, (2,), (-1,), "negative"),
-    (-1, (2,), (1,), "negative"),
-    (0, (2, 2), (1,), "strides that do not fit"),
-  ],
-)
-def test_a_tensor_stays_inside_its_storage(offset, shape, strides, message):
-  storage = np.arange(24, dtype=np.float32)
-  with pytest.raises(ValueError, match=message):
-    torch_pickle._tensor(storage, offset, shape, strides)
-
-
-def test_views_share_a_storage():
-  storage = np.arange(24, dtype=np.float32)
-  view = torch_pickle._tensor(storage, 2, (3, 2), (1, 4))
-  np.testing.assert_array_equal(view, [[2, 6], [3, 7], [4, 8]])
-  assert torch_pickle._tensor(storage, 0, (0, 3), (3, 1)).shape == (0, 3)
-
-
 # torch itself, where it is installed.
 
 
@@ -488,9 +280,6 @@ def test_our_pth_files_are_what_torch_reads(tmp_path):
     np.testing.assert_array_equal(found[name].numpy(), value, strict=True)
 
 
-# Fingerprints, downloads and the hub.
-
-
 def test_a_fingerprint_is_of_names_shapes_and_values():
   params = {"a": {"kernel": np.arange(6, dtype="f").reshape(2, 3)}, "b": 1.5}
   changes = [
@@ -510,87 +299,6 @@ def test_a_fingerprint_is_of_names_shapes_and_values():
   )
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-  """A local web server of tmp_path/web that counts requests."""
-  monkeypatch.setenv("VISUAL_MEMORY_CACHE", str(tmp_path / "cache"))
-  (tmp_path / "web").mkdir()
-
-  class Handler(http.server.SimpleHTTPRequestHandler):
-    requests = []
-
-    def do_GET(self):
-      self.requests.append(self.path)
-      if self.path.startswith("/short"):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
-        self.wfile.write(b"too little")
-      else:
-        super().do_GET()
-
-    def log_message(self, *args):
-      pass
-
-  handler = functools.partial(Handler, directory=str(tmp_path / "web"))
-  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    root = f"http://127.0.0.1:{httpd.server_port}"
-    yield root, tmp_path / "web", Handler.requests
-    httpd.shutdown()
-    thread.join()
-
-
-def test_a_checkpoint_is_downloaded_once_and_loads(server):
-  root, folder, requests = server
-  torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = download_lib.fetch(place, name="tiny")
-  assert download_lib.fetch(place, name="tiny") == path
-  assert len(requests) == 1
-  assert_equal_trees(load_tiny(path), load_tiny(folder / "tiny.pth"))
-  assert sorted(p.name for p in path.parent.iterdir()) == [
-    "tiny.pth",
-    "tiny.pth.sha256",
-  ]
-
-
-def test_a_file_that_changed_in_the_cache_is_an_error(server):
-  root, folder, _ = server
-  torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = download_lib.fetch(place, name="tiny")
-  path.write_bytes(path.read_bytes() + b"x")
-  with pytest.raises(ValueError, match="has sha256 .*, expected"):
-    download_lib.fetch(place, name="tiny")
-
-
-def test_a_download_must_have_the_published_sha256(server):
-  root, folder, _ = server
-  (folder / "tiny.pt").write_bytes(b"something else")
-  place = download_lib.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
-  with pytest.raises(ValueError, match="expected 0000"):
-    download_lib.fetch(place, name="tiny")
-  assert not list(download_lib.cache_dir().iterdir())
-
-
-@pytest.mark.parametrize("file", ["short.pth", "absent.pth"])
-def test_a_download_that_fails_leaves_nothing(file, server):
-  root, _, _ = server
-  place = download_lib.Published(url=f"{root}/{file}")
-  with pytest.raises(OSError, match="could not be downloaded.*pass the file"):
-    download_lib.fetch(place, name="tiny")
-  assert not list(download_lib.cache_dir().iterdir())
-
-
-def test_a_file_url_is_an_address_too(tmp_path, monkeypatch):
-  monkeypatch.setenv("VISUAL_MEMORY_CACHE", str(tmp_path / "cache"))
-  (tmp_path / "weights.pth").write_bytes(b"weights")
-  place = download_lib.Published(url=(tmp_path / "weights.pth").as_uri())
-  assert download_lib.fetch(place, name="w").read_bytes() == b"weights"
-
-
 def test_provenance_is_written_down_for_every_name():
   with pytest.raises(ValueError, match="No weights are published for 'resnet'"):
     catalog.fetch("resnet")
@@ -601,33 +309,3 @@ def test_provenance_is_written_down_for_every_name():
     place = model.address
     assert place or model.hub
     assert (place.url if place else model.hub) in text
-
-
-def test_a_hub_id_goes_through_huggingface_hub(tmp_path, monkeypatch):
-  import huggingface_hub
-
-  goldens.write_hugging_face("dinov2", tmp_path)
-  asked = []
-
-  def download(repository, file):
-    asked.append((repository, file))
-    return str(tmp_path / file)
-
-  monkeypatch.setattr(places, "_check_reachable", lambda *args: None)
-  monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-  assert_equal_trees(load_tiny("someone/tiny-dinov2"), load_tiny(tmp_path))
-  assert asked == [("someone/tiny-dinov2", "model.safetensors")]
-
-  def fail(repository, file):
-    raise huggingface_hub.errors.LocalEntryNotFoundError("offline")
-
-  monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-  with pytest.raises(FileNotFoundError, match="Hugging Face hub: offline"):
-    load_tiny("someone/tiny-dinov2")
-
-
-def test_a_missing_extra_is_one_sentence(tmp_path, monkeypatch):
-  goldens.write_hugging_face("dinov2", tmp_path)
-  monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
-  with pytest.raises(ImportError, match=r"visual_memory\[pretrained\]"):
-    load_tiny(tmp_path)

@@ -165,3 +165,69 @@ def test_only_texts_and_numbers_are_keys():
   for key in (1.5, (1,), None, b"a"):
     with pytest.raises(inert_pickle.UnsafeFileError, match="no text"):
       inert_pickle.checked_key(key)
+
+
+def call(module, name, argument):
+  """Opcodes that import a function and call it."""
+  body = f"c{module}\n{name}\n(X".encode()
+  raw = str(argument).encode()
+  return body + len(raw).to_bytes(4, "little") + raw + b"tR0"
+
+
+@pytest.mark.parametrize(
+  ("module", "name"),
+  [
+    ("os", "system"),
+    ("builtins", "eval"),
+    ("builtins", "getattr"),
+    ("pathlib", "Path"),
+    ("torch", "load"),
+    ("torch.nn.modules.linear", "Linear"),
+    ("numpy", "load"),
+    ("visual_memory.encoders.published.torch_pickle", "os"),
+  ],
+)
+def test_a_pickle_with_code_is_refused(module, name, tmp_path):
+  path = tmp_path / "model.pth"
+  trace = tmp_path / "it_ran"
+  torch_files.write_pth(
+    path, TENSORS, tail=call(module, name, f"touch {trace}")
+  )
+  with pytest.raises(torch_pickle.UnsafeFileError) as error:
+    torch_pickle.read(path)
+  assert f"{module}.{name}" in str(error.value) and str(path) in str(
+    error.value
+  )
+  assert not trace.exists()
+
+
+def test_a_stand_in_cannot_be_turned_into_code(tmp_path):
+  # BUILD on a stand-in's class: no attribute takes effect.
+  tail = b"c__torch__\nM\n}X\x08\x00\x00\x00childrenK\x01sb0"
+  torch_files.write_pth(tmp_path / "model.pth", TENSORS, tail=tail)
+  with pytest.raises(torch_pickle.UnsafeFileError, match="sets attributes"):
+    torch_pickle.read(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(
+  ("offset", "shape", "strides", "message"),
+  [
+    (0, (5, 5), (5, 1), "beyond its storage of 24 values"),
+    (20, (5,), (1,), "beyond its storage of 24 values"),
+    (0, (2, 2), (1 << 40, 1), "beyond its storage"),
+    (0, (2,), (-1,), "negative"),
+    (-1, (2,), (1,), "negative"),
+    (0, (2, 2), (1,), "strides that do not fit"),
+  ],
+)
+def test_a_tensor_stays_inside_its_storage(offset, shape, strides, message):
+  storage = np.arange(24, dtype=np.float32)
+  with pytest.raises(ValueError, match=message):
+    torch_pickle._tensor(storage, offset, shape, strides)
+
+
+def test_views_share_a_storage():
+  storage = np.arange(24, dtype=np.float32)
+  view = torch_pickle._tensor(storage, 2, (3, 2), (1, 4))
+  np.testing.assert_array_equal(view, [[2, 6], [3, 7], [4, 8]])
+  assert torch_pickle._tensor(storage, 0, (0, 3), (3, 1)).shape == (0, 3)

@@ -4,7 +4,8 @@
     '{"model": ..., "weights": ...}'
 
 Answers lines on standard input: "run" embeds the batch once and prints the
-seconds, "save PATH" writes the embeddings of the last run, [B, D].
+seconds, "save PATH" writes the embeddings of the last run, [B, D]. jimm and
+Equimo have random weights of their own, which take as long.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ class Task:
   """What every peer does.
 
   Attributes:
-    model: a DINOv2 of `catalog.MODELS` without registers.
+    model: a DINO or DINOv2 of `catalog.MODELS` without registers.
     weights: a directory in Hugging Face's layout, the same for every peer.
     batch_size: images in a batch.
     image_size: their side in pixels.
@@ -49,8 +50,8 @@ def visual_memory(task):
 
 
 def visual_memory_device_per_core(task):
-  """This project, with one CPU device for each core."""
-  return _visual_memory(task, num_devices=task.threads)
+  """This project, with one CPU device for each core, or each image."""
+  return _visual_memory(task, num_devices=min(task.threads, task.batch_size))
 
 
 def _visual_memory(task, num_devices):
@@ -122,7 +123,7 @@ def _params(task):
   from visual_memory.encoders import vit
   from visual_memory.encoders.families import catalog
 
-  config = catalog.MODELS[task.model].image
+  config = _config(task.model)
   side = task.image_size // config.patch_size
   params = vit.prepare(
     catalog.load(task.model, task.weights).params,
@@ -152,24 +153,119 @@ def torch_compile(task):
 
 def _torch(task, wrap):
   import torch as pytorch
-  import transformers
 
   pytorch.set_num_threads(task.threads)
   device = "cuda" if pytorch.cuda.is_available() else "cpu"
   dtype = getattr(pytorch, task.precision)
-  model = transformers.Dinov2Model.from_pretrained(task.weights, dtype=dtype)
-  model = wrap(model.eval().to(device))
-  pixels = pytorch.from_numpy(_pixels(task).transpose(0, 3, 1, 2).copy())
-  pixels = pixels.to(device, dtype)
+  model = wrap(_transformers(task, dtype).to(device))
+  pixels = pytorch.from_numpy(_channels_first(task)).to(device, dtype)
 
   def run():
     with pytorch.inference_mode():
-      embeddings = model(pixels).pooler_output
+      embeddings = model(pixels).last_hidden_state[:, 0]
     if device == "cuda":
       pytorch.cuda.synchronize()
     return embeddings
 
   return run, lambda embeddings: embeddings.float().cpu().numpy()
+
+
+def onnxruntime(task):
+  """The graph that torch exports, in ONNX Runtime."""
+  import onnxruntime as ort
+  import torch as pytorch
+
+  pixels = _channels_first(task)
+  with tempfile.TemporaryDirectory() as folder:
+    path = str(pathlib.Path(folder) / "model.onnx")
+    pytorch.onnx.export(
+      _transformers(task, pytorch.float32),
+      (pytorch.from_numpy(pixels),),
+      path,
+      dynamo=True,
+      verbose=False,
+    )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = task.threads
+    session = ort.InferenceSession(path, options)
+  inputs = {session.get_inputs()[0].name: pixels}
+  first = session.get_outputs()[0].name
+  return (lambda: session.run([first], inputs)[0]), lambda found: found[:, 0]
+
+
+def jimm(task):
+  """The package jax-image-models."""
+  import jax
+  import jimm as package
+  from flax import nnx
+
+  config = _config(task.model)
+  build = package.VisionTransformer
+  options = {"do_classification": False}
+  if config.layer_scale:
+    build, options = package.DINOv2Model, {}
+  axes = ("data", "fsdp", "tensor")
+  auto = (jax.sharding.AxisType.Auto,) * len(axes)
+  jax.set_mesh(jax.make_mesh((1,) * len(axes), axes, axis_types=auto))
+  model = build(
+    img_size=task.image_size,
+    patch_size=config.patch_size,
+    hidden_size=config.dim,
+    num_layers=config.depth,
+    num_heads=config.num_heads,
+    mlp_dim=config.mlp_dim,
+    **options,
+  )
+  graph, params = nnx.split(model)
+  run = jax.jit(lambda params, pixels: nnx.merge(graph, params)(pixels))
+  pixels = jax.device_put(_pixels(task))
+  return lambda: jax.block_until_ready(run(params, pixels)), None
+
+
+def equimo(task):
+  """Equimo, one image mapped over the batch as its documents do."""
+  import equinox
+  import jax
+  from equimo.vision import models
+
+  names = {
+    "dinov2_vits14": "dinov2_vits14",
+    "dinov2_vitb14": "dinov2_vitb14",
+    "dino_vitb16": "vit_base_patch16_224",
+  }
+  key = jax.random.key(_SEED)
+  build = getattr(models, names[task.model])
+  model = equinox.nn.inference_mode(build(img_size=task.image_size, key=key))
+  params, static = equinox.partition(model, equinox.is_array)
+
+  @jax.jit
+  def run(params, pixels):
+    encode = equinox.combine(params, static).features
+    return jax.vmap(lambda image: encode(image, key=key))(pixels)
+
+  pixels = jax.device_put(_channels_first(task))
+  return lambda: jax.block_until_ready(run(params, pixels)), None
+
+
+def _config(model):
+  from visual_memory.encoders.families import catalog
+
+  return catalog.MODELS[model].image
+
+
+def _transformers(task, dtype):
+  """The model of transformers that the weights are of."""
+  import transformers
+
+  config = transformers.AutoConfig.from_pretrained(task.weights)
+  options = {"add_pooling_layer": False} if config.model_type == "vit" else {}
+  return transformers.AutoModel.from_pretrained(
+    task.weights, dtype=dtype, **options
+  ).eval()
+
+
+def _channels_first(task):
+  return _pixels(task).transpose(0, 3, 1, 2).copy()
 
 
 def _pixels(task):
@@ -178,24 +274,28 @@ def _pixels(task):
 
 
 def write_weights(model: str, folder: str | os.PathLike) -> None:
-  """Random weights of a DINOv2 model, in the published layout."""
+  """Random weights of a DINO or DINOv2 model, in the published layout."""
   import torch as pytorch
   import transformers
 
-  from visual_memory.encoders.families import catalog
-
-  config = catalog.MODELS[model].image
+  config = _config(model)
   pytorch.manual_seed(_SEED)
-  transformers.Dinov2Model(
-    transformers.Dinov2Config(
-      hidden_size=config.dim,
-      num_hidden_layers=config.depth,
-      num_attention_heads=config.num_heads,
-      patch_size=config.patch_size,
-      image_size=config.patch_size * config.grid,
-      use_swiglu_ffn=config.ffn == "swiglu",
-    )
-  ).save_pretrained(folder)
+  sizes = dict(
+    num_hidden_layers=config.depth,
+    num_attention_heads=config.num_heads,
+    hidden_size=config.dim,
+    layer_norm_eps=config.eps,
+    patch_size=config.patch_size,
+    image_size=config.patch_size * config.grid,
+  )
+  if config.layer_scale:
+    swiglu = config.ffn == "swiglu"
+    settings = transformers.Dinov2Config(**sizes, use_swiglu_ffn=swiglu)
+    made = transformers.Dinov2Model(settings)
+  else:
+    settings = transformers.ViTConfig(**sizes, intermediate_size=config.mlp_dim)
+    made = transformers.ViTModel(settings, add_pooling_layer=False)
+  made.save_pretrained(folder)
 
 
 def environment(peer: str) -> dict[str, str]:
@@ -218,9 +318,14 @@ PEERS = {
     torch,
     torch_avx512,
     torch_compile,
+    onnxruntime,
+    jimm,
+    equimo,
     gemm,
   )
 }
+UNCOMPARED = ("jimm", "equimo", "gemm")
+"""Those that do not give the embeddings of the weights."""
 
 
 def main(peer: str, task: str) -> None:

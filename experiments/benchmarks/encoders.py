@@ -1,4 +1,4 @@
-"""Times the image encoders against torch, side by side.
+"""Times the image encoders against other libraries, side by side.
 
   python -m experiments.benchmarks.encoders \\
       --config=configs/benchmark_encoders.py[:smoke|:gpu] --workdir=DIR
@@ -56,14 +56,17 @@ def _time_case(path: pathlib.Path, config, task: encoder_peers.Task) -> dict:
   """All peers on one batch: images per second, ratios, agreement."""
   found = {}
   commands = {name: _command(name, task) for name in config.peers}
-  remedy = "pip install torch transformers"
+  remedy = (
+    "pip install torch transformers onnxruntime onnxscript jax-image-models"
+    " equimo"
+  )
   with peers.running(commands, remedy=remedy) as started:
     rounds = [
       {name: peer.ask("run") for name, peer in started.items()}
       for _ in range(config.num_rounds)
     ]
     for name, peer in started.items():
-      if name != "gemm":
+      if name.partition("@")[0] not in encoder_peers.UNCOMPARED:
         peer.ask(f"save {path / 'found.npy'}")
         found[name] = np.load(path / "found.npy")
   (path / "found.npy").unlink(missing_ok=True)
@@ -86,7 +89,7 @@ def _summaries(rounds, found, batch_size) -> dict[str, dict]:
       "peak_bytes": rounds[-1][name]["peak_bytes"],
     }
     for other in seconds:
-      if other.startswith(("torch", "gemm")) and other != name:
+      if other.startswith(("torch", "onnx", "gemm")) and other != name:
         summaries[name][f"speed_over_{other}"] = peers.median_ratio(
           times, seconds[other]
         )
@@ -106,8 +109,10 @@ def _cosine_distance(mine: np.ndarray, its: np.ndarray) -> float:
 
 def _command(name: str, task: encoder_peers.Task):
   """What starts a peer: command and environment."""
-  command = [sys.executable, "-m", "experiments.benchmarks.encoder_peers", name]
-  return [*command, json.dumps(vars(task))], encoder_peers.environment(name)
+  name, _, python = name.partition("@")
+  module = ["-m", "experiments.benchmarks.encoder_peers", name]
+  command = [python or sys.executable, *module, json.dumps(vars(task))]
+  return command, encoder_peers.environment(name)
 
 
 def _table(case: dict) -> str:

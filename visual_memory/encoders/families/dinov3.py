@@ -61,9 +61,9 @@ def _hub(**mlp: str | tuple[str, ...]) -> Naming:
   )
 
 
-def _hf(prefix: str, **mlp: str | tuple[str, ...]) -> Naming:
+def _hf(**mlp: str | tuple[str, ...]) -> Naming:
   """Hugging Face's DINOv3ViTModel: keys have no bias."""
-  layer = f"{prefix}layer.{{i}}"
+  layer = "layer.{i}"  # transformers 5 writes "model." before it.
   heads = [f"{layer}.attention.{part}_proj" for part in "qkv"]
   qkv = f"{_BLOCK}.attn.qkv"
   return Naming(
@@ -167,12 +167,8 @@ DINOV3 = Family(
   image=(
     _hub(fc1="fc1", fc2="fc2"),
     _hub(fc1=("w1", "w2"), fc2="w3"),
-    *(
-      _hf(prefix, fc1=fc1, fc2="down_proj")
-      # transformers 5 calls its own layers "model.layer".
-      for prefix in ("", "model.")
-      for fc1 in ("up_proj", ("gate_proj", "up_proj"))
-    ),
+    _hf(fc1="up_proj", fc2="down_proj"),
+    _hf(fc1=("gate_proj", "up_proj"), fc2="down_proj"),
   ),
   unused=(r"rope_embed\.periods", r"local_cls_norm\.(weight|bias)"),
   read_config=_read_config,

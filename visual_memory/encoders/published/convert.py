@@ -64,7 +64,7 @@ def convert(
   """
   tensors = {without_prefix(name): value for name, value in tensors.items()}
   leaves = _leaves(template)
-  naming = max(namings, key=lambda known: _num_found(tensors, leaves, known))
+  naming = max(namings, key=lambda known: _fit(tensors, leaves, known))
   sources = {leaf: _source(leaf, naming) for leaf in leaves}
   _check(tensors, leaves, sources, others, unused)
   converted = {
@@ -108,15 +108,25 @@ def _source(leaf: str, naming: Naming) -> Source | None:
   return dataclasses.replace(source, tensors=filled)
 
 
-def _num_found(
+def _fit(
   tensors: Mapping[str, np.ndarray],
   leaves: Mapping[str, tuple[int, ...]],
   naming: Naming,
-) -> int:
-  sources = (_source(leaf, naming) for leaf in leaves)
-  return sum(
-    name in tensors for source in sources if source for name in source.tensors
-  )
+) -> tuple[int, int]:
+  """How many tensors of the file a naming knows, and how many shapes fit."""
+  found, fitting = set(), 0
+  table = leaves.get("patch_position", (0, 0))
+  for leaf, shape in leaves.items():
+    source = _source(leaf, naming)
+    if source is None:
+      continue
+    there = {name: tensors[name] for name in source.tensors if name in tensors}
+    shapes = _expected(source, shape, table, list(there.values()))
+    for name, expected in zip(source.tensors, shapes, strict=True):
+      if name in there:
+        found.add(name)
+        fitting += _squeezed(there[name].shape) == _squeezed(expected)
+  return len(found), fitting
 
 
 def _check(
