@@ -183,14 +183,12 @@ def onnxruntime(task):
       (pytorch.from_numpy(pixels),),
       path,
       dynamo=True,
-      verbose=False,
     )
     options = ort.SessionOptions()
     options.intra_op_num_threads = task.threads
     session = ort.InferenceSession(path, options)
   inputs = {session.get_inputs()[0].name: pixels}
-  first = session.get_outputs()[0].name
-  return (lambda: session.run([first], inputs)[0]), lambda found: found[:, 0]
+  return (lambda: session.run(None, inputs)[0]), lambda found: found[:, 0]
 
 
 def jimm(task):
@@ -200,13 +198,11 @@ def jimm(task):
   from flax import nnx
 
   config = _config(task.model)
-  build = package.VisionTransformer
-  options = {"do_classification": False}
-  if config.layer_scale:
-    build, options = package.DINOv2Model, {}
-  axes = ("data", "fsdp", "tensor")
-  auto = (jax.sharding.AxisType.Auto,) * len(axes)
-  jax.set_mesh(jax.make_mesh((1,) * len(axes), axes, axis_types=auto))
+  build, options = package.DINOv2Model, {}
+  if not config.layer_scale:
+    build, options = package.VisionTransformer, {"do_classification": False}
+  axes, auto = ("data", "fsdp", "tensor"), (jax.sharding.AxisType.Auto,) * 3
+  jax.set_mesh(jax.make_mesh((1, 1, 1), axes, axis_types=auto))
   model = build(
     img_size=task.image_size,
     patch_size=config.patch_size,
@@ -218,7 +214,8 @@ def jimm(task):
   )
   graph, params = nnx.split(model)
   run = jax.jit(lambda params, pixels: nnx.merge(graph, params)(pixels))
-  pixels = jax.device_put(_pixels(task))
+  pixels = _pixels(task)
+  pixels = _pixels(task)
   return lambda: jax.block_until_ready(run(params, pixels)), None
 
 
@@ -234,8 +231,8 @@ def equimo(task):
     "dino_vitb16": "vit_base_patch16_224",
   }
   key = jax.random.key(_SEED)
-  build = getattr(models, names[task.model])
-  model = equinox.nn.inference_mode(build(img_size=task.image_size, key=key))
+  model = getattr(models, names[task.model])(img_size=task.image_size, key=key)
+  model = equinox.nn.inference_mode(model)
   params, static = equinox.partition(model, equinox.is_array)
 
   @jax.jit
