@@ -68,7 +68,11 @@ ENCODER_LEVEL = {
 
 # Where each heavy package may be imported: folders, or files.
 HOMES = {
-  "flax": ("encoders/", "pretraining/"),
+  "flax": (
+    "encoders/",
+    "pretraining/",
+    "experiments/benchmarks/encoder_peers.py",
+  ),
   "optax": ("pretraining/", "dual_memory/", "probes/"),
   "orbax": ("checkpoints.py",),
   "tensorstore": ("store/",),
