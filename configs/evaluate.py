@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.retrieval.whitening = config_dict.placeholder(float)
 
   config.voting = ml_collections.ConfigDict()
+  # One's own, too: "module:function", from similarities [Q, k] to weights.
   config.voting.voters = ("plurality", "distance", "softmax", "rank")
   config.voting.ks = (1, 2, 3, 5, 10, 20, 50, 100)
   config.voting.exponent = 1.0  # distance: exp(-exponent * distance)
@@ -79,6 +80,7 @@ def source(name: str) -> ml_collections.ConfigDict:
   section.source = name
   section.classes = ()
   section.class_names = ""  # What classes are called: a file, "imagenet_1k".
+  section.sample = 0  # Images that are drawn by their ids; 0: all.
   section.options = ml_collections.ConfigDict()
   section.options.path = config_dict.placeholder(str)
   section.options.split = config_dict.placeholder(str)

@@ -63,8 +63,12 @@ def test_the_defaults_are_those_of_the_config():
 @pytest.mark.parametrize(
   "key, value, problem",
   [
-    ("voting.voters", ("rank", "majority"), "'majority'; it can be"),
-    ("voting.voters", "rank,softmax,mean", "'mean'; it can be"),
+    (
+      "voting.voters",
+      ("rank", "majority"),
+      "Unknown voter 'majority'; the voters are plurality",
+    ),
+    ("voting.voters", "rank,softmax,mean", "Unknown voter 'mean'"),
     ("voting.voters", (), "at least one"),
     ("voting.ks", (1, 0), "no k below 1"),
     ("voting.ks", ("ten",), "'ten', which is no int"),

@@ -142,7 +142,7 @@ def sweep(
   Raises:
     ValueError: a voter without exactly one hyper-parameter.
   """
-  hypers = tuple(weighting.VOTERS[voter].hypers)
+  hypers = tuple(weighting.rule(voter).hypers)
   if len(hypers) != 1:
     raise ValueError(f"The voter {voter!r} has no one hyper-parameter.")
   settings = [weighting.setting(voter, **{hypers[0]: v}) for v in values]

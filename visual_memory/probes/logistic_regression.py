@@ -53,8 +53,19 @@ class Fitted:
 
   def predict(self, queries: Float[Array, "Q D"]) -> Int32[np.ndarray, "Q"]:
     """The most probable class of each query."""
-    scores = np.asarray(queries, np.float32) @ self.weights + self.bias
-    return scores.argmax(axis=1).astype(np.int32)
+    return self._scores(queries).argmax(axis=1).astype(np.int32)
+
+  def probabilities(
+    self, queries: Float[Array, "Q D"]
+  ) -> Float[np.ndarray, "Q C"]:
+    """The probability of each class, float64."""
+    scores = self._scores(queries).astype(np.float64)
+    values = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return values / values.sum(axis=1, keepdims=True)
+
+  def _scores(self, queries: Float[Array, "Q D"]) -> np.ndarray:
+    """The logits, [Q, C]."""
+    return np.asarray(queries, np.float32) @ self.weights + self.bias
 
 
 def fit(

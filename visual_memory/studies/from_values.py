@@ -16,6 +16,9 @@ from typing import Any, Literal, TypeVar, Union
 
 _Settings = TypeVar("_Settings")
 
+Name = typing.NewType("Name", str)
+"""A text without a comma: several may be one text with commas between them."""
+
 
 def from_values(
   values: Mapping[str, Any], kind: type[_Settings], where: str = "config"
@@ -84,6 +87,7 @@ def _value(value, kind, where):
       key: _value(each, parts[1], f"{where}.{key}")
       for key, each in value.items()
     }
+  kind = str if kind is Name else kind
   if kind is float and type(value) is int:
     return float(value)
   if type(value) is not kind:
@@ -96,7 +100,7 @@ def _tuple(value, parts, where):
   kinds = parts[0] if parts[-1] is Ellipsis else None
   if not isinstance(value, (tuple, list)):
     value = (value,)  # How a command line spells a tuple of one.
-  if typing.get_origin(kinds) is Literal:  # No known name has a comma in it.
+  if kinds is Name or typing.get_origin(kinds) is Literal:
     value = [
       name.strip() if isinstance(name, str) else name
       for names in value

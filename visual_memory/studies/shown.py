@@ -13,6 +13,7 @@ from visual_memory.analysis import (
   pruning,
 )
 from visual_memory.data.image_source import ImageSource
+from visual_memory.probes import logistic_regression
 from visual_memory.reports import explorer, gallery, neighbor_grid
 from visual_memory.reports.results import Results
 from visual_memory.studies.study import Study
@@ -115,6 +116,12 @@ def explorer_of(
     )
   }
   first = suspects.rows[: options.suspects]
+  # The page's script knows the rules of VOTERS alone, not those of one's own.
+  offered = {
+    name: value
+    for name, value in {**settings, chosen.name: chosen.setting}.items()
+    if value.voter in weighting.VOTERS
+  } or weighting.published_settings()
   return explorer.render_explorer(
     [
       *(
@@ -137,8 +144,8 @@ def explorer_of(
     ],
     title="Why, and what if",
     class_names=study.class_names,
-    settings={**settings, chosen.name: chosen.setting},
-    voter=chosen.name,
+    settings=offered,
+    voter=chosen.name if chosen.name in offered else next(iter(offered)),
     k=chosen.k,
     memory_image=row_image,
     reliability=explorer.Reliability(
@@ -150,8 +157,19 @@ def explorer_of(
   )  # fmt: skip
 
 
-def found_by(study: Study, chosen: np.ndarray) -> list[neighbor_grid.Found]:
-  """What a study's encoder finds for the chosen queries, and where it looks."""
+def found_by(
+  study: Study,
+  chosen: np.ndarray,
+  probe: logistic_regression.Fitted | None = None,
+) -> list[neighbor_grid.Found]:
+  """What a study's encoder finds for the chosen queries, and where it looks.
+
+  Args:
+    study: whose queries they are.
+    chosen: their positions.
+    probe: of the study's rows; then the maps are of the logit of the class
+      that it tells, else of the similarity with the neighbors.
+  """
   image, row_image = map(image_of, (study.queries_source, study.rows_source))
   near = study.near.take(chosen)
   pictures = [image(study.queries.ids[query]) for query in chosen]
@@ -159,7 +177,9 @@ def found_by(study: Study, chosen: np.ndarray) -> list[neighbor_grid.Found]:
   maps = decision_maps.decision_maps(
     study.encoder,
     np.stack([prepare(picture) for picture in pictures]),
-    decision_maps.neighbor_directions(near, study.embedded),
+    decision_maps.neighbor_directions(near, study.embedded)
+    if probe is None
+    else probe.weights.T[probe.predict(study.queries.embeddings[chosen])],
   )
   labels = study.labels[chosen]
   return [

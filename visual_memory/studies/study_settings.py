@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from visual_memory.encoders import settings as encoder_settings
 from visual_memory.memory import coarse, whitening
+from visual_memory.studies.from_values import Name
 from visual_memory.voting import weighting
 
 _Settings = TypeVar("_Settings")
@@ -48,12 +49,14 @@ class SourceSettings:
     classes: names of those that are kept; empty: all.
     class_names: what the classes are called, where their folders or numbers
       do not say it: a file or "imagenet_1k"; empty: as they are.
+    sample: images that are drawn by their ids; 0: all.
     options: of this source; those that are None are not given.
   """
 
   source: str
   classes: tuple[str, ...] = ()
   class_names: str = ""
+  sample: int = 0
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
@@ -158,7 +161,8 @@ class VotingSettings:
   """How neighbors vote.
 
   Attributes:
-    voters: that are compared.
+    voters: that are compared: keys of `weighting.VOTERS`, and voters of one's
+      own as "module:function" (see `weighting`).
     ks: numbers of neighbors that vote.
     exponent: of the distance vote.
     temperature: of the softmax vote.
@@ -168,16 +172,16 @@ class VotingSettings:
     tune_fraction: of the memory's rows.
 
   Raises:
-    ValueError: no voter or k at all, a k below 1, or a hyper-parameter or
-      fraction out of range.
+    ValueError: no voter or k at all, a k below 1, a hyper-parameter or fraction
+      out of range, or a voter that is unknown or breaks its contract.
   """
 
-  voters: tuple[Literal[*weighting.VOTERS], ...] = tuple(weighting.VOTERS)
+  voters: tuple[Name, ...] = tuple(weighting.VOTERS)
   ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 50, 100)
   exponent: float = 1.0
   temperature: float = 0.07
   offset: float = 2.0
-  voter: Literal["", *weighting.VOTERS] = ""
+  voter: str = ""
   k: int = 0
   tune_fraction: float = 0.1
 
@@ -193,6 +197,8 @@ class VotingSettings:
         f"tune_fraction = {self.tune_fraction} must lie between 0 and 1."
       )
     self.settings()
+    if self.voter:
+      weighting.rule(self.voter)
 
   def settings(self) -> dict[str, weighting.Setting]:
     """The voters by name, with their hyper-parameters."""

@@ -112,7 +112,7 @@ def _tile_without_each(
   num_classes: the number of sums to keep; 0 keeps one for each neighbor, that
   of the class whose first member it is.
   """
-  weigh = functools.partial(weighting.VOTERS[voter].weigh, **hyper)
+  weigh = functools.partial(weighting.rule(voter).weigh, **hyper)
   similarities = similarities.astype(jnp.float64)
   weights = weigh(similarities)
   # What the third neighbor onwards weigh once the second has gone, relative

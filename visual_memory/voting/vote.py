@@ -53,7 +53,8 @@ def vote(
 
   Args:
     near: at least max(ks) neighbors of each query.
-    voter: "plurality", "distance", "softmax" or "rank"; or a function from
+    voter: "plurality", "distance", "softmax" or "rank"; "module:function", as
+      configs name a voter of one's own (see `weighting`); or a function from
       Neighbors to a weight for each of them, [Q, k], finite and not negative.
       It is called once, with all neighbors, and may look at anything: weights
       must not depend on how many neighbors will vote, since those of the first
@@ -208,7 +209,7 @@ def _predict_tile(labels, similarities, factors, *, ks, hypers, voters):
   similarities = similarities.astype(jnp.float64)
   weights = jnp.stack(
     [
-      weighting.VOTERS[voter].weigh(similarities, **hyper)
+      weighting.rule(voter).weigh(similarities, **hyper)
       for voter, hyper in zip(voters, hypers, strict=True)
     ]
   )

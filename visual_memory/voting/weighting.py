@@ -2,10 +2,17 @@
 
   setting("rank", offset=3.0)          # a checked voter and hyper-parameters
   weights(near.similarities, setting("softmax"))              # float64 [Q, k]
+  setting("my_voters:squared")         # one's own: that function of that module
 
 A neighbor's weight depends on its own rank and similarity (and, for softmax,
 on the nearest neighbor's), never on how many neighbors vote. So one pass over
-the neighbors serves every k.
+the neighbors serves every k. A voter of one's own keeps to that: a function
+from similarities [Q, k], float64 and best first, to as many weights, finite and
+not negative, made of jax.numpy operations. All that votes takes its name,
+`module:function`, so that configs and commands can name it too:
+
+  def squared(similarities):
+    return jnp.maximum(similarities, 0) ** 2
 
 Reference: Geirhos et al., "Towards flexible perception with visual memory",
 ICML 2025, section 3.1 and appendix C.
@@ -13,6 +20,7 @@ ICML 2025, section 3.1 and appendix C.
 
 import dataclasses
 import functools
+import importlib
 import math
 from collections.abc import Callable, Mapping
 
@@ -66,7 +74,7 @@ def setting(voter: str, **hyper: float | int) -> Setting:
   """A voter with these hyper-parameters, and the published ones for the rest.
 
   Args:
-    voter: a key of VOTERS.
+    voter: a key of VOTERS, or one's own as "module:function".
     **hyper: the voter's hyper-parameters by name: `exponent` >= 0 (distance),
       `temperature` > 0 (softmax), `offset` > 0 (rank).
 
@@ -74,11 +82,7 @@ def setting(voter: str, **hyper: float | int) -> Setting:
     ValueError: unknown voter or hyper-parameter (listing the known ones), or
       a value out of range.
   """
-  if voter not in VOTERS:
-    raise ValueError(
-      f"Unknown voter {voter!r}; the voters are {', '.join(VOTERS)}."
-    )
-  hypers = VOTERS[voter].hypers
+  hypers = rule(voter).hypers
   for name, value in hyper.items():
     if name not in hypers:
       known = f"it takes {', '.join(hypers)}" if hypers else "it takes none"
@@ -95,6 +99,48 @@ def setting(voter: str, **hyper: float | int) -> Setting:
   return Setting(
     voter=voter, hyper={name: float(value) for name, value in values.items()}
   )
+
+
+def rule(voter: str) -> Voter:
+  """The rule of this name; one's own is imported, and tried, once.
+
+  Raises:
+    ValueError: unknown voter, or a function that does not keep the contract.
+  """
+  return VOTERS[voter] if voter in VOTERS else _own_rule(voter)
+
+
+@functools.cache
+def _own_rule(voter: str) -> Voter:
+  """The rule behind "module:function"."""
+  module, colon, name = voter.partition(":")
+  if not colon:
+    raise ValueError(
+      f"Unknown voter {voter!r}; the voters are {', '.join(VOTERS)}, or"
+      " module:function for one's own."
+    )
+  try:
+    weigh = getattr(importlib.import_module(module), name)
+  except (ImportError, AttributeError) as error:
+    raise ValueError(f"There is no voter {voter!r}: {error}.") from error
+  tried = np.array([[0.9, 0.5, 0.5, -0.2], [1.0, 0.1, 0.0, -1.0]])
+  try:
+    with jax.enable_x64(True):
+      found = np.asarray(jax.jit(weigh)(tried))
+  except Exception as error:
+    reason = str(error).partition("\n")[0]
+    raise ValueError(
+      f"The voter {voter!r} cannot weigh similarities [Q, k] by jax.numpy"
+      f" operations: {reason}"
+    ) from error
+  if (
+    found.shape != tried.shape or not (np.isfinite(found) & (found >= 0)).all()
+  ):
+    raise ValueError(
+      f"The voter {voter!r} makes {found.tolist()} of {tried.tolist()}: there"
+      " must be a weight for each, finite and not negative."
+    )
+  return Voter(weigh=weigh)
 
 
 def published_settings() -> dict[str, Setting]:
@@ -114,8 +160,8 @@ def weights(
 
 @functools.partial(jax.jit, static_argnames="voter")
 def _weights(similarities, hyper, *, voter):
-  """VOTERS[voter] in float64, compiled once for each voter and shape."""
-  return VOTERS[voter].weigh(similarities.astype(jnp.float64), **hyper)
+  """The voter's rule in float64, compiled once for each voter and shape."""
+  return rule(voter).weigh(similarities.astype(jnp.float64), **hyper)
 
 
 def plurality(similarities: Float[Array, "Q k"]) -> Float[Array, "Q k"]:
