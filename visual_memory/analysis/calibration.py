@@ -87,6 +87,63 @@ def reliability_bins(
   return _bins(places, confidence, right, num_bins)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibrated:
+  """How good a classifier's probabilities are.
+
+  Attributes:
+    bins: of equal width.
+    adaptive_bins: of equal numbers of queries.
+    brier: mean squared distance to certainty of the true class, in [0, 2].
+    nll: mean negative log likelihood, nats.
+  """
+
+  bins: Bins
+  adaptive_bins: Bins
+  brier: float
+  nll: float
+
+
+def calibrated(
+  probabilities: Float[np.ndarray, "Q C"],
+  labels: Int[np.ndarray, "Q"],
+  *,
+  num_bins: int,
+) -> Calibrated:
+  """What the probabilities of labelled queries are worth.
+
+  Args:
+    probabilities: of every class.
+    labels: the true classes, all below C.
+    num_bins: how many bins.
+  """
+  confidence = probabilities.max(axis=1)
+  right = probabilities.argmax(axis=1) == labels
+  true = np.take_along_axis(probabilities, labels[:, None], axis=1).squeeze(1)
+  squares = (probabilities**2).sum(axis=1) - 2 * true + 1
+  return Calibrated(
+    **both_bins(np.minimum(confidence, 1), right, num_bins=num_bins),
+    brier=float(squares.mean()),
+    nll=float(-np.log(np.maximum(true, np.finfo(float).tiny)).mean()),
+  )
+
+
+def both_bins(
+  confidence: Float[np.ndarray, "Q"],
+  right: Bool[np.ndarray, "Q"],
+  *,
+  num_bins: int,
+) -> dict[str, Bins]:
+  """The bins of equal width and of equal numbers: see `reliability_bins`."""
+  names = {"bins": False, "adaptive_bins": True}
+  return {
+    name: reliability_bins(
+      confidence, right, num_bins=num_bins, adaptive=adaptive
+    )
+    for name, adaptive in names.items()
+  }
+
+
 def count_bins(near: Neighbors, labels: Int[Array, "Q"], *, k: int) -> Bins:
   """Accuracy of the plurality class by how many of k neighbors have it.
 

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float
 
 from visual_memory.analysis import abstention, calibration, choosing
 from visual_memory.analysis.abstention import SelectiveCurve
-from visual_memory.analysis.calibration import Bins
 from visual_memory.analysis.probabilities import (
   Probabilities,
   ProbabilityModel,
@@ -29,27 +28,19 @@ from visual_memory.voting.weighting import Setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Calibration(calibration.Calibrated):
   """How good probabilities are on held-out queries.
 
   Attributes:
     model: what made them of shares.
     confidence: the probability of each labelled query's prediction.
     right: whether the prediction is right.
-    bins: of equal width.
-    adaptive_bins: of equal numbers of queries.
-    brier: mean squared distance to certainty of the true class, in [0, 2].
-    nll: mean negative log likelihood, nats.
     selective: accuracy by coverage.
   """
 
   model: ProbabilityModel
   confidence: Float[np.ndarray, "Q"]
   right: Bool[np.ndarray, "Q"]
-  bins: Bins
-  adaptive_bins: Bins
-  brier: float
-  nll: float
   selective: SelectiveCurve
 
 
@@ -158,15 +149,11 @@ def calibrated(
   known = labels != UNLABELED
   confidence = probability.of(predictions)[known]
   right = (predictions == labels)[known]
-  bins = lambda adaptive: calibration.reliability_bins(
-    confidence, right, num_bins=num_bins, adaptive=adaptive
-  )
   return Calibration(
     model=model,
     confidence=confidence,
     right=right,
-    bins=bins(False),
-    adaptive_bins=bins(True),
+    **calibration.both_bins(confidence, right, num_bins=num_bins),
     brier=float(probability.brier(labels)[known].mean()),
     nll=float(probability.nll(labels)[known].mean()),
     selective=abstention.selective_curve(confidence, right),

@@ -298,6 +298,26 @@ def compare(
   return found
 
 
+def to_remove(
+  found: Mapping[str, Mapping[str, Pruned]],
+) -> Int[np.ndarray, "removed"]:
+  """The rows that the treatment which tuning likes best removes; maybe none.
+
+  Of treatments that discount rows nothing is removed: they do not compete.
+  """
+  best = max(
+    (
+      result
+      for results in found.values()
+      for result in results.values()
+      if result.treatment.factors is None
+    ),
+    key=lambda result: result.tuning_accuracy,
+  )
+  excluded = best.treatment.excluded
+  return np.flatnonzero([] if excluded is None else excluded)
+
+
 def best_on_held_out_as_published(
   held_out: HeldOutQueries,
   treatments: Mapping[str, Treatment],

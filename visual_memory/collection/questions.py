@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from visual_memory.analysis import label_errors
+from visual_memory.collection import pruning_factors
 from visual_memory.collection.answering import Asker
 from visual_memory.collection.defaults import NEAR, VOTER, K
 from visual_memory.collection.identity import Known
@@ -49,6 +50,8 @@ def accuracy(
 ) -> dict[str, Any]:
   """How many rows get their own class from all the others.
 
+  Rows that pruning discounts count for less, as they do in answers.
+
   Args:
     store: the memory.
     k: how many neighbors vote.
@@ -73,8 +76,11 @@ def accuracy(
   asked = spread(labelled, most_rows or len(labelled))
   near = leave_one_out(asked, memory, k=k)
   count = rows.num_classes
-  predictions = vote.predict(near, [setting], ks=(near.k,), num_classes=count)
-  predictions = predictions[0, 0]
+  factors = pruning_factors.factors(store)
+  predictions = vote.predict(
+    near, [setting], ks=(near.k,), num_classes=count,
+    factors=None if factors is None else factors[near.indices],
+  )[0, 0]  # fmt: skip
   right, of = metrics.count_per_class(
     predictions, asked.labels, num_classes=count
   )

@@ -76,6 +76,25 @@ class Unlabeled(Described):
     self.fingerprint = fingerprint
 
 
+class SameImages(Described):
+  """As many images as another source has, under the same ids.
+
+  Attributes:
+    source: that source.
+  """
+
+  source: ImageSource
+
+  @property
+  def ids(self) -> np.ndarray:
+    """The source's ids, [N]."""
+    return self.source.ids
+
+  def __len__(self) -> int:
+    """The number of images."""
+    return len(self.source)
+
+
 def _facts(source: ImageSource) -> tuple[str, ...]:
   """What is worth knowing of a source."""
   names = source.class_names

@@ -28,7 +28,7 @@ _VALIDATION_NUMBER = re.compile(r"(?:^|[/_])val_(\d{8})(?:\.\w+)?$")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Relabeled(image_source.Described):
+class Relabeled(image_source.SameImages):
   """The images of a source under other labels.
 
   Attributes:
@@ -42,15 +42,6 @@ class Relabeled(image_source.Described):
   labels: Int[np.ndarray, "N"]
   class_names: tuple[str, ...]
   fingerprint: str
-
-  @property
-  def ids(self) -> np.ndarray:
-    """The source's ids, [N]."""
-    return self.source.ids
-
-  def __len__(self) -> int:
-    """The number of images."""
-    return len(self.source)
 
   def __getitem__(self, row: SupportsIndex) -> Example:
     """The image at this position, under its label here."""

@@ -1,21 +1,41 @@
-"""Bags of SIFT words by the vote and by the published classifier."""
+"""The published classifier of bags of SIFT words, a support vector machine."""
 
-from visual_memory.types import EmbeddedSet
+import numpy as np
+from jaxtyping import Float, Int
+
 from visual_memory.voting import metrics
 
 
-def svm_accuracy(rows: EmbeddedSet, queries: EmbeddedSet) -> float:
-  """The published classifier: scikit-learn's SVC as it is by default.
+def svm_accuracy(
+  rows: Float[np.ndarray, "N D"],
+  labels: Int[np.ndarray, "N"],
+  queries: Float[np.ndarray, "Q D"],
+  asked: Int[np.ndarray, "Q"],
+) -> float | None:
+  """How often scikit-learn's SVC, as it is by default, is right.
 
-  On rows of unit length here; on raw counts there. Labels of both must mean
-  the same classes.
+  Published on the counts as they are, without the pictures in which there is
+  nothing: `with_features`.
 
-  Raises:
-    ValueError: class names that differ.
+  Args:
+    rows: to learn from.
+    labels: of the rows.
+    queries: to answer.
+    asked: their labels, of the same classes.
+
+  Returns:
+    None where there is nothing to answer, or one class alone to learn.
   """
   from sklearn.svm import SVC
 
-  if rows.class_names != queries.class_names:
-    raise ValueError("Rows and queries have different class names.")
-  found = SVC().fit(rows.embeddings, rows.labels).predict(queries.embeddings)
-  return metrics.accuracy(found, queries.labels)
+  if len(np.unique(labels)) < 2 or not len(queries):
+    return None
+  return metrics.accuracy(SVC().fit(rows, labels).predict(queries), asked)
+
+
+def with_features(
+  counts: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"]]:
+  """The pictures in which something is counted, and their labels."""
+  found = counts.any(axis=1)
+  return counts[found], labels[found]

@@ -34,7 +34,7 @@ class GalleryNeighbor:
     label: its class's name; None where unknown.
     similarity: cosine, in [-1, 1].
     weight: its say in the vote; None for a neighbor beyond the voting k.
-    agrees: whether it has the query's true class.
+    agrees: whether it has the query's true class; None where nobody knows.
     image: uint8 [H, W, 3], or None where there is no picture to show.
   """
 
@@ -42,7 +42,7 @@ class GalleryNeighbor:
   label: str | None
   similarity: float
   weight: float | None
-  agrees: bool
+  agrees: bool | None
   image: UInt8[np.ndarray, "H W 3"] | None
 
 
@@ -54,7 +54,7 @@ class GalleryItem:
     id: of the query.
     label: the name of its true class; None where unknown.
     prediction: the name of the class it was given.
-    right: whether they are the same.
+    right: whether they are the same; None where nobody knows.
     image: uint8 [H, W, 3], or None.
     votes: the classes with the largest say, (name, share of all the say in
       [0, 1]), largest first; empty if all weights are zero.
@@ -64,7 +64,7 @@ class GalleryItem:
   id: str
   label: str | None
   prediction: str
-  right: bool
+  right: bool | None
   image: UInt8[np.ndarray, "H W 3"] | None
   votes: tuple[tuple[str, float], ...]
   neighbors: tuple[GalleryNeighbor, ...]

@@ -204,7 +204,7 @@ def render_page(page: Page) -> str:
         "tables": [rendering.table(table) for table in section.tables],
         "narrow": sum(map(rendering.is_narrow, section.tables)),
         "cards": [rendering.card(item) for item in section.gallery],
-        "num_right": sum(item.right for item in section.gallery),
+        "num_right": sum(item.right is True for item in section.gallery),
       }
       for section in page.sections
     ],

@@ -79,6 +79,10 @@ def curves(
       _band(axes, (bands or {}).get(label, {}), color)
     _fits(axes, fits or {}, fit_bands or {}, tuple(lines))
     _scales(axes, x_log, y_log)
+    if not x_log and all(
+      isinstance(x, int) for line in lines.values() for x in line
+    ):  # There is no step or neighbor one and a half.
+      axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     if not y_log and not diagonal:

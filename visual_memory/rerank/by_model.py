@@ -29,9 +29,9 @@ class Limits:
   """What a run may spend and how it tries.
 
   Attributes:
-    requests: to send at most, retries included.
-    cost: to spend at most, in the currency of the prices. Requests under way
-      when it is reached still count.
+    max_requests: to send at most, retries included.
+    max_cost: to spend at most, in the currency of the prices. Requests under
+      way when it is reached still count.
     prices: of a million input tokens and of a million output tokens.
     concurrency: requests under way at once.
     attempts: for one question.
@@ -40,8 +40,8 @@ class Limits:
     max_characters: a longer answer is not read.
   """
 
-  requests: int
-  cost: float
+  max_requests: int
+  max_cost: float
   prices: tuple[float, float]
   concurrency: int
   attempts: int
@@ -62,7 +62,7 @@ class Budget:
     """Whether one more request may be sent; if so it is counted."""
     with self._lock:
       limits = self._limits
-      if self.requests >= limits.requests or self.cost >= limits.cost:
+      if self.requests >= limits.max_requests or self.cost >= limits.max_cost:
         return False
       self.requests += 1
       return True

@@ -93,11 +93,9 @@ def work_of(study: Study) -> Work:
   )
 
 
-def embedding_s(config: Settings, study: Study, mesh: Mesh) -> float:
-  """Seconds to embed an image, many at once."""
-  some = selection.sample(
-    study.rows_source, config.timing.num_embedded, seed=config.seed
-  )
+def embedding_s(study: Study, mesh: Mesh, *, count: int, seed: int) -> float:
+  """Seconds to embed an image, so many at once."""
+  some = selection.sample(study.rows_source, count, seed=seed)
   timed = time_calls(
     lambda: embed_lib.embed(study.encoder, some, mesh=mesh),
     repeats=1, warm_up=1, per_call=len(some),

@@ -22,27 +22,11 @@ _VERSION = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PicturesSettings:
-  """Pictures of programs: how many, their side, options of `write_pool`."""
+  """Pictures of programs: how many, and options of `write_pool`."""
 
   num_programs: int
   per_program: int
-  size: int
   options: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WordsSettings:
-  """`DictionarySettings` but for the size, which is that of the pictures."""
-
-  patch: int
-  num_words: int
-  grid: int
-  threshold: float
-  dim: int
-  num_patches: int
-  rounds: int
-  patch_ridge: float
-  ridge: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +39,7 @@ class Settings:
     seed: of programs, views and patches.
     pictures: to learn from.
     learn: "whitening": the words are random; "nothing": all is.
-    dictionary: how it is learned.
+    dictionary: how it is learned; the pictures are of its size.
   """
 
   experiment: str = ""
@@ -63,7 +47,7 @@ class Settings:
   seed: int
   pictures: PicturesSettings
   learn: Literal["all", "whitening", "nothing"]
-  dictionary: WordsSettings
+  dictionary: dictionary.DictionarySettings
 
 
 class Cache:
@@ -75,7 +59,11 @@ class Cache:
 
   def pictures(self, config: Settings) -> ImageSource:
     """The pictures of settings, rendered if they are not there."""
-    identity = {"seed": config.seed, **as_values(config.pictures)}
+    identity = {
+      "seed": config.seed,
+      "size": config.dictionary.size,
+      **as_values(config.pictures),
+    }
     path = self._path / _name(config, "pictures", identity)
     if distributed.is_lead():
       open_pictures(config, path)
@@ -106,7 +94,9 @@ def open_pictures(config: Settings, path: pathlib.Path) -> ImageSource:
   """The pictures that settings name, rendered into a directory or there."""
   pictures = dict(vars(config.pictures))
   options = pictures.pop("options")
-  pools.write_pool(path, seed=config.seed, **pictures, **options)
+  pools.write_pool(
+    path, seed=config.seed, size=config.dictionary.size, **pictures, **options
+  )
   return pools.open_pool(path)
 
 
@@ -125,10 +115,7 @@ def learn(
     path: of the encoder, without its suffix.
     training: further values for the card.
   """
-  settings = dictionary.DictionarySettings(
-    size=config.pictures.size, **vars(config.dictionary)
-  )
-  key = jax.random.key(config.seed)
+  settings, key = config.dictionary, jax.random.key(config.seed)
   if config.learn == "nothing":
     params = random_dictionary.draw(settings, key=key)
   else:

@@ -1,14 +1,18 @@
 """A memory that grows: what voters make of it, and the laws it follows."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from visual_memory.analysis import growth, scaling_law
+from visual_memory.data import selection
 from visual_memory.reports.formats import percent
 from visual_memory.reports.tables import Table
+from visual_memory.retrieval import exact
+from visual_memory.studies import cached_search
 from visual_memory.studies.study import Study
 from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import Neighbors
@@ -32,29 +36,80 @@ class Settings(StudySettings):
   growth: GrowthSettings
 
 
+def grown(
+  config: Settings, mesh: Mesh, study: Study, *, log: Callable[..., None]
+) -> dict[str, list[growth.GrowthPoint]]:
+  """Points of every voter, at every size and seed, and with all rows once.
+
+  Args:
+    config: the sizes and seeds.
+    mesh: the devices that search.
+    study: whose tuning rows only the last memory holds.
+    log: is told the accuracies of each memory.
+
+  Raises:
+    ValueError: no row beside the tuning rows.
+  """
+  tuned = selection.among(study.embedded.ids, study.tune.ids)
+  if tuned.all():
+    raise ValueError(
+      "No row is left beside the tuning rows: give the memory more rows, or"
+      " set voting.tune_fraction."
+    )
+  rows, k = study.embedded.take(~tuned), max(config.voting.ks)
+  asked = np.concatenate([study.queries.embeddings, study.tune.embeddings])
+  tests = np.arange(len(study.queries))
+  tunes = np.arange(len(study.queries), len(asked))
+  settings = config.voting.settings()
+  points = {name: [] for name in settings}
+
+  def search(part, k):
+    memory = cached_search.exact_memory(part, mesh, config.retrieval)
+    return exact.search(asked, memory, k=min(k, len(part)))
+
+  def measure(seed, size, *near):
+    found = points_of(study, *near, settings, int(size))
+    logged = {name: point.accuracy for name, point in found.items()}
+    log(seed=seed, rows=int(size), **logged)
+    for name, point in found.items():
+      points[name].append(point)
+
+  for seed in config.growth.seeds:
+    with study.clock(f"seed {seed}"):
+      steps = growth.nested_rows(
+        rows.labels, rows.ids, per_class=config.growth.per_class, seed=seed
+      )
+      steps = [step for step in steps if len(step)]  # No size comes twice.
+      sizes = np.cumsum([len(step) for step in steps])
+      if seed != config.growth.seeds[0] and sizes[-1] == len(rows):
+        steps.pop()  # What holds every row is the same for every seed.
+      grown = growth.growing_neighbors(search, rows, steps, k=k)
+      for size, near in zip(sizes, grown, strict=False):
+        measure(seed, size, near.take(tests), near.take(tunes))
+  # With the tuning rows, each of them left out of its own neighbors.
+  measure(None, len(study.embedded), study.near, study.tune_near)
+  return points
+
+
 def points_of(
   study: Study,
   near: Neighbors,
+  tune_near: Neighbors,
   settings: Mapping[str, weighting.Setting],
   size: int,
 ) -> dict[str, growth.GrowthPoint]:
   """Every voter on the memory of this size.
 
   Args:
-    study: with tuning rows, which are not in that memory.
-    near: the neighbors there of the test queries, then of the tuning rows.
+    study: with tuning rows.
+    near: the neighbors in that memory of the test queries.
+    tune_near: likewise of the tuning rows, none of them its own neighbor.
     settings: the voters by name.
     size: rows of that memory.
   """
-  count = len(study.queries)
-  held_out = queries_lib.held_out_queries(
-    near.take(np.arange(count)), study.labels, study.queries.ids
-  )
+  held_out = queries_lib.held_out_queries(near, study.labels, study.queries.ids)
   tuning = queries_lib.tuning_queries(
-    near.take(np.arange(count, len(near))),
-    study.tune.labels,
-    study.tune.ids,
-    held_out=held_out,
+    tune_near, study.tune.labels, study.tune.ids, held_out=held_out
   )
   return growth.growth_points(
     held_out,
@@ -70,22 +125,27 @@ def laws_of(
 ) -> tuple[dict[str, dict], dict[str, dict]]:
   """Both laws of every voter, and how far each misses from a tenth.
 
-  No law takes part of memories without errors (it has no zero) or of one row.
+  A size is one point, the mean of its seeds: they share the test queries, and
+  a large part of the rows, so that they are no independent measurements. No
+  law takes part of memories without errors (it has no zero) or of one row.
   A voter with fewer than two sizes left has no laws; a law with fewer than two
   up to a tenth of the largest misses by an unknown amount, None.
   """
   laws, misses = {}, {}
   for name, found in points.items():
-    fitted = [p for p in found if p.accuracy < 1 and p.num_rows > 1]
-    sizes = np.array([point.num_rows for point in fitted])
-    errors = np.array([1 - point.accuracy for point in fitted])
+    means = {
+      size: error / 100
+      for size, error in sorted(mean_errors(found).items())
+      if error > 0 and size > 1
+    }
+    sizes, errors = np.array(list(means)), np.array(list(means.values()))
     laws[name], misses[name] = {}, {}
-    if len(set(sizes)) < 2:
+    if len(sizes) < 2:
       continue
     small = sizes.max() / 10
     for form in scaling_law.FORMS:
       laws[name][form] = scaling_law.fit_law(form, sizes, errors)
-      enough = len(set(sizes[sizes <= small])) > 1
+      enough = np.sum(sizes <= small) > 1
       misses[name][form] = (
         scaling_law.extrapolation_error(
           form, sizes, errors, largest_fitted=small

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from jax.sharding import Mesh
 
-from visual_memory.analysis import choosing
+from visual_memory.analysis import calibration, choosing
 from visual_memory.data import selection
 from visual_memory.encoders import probe_tokens
 from visual_memory.probes import linear_probe, logistic_regression
@@ -21,15 +21,21 @@ from visual_memory.types import UNLABELED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbesSettings:
+class RegressionSettings:
+  """The search of L-BFGS; without strengths there is none."""
+
+  strengths: tuple[float, ...]
+  refinements: int
+  max_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbesSettings(RegressionSettings):
   """The grid of SGD, and the search of L-BFGS."""
 
   learning_rates: tuple[float, ...]
   num_steps: int
   batch_size: int
-  strengths: tuple[float, ...]
-  refinements: int
-  max_steps: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,9 +94,11 @@ def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
   return Grid(probes=grid.probes, on_tune=on_tune, best=best, scored=found)
 
 
-def lbfgs(config: Settings, study: Study) -> Regression:
-  """The best strength, learned again from all rows."""
-  options, rows = config.probe, study.embedded
+def lbfgs(
+  options: RegressionSettings, study: Study, *, seed: int
+) -> Regression:
+  """The best strength, learned again from all rows; seed of the interval."""
+  rows = study.embedded
   fit = lambda which, **given: logistic_regression.fit(
     rows.embeddings[which], rows.labels[which], num_classes=study.num_classes,
     max_steps=options.max_steps, **given,
@@ -112,7 +120,19 @@ def lbfgs(config: Settings, study: Study) -> Regression:
     strength=strength,
     on_tune=scores,
     fitted=fitted,
-    scored=choosing.score_answer(study.held_out, answers, seed=config.seed),
+    scored=choosing.score_answer(study.held_out, answers, seed=seed),
+  )
+
+
+def calibrated(
+  fitted: logistic_regression.Fitted, study: Study, *, num_bins: int
+) -> calibration.Calibrated:
+  """Whether the fit's probabilities of the test queries mean what they say."""
+  known = study.labels != UNLABELED
+  return calibration.calibrated(
+    fitted.probabilities(study.queries.embeddings[known]),
+    study.labels[known],
+    num_bins=num_bins,
   )
 
 

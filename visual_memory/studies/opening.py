@@ -43,7 +43,7 @@ def open_source(
   )
   if settings.classes:
     source = selection.only_classes(source, settings.classes)
-  return source
+  return selection.sample(source, settings.sample, seed=0)
 
 
 def require_words(
@@ -58,13 +58,6 @@ def require_words(
   for source in map(open_source, settings):
     if source is not None:
       class_names.require_words(source.class_names, what=what)
-
-
-def sampled(
-  settings: study_settings.SourceSettings, count: int, *, seed: int
-) -> ImageSource:
-  """Some rows of a source, drawn by their ids; with count 0 all."""
-  return selection.sample(open_source(settings), count, seed=seed)
 
 
 def cache_dir(

@@ -58,6 +58,7 @@ def run(
   published: Mapping[str, Sequence[Expected]],
   launch: Callable[[str, pathlib.Path, bool], None],
   stand_ins: Mapping[str, study_settings.RunSettings],
+  needed: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, dict[str, Any]]:
   """What became of each item: its state, reason, report and numbers.
 
@@ -71,6 +72,8 @@ def run(
     launch: runs the item of a name into a workdir, or its stand-in.
     stand_ins: settings by name for those whose data are not there: the same
       questions of other data, beside which no published number stands.
+    needed: the encoders that each item is without, since their own weights are
+      not there; told beside what became of it.
   """
   root, outcomes, made = pathlib.Path(path), {}, {}
   for name, settings in items.items():
@@ -100,13 +103,41 @@ def run(
         "seconds": round(sum(report.get("timings", {}).values()), 1),
       }
       if stands_in:
-        outcomes[name] |= {"stand_in": used.title, "reason": reason}
+        outcomes[name] |= {"title": used.title, "reason": reason}
+        outcomes[name]["stands_in"] = True
+  for name, outcome in outcomes.items():
+    outcome.setdefault("title", items[name].title)
+    if needed and needed.get(name):
+      outcome["weights_needed"] = list(needed[name])
+  write(root, outcomes)
+  return outcomes
+
+
+def write(
+  path: str | os.PathLike, outcomes: Mapping[str, Mapping[str, Any]]
+) -> None:
+  """Writes paper.json, paper.md and index.html of outcomes into a directory."""
+  root = pathlib.Path(path)
   if distributed.is_lead():
     root.mkdir(parents=True, exist_ok=True)
     files.write_json(root / "paper.json", outcomes)
     files.write_text(root / "paper.md", _markdown(outcomes))
-    files.write_text(root / "index.html", _index(root, items, outcomes))
-  return outcomes
+    files.write_text(root / "index.html", _index(root, outcomes))
+
+
+def together(
+  papers: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> dict[str, dict[str, Any]]:
+  """The outcomes of several papers, each run in a directory of its name."""
+  return {
+    f"{paper}: {name}": {
+      **outcome,
+      **({"report": f"{paper}/{outcome['report']}"} if "report" in outcome
+         else {}),
+    }
+    for paper, outcomes in papers.items()
+    for name, outcome in outcomes.items()
+  }  # fmt: skip
 
 
 def compare(
@@ -151,7 +182,7 @@ def _identity(settings: study_settings.RunSettings) -> str:
   ).hexdigest()
 
 
-def _index(root, items, outcomes) -> str:
+def _index(root, outcomes) -> str:
   """The page that links the reports."""
   cards = []
   for name, outcome in outcomes.items():
@@ -160,9 +191,9 @@ def _index(root, items, outcomes) -> str:
     cards.append(
       paper_index.Card(
         name=name,
-        title=outcome.get("stand_in", items[name].title),
+        title=outcome["title"],
         state=outcome["state"],
-        reason=outcome.get("reason", ""),
+        reason=_reason(outcome),
         report=report,
         picture=figures[0].read_text() if report and figures else "",
         numbers=outcome.get("numbers", ()),
@@ -171,16 +202,24 @@ def _index(root, items, outcomes) -> str:
   return paper_index.render_index("Tables and figures", cards)
 
 
+def _reason(outcome: Mapping[str, Any]) -> str:
+  """Why something is not as published; empty where nothing is to be said."""
+  needed = ", ".join(outcome.get("weights_needed", ()))
+  told = (outcome.get("reason", ""), needed and f"weights needed: {needed}")
+  return "; ".join(filter(None, told))
+
+
 def _markdown(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
   """The states, then all numbers."""
   states = tables.Table(
-    header=("config", "state", "seconds", "report or reason"),
+    header=("config", "state", "seconds", "report or reason", "weights needed"),
     rows=tuple(
       (
         name,
         value["state"],
         f"{value.get('seconds', '')}",
         value.get("report") or value["reason"],
+        ", ".join(value.get("weights_needed", ())),
       )
       for name, value in outcomes.items()
     ),

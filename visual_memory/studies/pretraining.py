@@ -36,22 +36,6 @@ class BackboneSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MovesSettings:
-  """`OptimizerSettings` but for the number of steps."""
-
-  warmup_steps: int
-  learning_rate: float
-  final_learning_rate: float
-  weight_decay: float
-  final_weight_decay: float
-  beta1: float
-  beta2: float
-  eps: float
-  clip: float
-  frozen_steps: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class PicturesSettings(SourceSettings):
   """The pictures to learn from.
 
@@ -102,13 +86,12 @@ class Settings(RunSettings):
   micro_batches: int
   precision: str
   remat: bool
-  num_steps: int
   temperature: float
   tensorboard: bool
   backbone: BackboneSettings
   head: recipe_lib.HeadSettings
   views: ViewSettings
-  optimizer: MovesSettings
+  optimizer: OptimizerSettings
   teacher: recipe_lib.TeacherSettings
   data: PicturesSettings
   evaluation: EvaluationSettings
@@ -132,9 +115,7 @@ def make_recipe(config: Settings) -> recipe_lib.Recipe:
       drop_path=backbone.drop_path,
       head=config.head,
       views=config.views,
-      optimizer=OptimizerSettings(
-        num_steps=config.num_steps, **vars(config.optimizer)
-      ),
+      optimizer=config.optimizer,
       teacher=config.teacher,
       temperature=config.temperature,
       batch_size=config.batch_size,

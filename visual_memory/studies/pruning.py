@@ -36,7 +36,7 @@ class Settings(StudySettings):
 
 
 def search_without(
-  config: Settings, workdir: Workdir, mesh: Mesh, study: Study
+  config: StudySettings, workdir: Workdir, mesh: Mesh, study: Study
 ) -> Callable[..., Neighbors]:
   """Searches the memory without some rows, for queries that ran short."""
   cache_dir = opening.cache_dir(config, workdir)

@@ -17,8 +17,29 @@ from visual_memory.reports.sections.unlearning import Removal
 from visual_memory.retrieval import exact
 from visual_memory.store.store import Store
 from visual_memory.studies.study import Study
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import EmbeddedSet, Neighbors
 from visual_memory.voting.vote import predict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemovedSettings:
+  """What is removed.
+
+  Attributes:
+    fraction: of the rows, at once.
+    label: the class whose rows go last.
+  """
+
+  fraction: float
+  label: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory, and what it is to forget."""
+
+  removals: RemovedSettings
 
 
 class Removals:

@@ -14,7 +14,7 @@ from visual_memory.studies.study_settings import StudySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RerankSettings:
+class RerankSettings(Limits):
   """Which queries are looked at again, and by whom: see configs/rerank.py."""
 
   by: Literal["local", "gemini", "openai"]
@@ -39,14 +39,6 @@ class RerankSettings:
   total_s: float
   recordings: str
   offline: bool
-  max_requests: int
-  max_cost: float
-  prices: tuple[float, float]
-  concurrency: int
-  attempts: int
-  backoff_s: float
-  max_wait_s: float
-  max_characters: int
 
   def unmet(self) -> str:
     """What a server needs beside files; empty if it is there."""
@@ -135,14 +127,5 @@ def _remote(section, workdir, study):
     class_names=tuple(study.class_names),
     parameters=dict(section.parameters),
     recordings=Recordings(section.recordings or workdir.path / "recordings"),
-    limits=Limits(
-      requests=section.max_requests,
-      cost=section.max_cost,
-      prices=section.prices,
-      concurrency=section.concurrency,
-      attempts=section.attempts,
-      backoff_s=section.backoff_s,
-      max_wait_s=section.max_wait_s,
-      max_characters=section.max_characters,
-    ),
+    limits=section,
   )

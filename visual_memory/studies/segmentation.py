@@ -29,9 +29,7 @@ class Settings(StudySettings):
   Attributes:
     encoders: by name.
     tasks: that are done.
-    num_rows: pictures to remember, drawn by their ids; 0: all.
-    num_queries: pictures to segment; likewise.
-    num_prompts: drawn from the rows' pictures; likewise.
+    num_prompts: drawn from the rows' pictures by their ids; 0: all.
     per_image: patches of each picture that are remembered; None: all.
     images_at_once: that are looked at.
     background: a class that pixel accuracy can leave out; -1: none.
@@ -46,8 +44,6 @@ class Settings(StudySettings):
   """
 
   tasks: tuple[Literal["neighbors", "components", "prompts", "clusters"], ...]
-  num_rows: int
-  num_queries: int
   num_prompts: int
   per_image: int | None
   images_at_once: int

@@ -8,6 +8,7 @@ from visual_memory.analysis.aggregation import Comparison, Sweep
 from visual_memory.analysis.intervals import exact_share
 from visual_memory.reports import formats, plots
 from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.sections.encoders_overlaid import Overlay
 from visual_memory.reports.tables import Table
 
 
@@ -143,6 +144,43 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
       for name, (k, value) in found.published.items()
     },
   }
+
+
+def overlays(values: Mapping[str, Any]) -> list[Overlay]:
+  """Every voter by k, and by its hyper-parameter, for all encoders at once.
+
+  Args:
+    values: for report.json, by encoder.
+  """
+  first = next(iter(values.values()))
+  return [
+    *(
+      Overlay(
+        name=f"accuracy_{voter}", x_label="neighbors that vote (k)",
+        y_label=f"accuracy, {voter} vote (%)", x_log=True,
+        lines={
+          name: {k: 100 * x for k, x in found["accuracy"][voter].items()}
+          for name, found in values.items()
+        },
+      )
+      for voter in first["accuracy"]
+    ),
+    *(
+      Overlay(
+        name=f"sweep_{voter}", x_label=f"{swept['hyper']} of the {voter} vote",
+        y_label="accuracy at the k of the tuning rows (%)",
+        lines={
+          name: {
+            one["value"]: 100 * one["accuracy"]
+            for one in found["sweeps"][voter]["values"]
+          }
+          for name, found in values.items()
+        },
+      )
+      for voter, swept in first["sweeps"].items()
+      if len(swept["values"]) > 1
+    ),
+  ]  # fmt: skip
 
 
 def sweep_values(found: Sweep) -> dict[str, Any]:

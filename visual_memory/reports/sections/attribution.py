@@ -123,25 +123,38 @@ def _planted_finding(found) -> str:
 
 
 def compositions(
-  found: Mapping[str, Found], items: tuple[GalleryItem, ...]
+  found: Mapping[str, Found], items: tuple[GalleryItem, ...], *, own: bool
 ) -> Section:
-  """What residual queries find in images of two objects."""
+  """What residual queries find in images of two objects.
+
+  Args:
+    found: by how they are searched; empty where nobody says what they show.
+    items: some of them with what was found.
+    own: whether they are one's own pictures rather than pairs of queries.
+  """
+  what = (
+    "They were given beside the memory."
+    if own
+    else "Two test images of different classes stand side by side in one image."
+  )
   return Section(
-    title="Two objects in one image",
+    title="One's own pictures" if own else "Two objects in one image",
     prose=(
-      "Two test images of different classes stand side by side in one image."
-      " Its nearest rows are searched, the nearest one is taken out of the"
-      " query, and what is left is searched again. Plain search: the first row"
-      " among the same number that is of another class than the nearest.",
+      f"{what} The nearest rows of each are searched, the nearest one is taken"
+      " out of the query, and what is left is searched again."
+      + " Plain search: the first row among the same number that is of another"
+      " class than the nearest." * bool(found),
     ),
-    tables=(
+    tables=()
+    if not found
+    else (
       Table(
         header=("", "nearest is one of the two (%)", "both found (%)"),
         rows=tuple(
           (how, percent(value.first), percent(value.both))
           for how, value in found.items()
         ),
-        name="compositions",
+        name="own_compositions" if own else "compositions",
       ),
     ),
     finding=_composition_finding(found),
@@ -152,6 +165,8 @@ def compositions(
 
 def _composition_finding(found) -> str:
   """How much the residual adds to plain search."""
+  if not found:
+    return ""
   best = max(found, key=lambda how: found[how].both)
   return (
     f"Both objects of a pair are found in {percent(found[best].both)} % by"
@@ -166,6 +181,7 @@ def composed(
   picture: UInt8[np.ndarray, "S S 3"],
   classes: Int[np.ndarray, "2"],
   what: str,
+  name: str,
   class_names: Sequence[str],
   row_image: Callable[[str], np.ndarray | None],
 ) -> GalleryItem:
@@ -174,28 +190,30 @@ def composed(
   Args:
     near: the neighbors of this one query.
     picture: the image.
-    classes: the two classes that it shows.
+    classes: the two classes that it shows; UNLABELED where nobody says.
     what: which query it was: the image, or what is left of it.
+    name: of the picture; empty where it has none.
     class_names: of the memory.
     row_image: from a row's id to its picture.
   """
-  name = lambda label: class_names[label] if label >= 0 else None
-  both = " + ".join(class_names[label] for label in classes)
+  called = lambda label: class_names[label] if label >= 0 else None
+  known = bool((np.asarray(classes) >= 0).all())
+  both = " + ".join(map(called, classes)) if known else None
   first = near.labels[0, 0]
   return GalleryItem(
-    id=what,
+    id=f"{name}: {what}" if name else what,
     label=both,
-    prediction=name(first) or "nothing",
-    right=bool(first in classes),
+    prediction=called(first) or "nothing",
+    right=bool(first in classes) if known else None,
     image=picture,
     votes=(),
     neighbors=tuple(
       GalleryNeighbor(
         id=str(row_id),
-        label=name(label),
+        label=called(label),
         similarity=float(similarity),
         weight=None,
-        agrees=bool(label in classes),
+        agrees=bool(label in classes) if known else None,
         image=row_image(row_id),
       )
       for row_id, label, similarity in zip(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.analysis.calibration import Bins
+from visual_memory.analysis.calibration import Bins, Calibrated
 from visual_memory.analysis.confidence import Calibration, ConfidentVote
 from visual_memory.reports import calibration_plot, plots
 from visual_memory.reports.formats import percent
@@ -54,6 +54,48 @@ def calibration(found: Mapping[str, ConfidentVote]) -> Section:
       ),
     ),
   )  # fmt: skip
+
+
+def linear(found: Calibrated, *, strength: float) -> Section:
+  """The same of a linear probe of the same rows, as figure 15, left."""
+  return Section(
+    title="Calibration of a linear probe",
+    finding=(
+      "The linear probe's confidence misses its accuracy by"
+      f" {percent(found.bins.ece())} points on average."
+    ),
+    prose=(
+      "Softmax of a logistic regression on the memory's rows, fitted by L-BFGS"
+      f" (strength = {strength:.3g}, chosen on tuning rows by accuracy).",
+    ),
+    figures=(
+      Figure(
+        name="calibration_linear",
+        svg=calibration_plot.calibration(
+          {"linear probe": found.bins}, name="calibration linear",
+          x_label="confidence (%)", diagonal=True,
+        ),
+      ),
+    ),
+    tables=(
+      Table(
+        header=("ECE (%)", "adaptive ECE (%)", "Brier", "NLL"),
+        rows=(
+          _told(found),
+        ),
+        name="calibration_linear",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def linear_values(found: Calibrated, *, strength: float) -> dict[str, Any]:
+  """The same for report.json."""
+  return {
+    "strength": strength,
+    **_scores(found),
+    "bins": bins_values(found.bins),
+  }
 
 
 def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
@@ -193,15 +235,33 @@ def _calibration_values(found: Calibration) -> dict[str, Any]:
   return {
     "temperature": found.model.temperature,
     "smoothing": found.model.smoothing,
-    "ece": found.bins.ece(),
-    "adaptive_ece": found.adaptive_bins.ece(),
-    "brier": found.brier,
-    "nll": found.nll,
+    **_scores(found),
     "aurc": found.selective.area(),
     "accuracy_at_coverage": {
       c: found.selective.accuracy_at(c) for c in _COVERAGES
     },
   }
+
+
+def _scores(found: Calibrated) -> dict[str, float]:
+  """The numbers of a calibration."""
+  return {
+    "ece": found.bins.ece(),
+    "adaptive_ece": found.adaptive_bins.ece(),
+    "brier": found.brier,
+    "nll": found.nll,
+  }
+
+
+def _told(found: Calibrated) -> tuple[str, ...]:
+  """The same, as cells of a table."""
+  scores = _scores(found)
+  return (
+    percent(scores["ece"], digits=2),
+    percent(scores["adaptive_ece"], digits=2),
+    f"{found.brier:.4f}",
+    f"{found.nll:.4f}",
+  )
 
 
 def _rows(name, vote):
@@ -214,10 +274,7 @@ def _rows(name, vote):
       kind,
       f"{found.model.temperature:.3f}",
       f"{found.model.smoothing:.4f}",
-      percent(found.bins.ece(), digits=2),
-      percent(found.adaptive_bins.ece(), digits=2),
-      f"{found.brier:.4f}",
-      f"{found.nll:.4f}",
+      *_told(found),
     )
 
 

@@ -35,7 +35,7 @@ class Overlay:
 def sections(
   overlays: Sequence[Overlay],
   *,
-  prose: Sequence[str] = (),
+  prose: Sequence[str] = ("All that follows is of the first encoder.",),
   tables: Sequence[Table] = (),
 ) -> list[Section]:
   """The section of all encoders; none where there is one encoder alone."""
@@ -70,3 +70,12 @@ def by_place(
 ) -> dict[int, float]:
   """{1: first, 2: second, ...}, in percent by default."""
   return {place: scale * float(x) for place, x in enumerate(values, 1)}
+
+
+def paired(
+  xs: Iterable[float], ys: Iterable[float], *, scale: float = 100
+) -> dict[float, float]:
+  """{x: y} of two sequences, in percent by default."""
+  return {
+    scale * float(x): scale * float(y) for x, y in zip(xs, ys, strict=True)
+  }

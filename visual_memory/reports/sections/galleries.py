@@ -57,9 +57,18 @@ def agreement(
 
 
 def sections(
-  shown: Sequence[Shown], agreements: Mapping[str, np.ndarray | None]
+  shown: Sequence[Shown],
+  agreements: Mapping[str, np.ndarray | None],
+  *,
+  of_logit: bool = False,
 ) -> tuple[Section, ...]:
-  """Agreement of all queries by rank, then the pictures of some."""
+  """Agreement of all queries by rank, then the pictures of some.
+
+  Args:
+    shown: the queries and what was found for them.
+    agreements: by encoder; None where there are no classes.
+    of_logit: whether the maps are of a linear probe's logit.
+  """
   known = {name: one for name, one in agreements.items() if one is not None}
   result = []
   if known:
@@ -87,17 +96,22 @@ def sections(
   result.append(
     Section(
       title="Queries and their nearest rows",
-      prose=(_PROSE,),
+      prose=(_PROSE.format(_WHAT[of_logit]),),
       figures=tuple(map(_figure, shown)),
     )
   )
   return tuple(result)
 
 
+_WHAT = {
+  False: "the mean similarity with the shown rows comes from",
+  True: "the logit that a linear probe gives to its answer comes from",
+}
+
 _PROSE = (
   "Some queries and their nearest rows with cosine and, where there are"
-  " classes, their class, green where it is the query's. Why: where the mean"
-  " similarity with the shown rows comes from. Of vision transformers GradCAM"
+  " classes, their class, green where it is the query's. Why: where"
+  " {}. Of vision transformers GradCAM"
   " (each picture to its own scale); of a dictionary of patches the exact part"
   " of every place, orange for and blue against; of pixels nothing is shown."
 )

@@ -31,6 +31,7 @@ def sections(
   k: int,
   row_image: Callable[[str], np.ndarray | None] = lambda _: None,
   seed: int = 0,
+  links: Mapping[str, str] | None = None,
 ) -> tuple[list[Section], dict[str, Any]]:
   """The sections of a page and the values for report.json.
 
@@ -44,6 +45,7 @@ def sections(
     k: neighbors that the wrong counts look at.
     row_image: from a row's id to its picture, or None.
     seed: of the bootstrap of changes.
+    links: to what was written beside the page.
   """
   changed = _changes(found, seed)
   parts = [
@@ -59,6 +61,7 @@ def sections(
       ),
       tables=(_table(found, changed),),
       figures=(_figure(changed),) if changed else (),
+      links=links or {},
     ),
     Section(
       title="As published",

@@ -1,5 +1,7 @@
 """Re-ranking: accuracy without and with, its bound, cost and failures."""
 
+from visual_memory.analysis.intervals import mcnemar
+from visual_memory.reports import formats
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
@@ -37,7 +39,8 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
     finding=(
       f"Of {found.asked:,} queries that were asked about again {found.fixed:,}"
       f" were put right and {found.broken:,} put wrong: accuracy goes from"
-      f" {percent(found.without)} to {percent(found.with_reranking)} %."
+      f" {percent(found.without)} to {percent(found.with_reranking)} %"
+      f" ({formats.p_words(mcnemar(found.fixed, found.broken))})."
     ),
     prose=(
       f"{who} saw the {k} nearest neighbors of {found.asked:,} queries whose"
@@ -59,7 +62,9 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
           ("votes alone, of the same", percent_of(found.votes_there)),
           ("if every answer were right", percent(found.bound)),
           (f"hit rate at {k}, of all queries", percent(found.hit_rate)),
-          ("agreement of repeats", percent_of(found.agreement)),
+          *(() if found.agreement is None else (
+            ("agreement of repeats", percent(found.agreement)),
+          )),
         ),
         name="reranking",
       ),
@@ -73,13 +78,16 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
           *(
             (f"answers: {_MEANING[status]}", f"{count:,}")
             for status, count in found.statuses.items()
+            if count
           ),
-          ("requests", f"{found.attempts:,}"),
-          ("input tokens", f"{found.input_tokens:,}"),
-          ("output tokens", f"{found.output_tokens:,}"),
-          ("cost", f"{found.cost:.4f}"),
+          *(() if not found.attempts else (
+            ("requests", f"{found.attempts:,}"),
+            ("input tokens", f"{found.input_tokens:,}"),
+            ("output tokens", f"{found.output_tokens:,}"),
+            ("cost", f"{found.cost:.4f}"),
+          )),
         ),
         name="reranking_answers",
       ),
     ),
-  )
+  )  # fmt: skip

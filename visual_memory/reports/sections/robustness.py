@@ -95,9 +95,11 @@ def growth(
     title="Error against the size of the memory",
     finding=_growth_finding(points, laws),
     prose=(
-      "Nested subsets of the memory, as many rows of each class. Each point is"
-      " the mean over seeds; k is chosen on tuning rows that are in no memory."
-      " The published fit is a power law in log N.",
+      "Nested subsets of the memory, as many rows of each class, and last the"
+      " full memory. Each point is the mean over seeds, and counts once in the"
+      " fits: seeds share queries and rows. k is chosen on tuning rows, which"
+      " the full memory alone holds, each left out of its own neighbors. The"
+      " published fit is a power law in log N.",
     ),
     figures=tuple(
       _growth_figure(name, points[name], laws[name]) for name in points
@@ -199,8 +201,8 @@ def _growth_figure(name, points, laws):
       x_log=True,
       y_log=any(means.values()),
     ),
-    caption="Shaded: 95 % interval of one more measurement, if the power law"
-    " in log N is right.",
+    caption="Shaded: 95 % interval of one more size, if the power law in log N"
+    " is right.",
   )
 
 

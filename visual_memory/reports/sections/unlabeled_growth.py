@@ -25,7 +25,7 @@ def sections(
     seed: of the bootstrap.
   """
   alone = found[0][1]
-  own = range(1, len(grown) - 1)  # The true labels are not to be had.
+  own = range(len(grown) - 1)  # The true labels are not to be had.
   best = max(own, key=lambda place: found[place][0].accuracy)
   gains = [
     {name: difference(scored[name], alone[name], seed=seed) for name in scored}
@@ -78,23 +78,36 @@ def sections(
       "by": "tuning rows",
     },
   }
+  first = next(iter(alone))
+  gain = gains[best][first]
+  what = (
+    f"{grown[best].num_added:,} rows with an {grown[best].name} change"
+    f" test accuracy by {formats.change(gain.interval)} points"
+    f" ({formats.p_words(gain.p_value)})"
+    if best
+    else "the tuning rows prefer the labeled rows alone"
+  )
   section = Section(
     title="Rows without labels",
+    finding=(
+      f"Of {grown[-1].num_added:,} rows whose labels are not looked at, {what};"
+      f" with their true labels it were"
+      f" {formats.change(gains[-1][first].interval)} points."
+    ),
     prose=(
       "The memory's labeled rows vote on a pool of rows whose labels are not"
       " looked at; those for which the vote agrees enough join the memory"
       " under the label that it gave them. How much agreement is asked for is"
-      f" chosen on tuning rows: {grown[best].name}.",
+      f" chosen on tuning rows, of which none is also a choice:"
+      f" {grown[best].name}.",
     ),
     tables=(table,),
   )
-  first = next(iter(alone))
+  told = lambda value: percent(value, signed=True)
   tiles = {
-    f"gain by {grown[best].name}, points": formats.change(
-      gains[best][first].interval
-    ),
-    "gain by the pool's true labels, points": formats.change(
-      gains[-1][first].interval
+    f"{grown[best].name}: gain in points": told(gain.interval.mean),
+    "true labels of the pool: gain in points": told(
+      gains[-1][first].interval.mean
     ),
   }
   return [section], values, tiles
