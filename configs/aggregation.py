@@ -21,9 +21,7 @@ from configs import cifar10, evaluate
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` compares the voters on a part of the digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "aggregation"
-  config.title = "Voters compared"
+  config = cifar10.of("aggregation", arg, title="Voters compared")
   config.voting.ks = tuple(range(1, 101))
 
   config.encoders = ml_collections.ConfigDict()

@@ -14,10 +14,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` takes a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.title = "All pairs"
-  config.experiment = "all_pairs"
-  config.graph = ml_collections.ConfigDict()
-  config.graph.k = 10
-  config.graph.block_rows = 8192 if arg != "smoke" else 256
+  config = cifar10.of("all_pairs", arg, title="All pairs")
+  config.k = 10
+  config.block_rows = 8192 if arg != "smoke" else 256
   return config

@@ -17,9 +17,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` explores a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "attribution"
-  config.title = "Attribution"
+  config = cifar10.of("attribution", arg, title="Attribution")
   config.voting.ks = (1, 2, 3, 5, 10, 20)
 
   config.attribution = ml_collections.ConfigDict()

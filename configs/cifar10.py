@@ -25,9 +25,41 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.title = "CIFAR-10, raw pixels"
   if arg == "smoke":
     return config
+  use_archive(config, "cifar10.zip")
+  return config
+
+
+def use_archive(config: ml_collections.ConfigDict, name: str) -> None:
+  """Rows and queries from an archive below VISUAL_MEMORY_DATA."""
   root = os.environ.get("VISUAL_MEMORY_DATA", "../shared/data")
   for section, split in ((config.memory, "train"), (config.data, "test")):
     section.source = "folder"
-    section.options.path = os.path.join(root, "cifar10.zip")
+    section.options.path = os.path.join(root, name)
     section.options.split = split
+
+
+def of(
+  experiment: str,
+  arg: str,
+  *,
+  title: str,
+  shipped: bool = False,
+  compared: bool = False,
+) -> ml_collections.ConfigDict:
+  """The config of an experiment on these pictures; `smoke` on the digits.
+
+  Args:
+    experiment: its name.
+    arg: the form.
+    title: of its page.
+    shipped: by the encoder that comes with the package, rather than pixels.
+    compared: with a section for further encoders, to name and compare.
+  """
+  config = get_config(arg)
+  config.experiment, config.title = experiment, title
+  if shipped and arg != "smoke":
+    config.encoder = evaluate.encoder("procedural_patches")
+  if compared:
+    config.encoders = ml_collections.ConfigDict()
+    config.encoders.own = evaluate.encoder("")  # None.
   return config

@@ -46,9 +46,10 @@ FAMILIES = (
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config, or `shipped`; `smoke`: tiny dictionaries on the digits."""
-  config = cifar10.get_config("" if arg == "shipped" else arg)
-  config.experiment = "comparison"
-  config.title = "Encoders compared: what the pictures are worth"
+  config = cifar10.of(
+    "comparison", "" if arg == "shipped" else arg,
+    title="Encoders compared: what the pictures are worth",
+  )  # fmt: skip
   config.baseline = "shaders"
 
   config.tasks = ml_collections.ConfigDict()

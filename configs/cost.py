@@ -11,15 +11,14 @@ as long, inference half as long as the memory's.
 
 import ml_collections
 
-from configs import cifar10, evaluate
+from configs import cifar10
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` times digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "cost"
-  config.title = "Cost of a memory and of a linear probe"
-  config.encoder = evaluate.encoder("procedural_patches")
+  config = cifar10.of(
+    "cost", arg, title="Cost of a memory and of a linear probe", shipped=True
+  )
   config.voting.voter, config.voting.k = "softmax", 20  # By tuning rows.
   config.voting.ks = (20,)
   config.probe = ml_collections.ConfigDict()
@@ -30,7 +29,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.timing.repeats = 3  # Of everything else.
   config.timing.num_embedded = 2000  # Images that time the encoder.
   if arg == "smoke":
-    config.encoder = evaluate.encoder("pixels", size=8)
     config.voting.k, config.voting.ks = 3, (3,)
     config.probe.max_steps = 5
     config.timing.batches = ((1, 2), (4, 2))

@@ -23,12 +23,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.pictures = ml_collections.ConfigDict()
   config.pictures.num_programs = 12_000
   config.pictures.per_program = 1
-  config.pictures.size = 32
   config.pictures.options = ml_collections.ConfigDict()  # To sample_images.
   config.pictures.options.family = "shaders"
 
   config.learn = "all"  # "whitening": random words; "nothing": all random.
   config.dictionary = ml_collections.ConfigDict()
+  config.dictionary.size = 32  # Of the pictures, too.
   config.dictionary.patch = 6
   config.dictionary.num_words = 400
   config.dictionary.grid = 3
@@ -41,8 +41,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if arg == "smoke":
     config.pictures.num_programs = 32
     config.pictures.per_program = 2
-    config.pictures.size = 8
     config.pictures.options.family = "fractal_noise"  # Compiles quickly.
+    config.dictionary.size = 8
     config.dictionary.patch = 3
     config.dictionary.num_words = 16
     config.dictionary.grid = 2

@@ -36,54 +36,34 @@ def _set(templates, folder, split="", rate=0.0, epochs=0, *, augmix=True):
 
 SETS = {
   "imagenet": _set("imagenet_7", "imagenet", "", 1e-05, 100, augmix=False),
-  "flowers102": _set(
-    "flowers102",
-    "oxford_flowers/jpg",
-    "split_zhou_OxfordFlowers.json",
-    0.001,
-    100,
-  ),
-  "dtd": _set(
-    "dtd", "dtd/images", "split_zhou_DescribableTextures.json", 0.0001, 100
-  ),
-  "pets": _set(
-    "pets", "oxford_pets/images", "split_zhou_OxfordPets.json", 0.0001, 20
-  ),
-  "cars": _set(
-    "cars", "stanford_cars", "split_zhou_StanfordCars.json", 0.0001, 100
-  ),
-  "ucf101": _set(
-    "ucf101", "ucf101/UCF-101-midframes", "split_zhou_UCF101.json", 0.0001, 100
-  ),
-  "caltech101": _set(
-    "caltech101",
-    "caltech-101/101_ObjectCategories",
-    "split_zhou_Caltech101.json",
-    0.0001,
-    20,
-  ),
-  "food101": _set(
-    "food101", "food-101/images", "split_zhou_Food101.json", 0.0001, 100
-  ),
-  "sun397": _set(
-    "sun397", "sun397/SUN397", "split_zhou_SUN397.json", 0.0001, 20
-  ),
+  "flowers102": _set("flowers102", "oxford_flowers/jpg",
+                     "split_zhou_OxfordFlowers.json", 0.001, 100),
+  "dtd": _set("dtd", "dtd/images",
+              "split_zhou_DescribableTextures.json", 0.0001, 100),
+  "pets": _set("pets", "oxford_pets/images",
+               "split_zhou_OxfordPets.json", 0.0001, 20),
+  "cars": _set("cars", "stanford_cars",
+               "split_zhou_StanfordCars.json", 0.0001, 100),
+  "ucf101": _set("ucf101", "ucf101/UCF-101-midframes",
+                 "split_zhou_UCF101.json", 0.0001, 100),
+  "caltech101": _set("caltech101", "caltech-101/101_ObjectCategories",
+                     "split_zhou_Caltech101.json", 0.0001, 20),
+  "food101": _set("food101", "food-101/images",
+                  "split_zhou_Food101.json", 0.0001, 100),
+  "sun397": _set("sun397", "sun397/SUN397",
+                 "split_zhou_SUN397.json", 0.0001, 20),
   "aircraft": _set("aircraft", "fgvc_aircraft", "", 0.0001, 100),
-  "eurosat": _set(
-    "eurosat", "eurosat/2750", "split_zhou_EuroSAT.json", 0.001, 100
-  ),
+  "eurosat": _set("eurosat", "eurosat/2750",
+                  "split_zhou_EuroSAT.json", 0.001, 100),
   # Zero-shot, with ImageNet's texts and class names.
-  "imagenet_a": _set(
-    "imagenet_7", "imagenet-adversarial/imagenet-a", augmix=False
-  ),
-  "imagenet_v2": _set(
-    "imagenet_7", "imagenetv2-matched-frequency-format-val", augmix=False
-  ),
-  "imagenet_r": _set(
-    "imagenet_7", "imagenet-rendition/imagenet-r", augmix=False
-  ),
+  "imagenet_a": _set("imagenet_7", "imagenet-adversarial/imagenet-a",
+                     augmix=False),
+  "imagenet_v2": _set("imagenet_7", "imagenetv2-matched-frequency-format-val",
+                      augmix=False),
+  "imagenet_r": _set("imagenet_7", "imagenet-rendition/imagenet-r",
+                     augmix=False),
   "imagenet_sketch": _set("imagenet_7", "ImageNet-Sketch/images", augmix=False),
-}
+}  # fmt: skip
 """By name: templates, folder below `root`, CoOp's split file, how to train."""
 
 VARIANTS = SETS

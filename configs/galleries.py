@@ -14,7 +14,7 @@ import os
 
 import ml_collections
 
-from configs import cifar10, evaluate
+from configs import cifar10, evaluate, linear_probe
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -31,6 +31,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.shown.k = 8  # Neighbors of each query.
   config.shown.per_class = 2  # Queries, where they have classes.
   config.shown.count = 20  # Queries in all.
+  config.probe = linear_probe.regression()  # Whose logit the maps are of;
+  config.probe.strengths = ()  # without: of similarities with the neighbors.
   if arg == "smoke":
     config.voting.ks = (1, 3)
     config.shown.k, config.shown.per_class = 3, 1

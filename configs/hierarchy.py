@@ -10,11 +10,9 @@ VISUAL_MEMORY_DATA names; its nested folders are the taxonomy. Elsewhere it may
 be a table: --config.taxonomy.source=csv --config.taxonomy.path=species.csv.
 """
 
-import os
-
 import ml_collections
 
-from configs import evaluate
+from configs import cifar10, evaluate
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -45,10 +43,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.hierarchy.rows_per_class = 20
     config.hierarchy.descent_queries = 50
     return config
-  root = os.environ.get("VISUAL_MEMORY_DATA", "../shared/data")
-  for section, split in ((config.memory, "train"), (config.data, "test")):
-    section.source = "folder"
-    section.options.path = os.path.join(root, "cifar100_half.zip")
-    section.options.split = split
+  cifar10.use_archive(config, "cifar100_half.zip")
   config.taxonomy.levels = ("superclass", "class")
   return config

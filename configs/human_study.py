@@ -21,9 +21,7 @@ from configs import cifar10, dual_memory, evaluate
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` makes four trials of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "human_study"
-  config.title = "A study with people"
+  config = cifar10.of("human_study", arg, title="A study with people")
 
   config.human = ml_collections.ConfigDict()
   config.human.kind = "prediction"  # Or preference.

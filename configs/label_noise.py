@@ -17,9 +17,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` corrupts a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "label_noise"
-  config.title = "Wrong labels in the memory"
+  config = cifar10.of("label_noise", arg, title="Wrong labels in the memory")
   config.noise = ml_collections.ConfigDict()
   config.noise.fractions = (
     0.0,

@@ -12,28 +12,20 @@ and DINOv2 ViT-L/14: 86.3 % by the probe, 83.6 % by the vote.
 
 import ml_collections
 
-from configs import cifar10, evaluate
+from configs import cifar10
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` trains probes on a part of the digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "linear_probe"
-  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
-  config.encoders.own = evaluate.encoder("")  # None.
-  config.title = "Linear probes"
+  config = cifar10.of("linear_probe", arg, title="Linear probes", compared=True)
 
-  config.probe = ml_collections.ConfigDict()
+  config.probe = regression()
   config.probe.learning_rates = (
     *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
     0.1,
   )
   config.probe.num_steps = 12_500
   config.probe.batch_size = 128
-  config.probe.strengths = (1.0, 1e2, 1e4)  # Published: 1e-6 to 1e6.
-  config.probe.refinements = 1  # Published: 4.
-  config.probe.max_steps = 50  # Of L-BFGS; published: 1000.
-
   if arg == "smoke":
     config.voting.ks = (1, 10)
     config.probe.num_steps = 64
@@ -41,3 +33,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.probe.refinements = 1
     config.probe.max_steps = 10
   return config
+
+
+def regression() -> ml_collections.ConfigDict:
+  """The search for the strength of L-BFGS, cut short."""
+  section = ml_collections.ConfigDict()
+  section.strengths = (1.0, 1e2, 1e4)  # Published: 1e-6 to 1e6.
+  section.refinements = 1  # Published: 4.
+  section.max_steps = 50  # Published: 1000.
+  return section

@@ -21,10 +21,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` writes a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.title = "Neighbor files"
-  config.experiment = "neighbor_files"
-  config.neighbor_files = ml_collections.ConfigDict()
-  config.neighbor_files.published = True  # Also as the published JSON.
-  config.neighbor_files.precision = "exact"  # Of the .npz; or float16.
+  config = cifar10.of("neighbor_files", arg, title="Neighbor files")
+  config.published = True  # Also as the published JSON.
+  config.precision = "exact"  # Of the .npz; or float16.
   return config

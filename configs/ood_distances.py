@@ -20,9 +20,9 @@ from configs import cifar10, evaluate
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` asks a memory of five digits about two others."""
-  config = cifar10.get_config(arg)
-  config.experiment = "ood_distances"
-  config.title = "Distances inside and outside"
+  config = cifar10.of(
+    "ood_distances", arg, title="Distances inside and outside"
+  )
   config.voting.ks = (1, 10, 100)
   root = os.environ.get("VISUAL_MEMORY_DATA", "../shared/data")
   config.outside = ml_collections.ConfigDict()

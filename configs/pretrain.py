@@ -53,7 +53,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.micro_batches = 1
   config.precision = "bfloat16"
   config.remat = False
-  config.num_steps = 253_900
   config.temperature = 0.1  # Of the student.
   config.tensorboard = True
 
@@ -85,6 +84,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.views.solarize = 0.2
 
   config.optimizer = ml_collections.ConfigDict()
+  config.optimizer.num_steps = 253_900
   config.optimizer.warmup_steps = 25_390  # 10 passes
   config.optimizer.learning_rate = 1e-3  # 5e-4 * batch_size / 256
   config.optimizer.final_learning_rate = 1e-6
@@ -115,13 +115,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.data.procedural = ml_collections.ConfigDict()  # To sample_images:
   config.data.procedural.family = "shaders"  # Or "kml", "kml_mixup", ...
   config.data.classes = ()
-  config.data.class_names = ""
+  config.data.class_names, config.data.sample = "", 0
   config.data.options = _options()
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.source = ""
   config.evaluation.classes = ()
-  config.evaluation.class_names = ""
+  config.evaluation.class_names, config.evaluation.sample = "", 0
   config.evaluation.options = _options()
   config.evaluation.num_images = 5_000
   config.evaluation.ks = (10, 20)
@@ -175,7 +175,7 @@ def _vit(config: ml_collections.ConfigDict) -> None:
   _apply(config, "kml")
   config.batch_size = 1_024
   config.precision = "bfloat16"
-  config.num_steps = 6_400
+  config.optimizer.num_steps = 6_400
   config.temperature = 0.15
   config.backbone.image_size = 64
   config.backbone.changes.depth = 9
@@ -211,7 +211,7 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
   config.objective = "contrastive"
   config.batch_size = 128
   config.precision = "float32"
-  config.num_steps = 20_000
+  config.optimizer.num_steps = 20_000
   config.temperature = 0.2
   config.backbone.name = "vit_ti"
   config.backbone.image_size = 32
@@ -256,7 +256,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
   """A few steps of a tiny model on the bundled digits, scored on others."""
   config.batch_size = 16
   config.precision = "float32"
-  config.num_steps = 4
+  config.optimizer.num_steps = 4
   config.tensorboard = False
   config.backbone.name = "vit_ti"
   config.backbone.image_size = 16

@@ -12,16 +12,12 @@ only rows whose removal would correct an answer ("harmful" here).
 
 import ml_collections
 
-from configs import cifar10, evaluate
+from configs import cifar10
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` looks at a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
-  config.encoders.own = evaluate.encoder("")  # None.
-  config.title = "Privacy"
-  config.experiment = "privacy"
+  config = cifar10.of("privacy", arg, title="Privacy", compared=True)
   if arg == "smoke":
     config.voting.ks = (1, 5)
   else:

@@ -16,9 +16,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` prunes a part of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.title = "Pruning"
-  config.experiment = "pruning"
+  config = cifar10.of("pruning", arg, title="Pruning")
 
   config.pruning = ml_collections.ConfigDict()
   config.pruning.margin = 100  # Neighbors beyond max(ks), to refill from.

@@ -36,9 +36,7 @@ Reply with a JSON object, {"label": "..."}, that repeats one label exactly."""
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` re-ranks the bundled digits locally."""
-  config = cifar10.get_config(arg)
-  config.experiment = "rerank"
-  config.title = "Re-ranking"
+  config = cifar10.of("rerank", arg, title="Re-ranking")
   config.rerank = rerank = ml_collections.ConfigDict()
   rerank.by = "local"  # Or "gemini", "openai".
   rerank.k = 20  # Neighbors that vote, and are shown.

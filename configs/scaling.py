@@ -11,16 +11,14 @@ CPU cores. Expected: error from 83 % at 10 rows to 55.5 % at 44,904 (softmax).
 
 import ml_collections
 
-from configs import cifar10, evaluate
+from configs import cifar10
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` grows a memory of digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "scaling"
-  config.encoders = ml_collections.ConfigDict()  # Further ones, compared.
-  config.encoders.own = evaluate.encoder("")  # None.
-  config.title = "How error falls as the memory grows"
+  config = cifar10.of(
+    "scaling", arg, title="How error falls as the memory grows", compared=True
+  )
   config.growth = ml_collections.ConfigDict()
   config.growth.per_class = (
     1,

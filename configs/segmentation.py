@@ -49,8 +49,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   del config.encoder
 
   config.tasks = ("neighbors", "components", "prompts", "clusters")
-  config.num_rows = 0  # Pictures, drawn by their ids; 0: all.
-  config.num_queries = 0
   config.num_prompts = 0  # Drawn from the rows' pictures; 0: all.
   config.voting.ks = (1, 5, 20, 50, 100)
   config.per_image = ml_collections.config_dict.placeholder(int)  # Patches.

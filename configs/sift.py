@@ -14,17 +14,13 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` counts words of a few scanned digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "sift"
-  config.title = "Bags of SIFT words"
+  config = cifar10.of("sift", arg, title="Bags of SIFT words")
   del config.encoder
-  config.num_rows = 10_000  # Drawn by their ids; 0: all.
-  config.num_queries = 2_000
+  config.memory.sample, config.data.sample = 10_000, 2_000
   config.sift = ml_collections.ConfigDict()
   config.sift.num_words = 150
   config.sift.num_features = 35  # Of each picture.
   if arg == "smoke":
-    config.num_rows = 200
-    config.num_queries = 50
+    config.memory.sample, config.data.sample = 200, 50
     config.sift.num_words = 10
   return config

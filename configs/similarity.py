@@ -42,7 +42,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   config.photographs.options.unlabeled = True
   config.gaps = (1, 2, 4)
-  config.num_photographs = 0  # Drawn by their ids; 0: all.
 
   config.encoders = ml_collections.ConfigDict()
   config.encoders.procedural = evaluate.encoder("procedural_patches")
@@ -56,7 +55,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.title = "Perceptual similarity of digits"
     config.photographs.source = "digits"
     config.photographs.options = ml_collections.ConfigDict({"split": "test"})
-    config.num_photographs = 4
+    config.photographs.sample = 4
     config.gaps = (1, 5)
     config.encoders.procedural.name = ""
     config.encoders.pixels.options.size = 8

@@ -16,22 +16,23 @@ Published for billions of rows labelled by another model, as curves only.
 
 import ml_collections
 
-from configs import cifar10, evaluate, shifted_sets
+from configs import cifar10, shifted_sets
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` grows a memory of digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "unlabeled_growth"
-  config.title = "Growing by rows without labels"
-  config.encoder = evaluate.encoder("procedural_patches")
+  config = cifar10.of(
+    "unlabeled_growth",
+    arg,
+    title="Growing by rows without labels",
+    shipped=True,
+  )
   config.unlabeled = ml_collections.ConfigDict()
   config.unlabeled.labeled_fraction = 0.1
   config.unlabeled.agreements = (0.0, 0.5, 0.8, 0.95)
   config.sets = ml_collections.ConfigDict()
   config.sets.other = shifted_sets.test_set("", "names")  # None.
   if arg == "smoke":
-    config.encoder = evaluate.encoder("pixels", size=8)
     config.unlabeled.agreements = (0.0, 0.9)
     config.sets.other = shifted_sets.test_set("digits", "names")
     config.sets.other.options.split = "test"

@@ -16,9 +16,7 @@ from configs import cifar10
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` removes some of the bundled digits."""
-  config = cifar10.get_config(arg)
-  config.experiment = "unlearning"
-  config.title = "Unlearning by removal"
+  config = cifar10.of("unlearning", arg, title="Unlearning by removal")
   config.removals = ml_collections.ConfigDict()
   config.removals.fraction = 0.01
   config.removals.label = "ship"

@@ -59,19 +59,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     for name, found in compared.items()
   }
   first = next(iter(values))
-  curves = overlaid.sections(
-    [
-      overlaid.Overlay(
-        name=f"accuracy_{voter}", x_label="neighbors that vote (k)",
-        y_label=f"accuracy, {voter} vote (%)", x_log=True,
-        lines={
-          name: {k: 100 * x for k, x in found["accuracy"][voter].items()}
-          for name, found in values.items()
-        },
-      )
-      for voter in values[first]["accuracy"]
-    ]
-  )  # fmt: skip
+  curves = overlaid.sections(sections.overlays(values), prose=())
   finish_study(
     workdir,
     config,

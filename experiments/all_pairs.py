@@ -16,18 +16,16 @@ from visual_memory.studies.study_settings import StudySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Graph:
-  """Neighbors of each row, and rows of a block."""
+class Settings(StudySettings):
+  """A memory and its graph.
+
+  Attributes:
+    k: neighbors of each row.
+    block_rows: rows of a block.
+  """
 
   k: int
   block_rows: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(StudySettings):
-  """A memory and its graph."""
-
-  graph: Graph
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -38,11 +36,11 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     row_blocks.write_directory(rows, study.embedded)
   distributed.barrier("rows are written")
   blocks = row_blocks.ArrayBlocks.from_directory(
-    rows, block_rows=config.graph.block_rows
+    rows, block_rows=config.block_rows
   )
   with study.clock("graph"):
     graph = all_pairs.build(
-      blocks, workdir.path / "graph", k=config.graph.k, mesh=mesh
+      blocks, workdir.path / "graph", k=config.k, mesh=mesh
     )
   labels = dict(zip(study.embedded.ids, study.embedded.labels, strict=True))
   agreeing, pairs = 0, 0
@@ -58,7 +56,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   section = Section(
     title="All pairs",
     prose=(
-      f"The {config.graph.k} nearest other rows of every row lie in graph/, one"
+      f"The {config.k} nearest other rows of every row lie in graph/, one"
       f" file a block; {percent(agreeing / pairs)} of the pairs are of one"
       " class.",
     ),

@@ -15,7 +15,9 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   needs_images(study)
   work = costs.work_of(study)
   with study.clock("embedding"):
-    seconds = costs.embedding_s(config, study, mesh)
+    seconds = costs.embedding_s(
+      study, mesh, count=config.timing.num_embedded, seed=config.seed
+    )
   found = {}
   with study.clock("memory"):
     found["memory"] = costs.memory_cost(config, work, mesh)

@@ -3,13 +3,10 @@
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.encoders.encoder import load_encoder
-from visual_memory.reports import page
-from visual_memory.reports.sections.pretraining import encoder_file
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.studies import dictionary as dictionary_lib
 from visual_memory.studies.dictionary import Settings
-from visual_memory.studies.study_settings import as_values
+from visual_memory.studies.finishing import write_encoder_page
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -33,23 +30,5 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
           ),
         },
       )
-    encoder = load_encoder("procedural", weights=path)
-    report = {
-      "path": str(path),
-      "num_bytes": path.stat().st_size,
-      "dim": encoder.dim,
-      "fingerprint": encoder.fingerprint,
-    }
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=f"The encoder {config.name}",
-        sections=(encoder_file(report),),
-        config=as_values(config),
-        env=env,
-        timings=clock.seconds,
-      ),
-      report,
-    )
-    print(f"{path}: {report['num_bytes']:,} bytes, {encoder.fingerprint}")
+    write_encoder_page(workdir, config, path, env=env, timings=clock.seconds)
   distributed.barrier("dictionary")

@@ -7,14 +7,12 @@ from jax.sharding import Mesh
 
 from configs import pretrain as pretrain_config
 from visual_memory import distributed, files
-from visual_memory.encoders.encoder import load_encoder
 from visual_memory.pretraining import export, step
 from visual_memory.pretraining.train import restore_state
 from visual_memory.procedural.programs import GRAMMAR_VERSION
-from visual_memory.reports import page
-from visual_memory.reports.sections.pretraining import encoder_file
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import pretraining
+from visual_memory.studies.finishing import write_encoder_page
 from visual_memory.studies.from_values import from_values
 from visual_memory.studies.study_settings import as_values
 
@@ -77,23 +75,5 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       workdir.path / config.name,
       training=training,
     )
-    encoder = load_encoder("procedural", weights=path)
-    report = {
-      "path": str(path),
-      "num_bytes": path.stat().st_size,
-      "dim": encoder.dim,
-      "fingerprint": encoder.fingerprint,
-      "steps": steps,
-    }
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=f"The encoder {config.name}",
-        sections=(encoder_file(report),),
-        config=as_values(config),
-        env=env,
-      ),
-      report,
-    )
-    print(f"{path}: {report['num_bytes']:,} bytes, {encoder.fingerprint}")
+    write_encoder_page(workdir, config, path, env=env, steps=steps)
   distributed.barrier("export")

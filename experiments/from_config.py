@@ -21,6 +21,24 @@ def settings(
   return from_values(config.to_dict(), kind)
 
 
+def draw(config, rows: int, queries: int) -> None:
+  """Leaves so many drawn images of every source in a config; its title too."""
+  for path, section in _sources(config):
+    asked = path[0] in ("data", "added_data", "sets", "outside")
+    most = queries if asked or path[-1] == "data" else rows
+    section.sample = min(section.sample or most, most)
+  config.title += f" – {rows:,} rows and {queries:,} queries drawn"
+
+
+def _sources(section, path=()):
+  """Every source in a config, with the keys that lead to it."""
+  if "sample" in section and "source" in section:
+    yield path, section
+  for key, value in section.items():
+    if hasattr(value, "items"):
+      yield from _sources(value, (*path, key))
+
+
 def parse_axis(config, axis: str) -> tuple[str, list]:
   """The key of an axis and its values, typed as the config's value is.
 

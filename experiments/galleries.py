@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 
 from visual_memory.reports.sections import galleries as sections
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import opening, shown
+from visual_memory.studies import linear_probes, opening, shown
 from visual_memory.studies.study import finish_study, needs_images, open_study
 from visual_memory.studies.study_settings import (
   StudySettings,
@@ -16,7 +16,13 @@ from visual_memory.studies.study_settings import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shown:
-  """Neighbors of a query; queries of a class, and in all."""
+  """How many there are of what.
+
+  Attributes:
+    k: neighbors of a query.
+    per_class: queries of a class.
+    count: queries in all.
+  """
 
   k: int
   per_class: int
@@ -25,9 +31,16 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(StudySettings):
-  """The encoders, and what of them is shown."""
+  """The encoders, and what of them is shown.
+
+  Attributes:
+    shown: how much.
+    probe: whose logit the maps are of; without strengths they are of the
+      similarity with the neighbors.
+  """
 
   shown: Shown
+  probe: linear_probes.RegressionSettings
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -36,7 +49,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   for name, encoder in opening.named_encoders(config.encoders).items():
     study = open_study(
       replaced(config, encoder=encoder), workdir, mesh,
-      max_k=config.shown.k, tune=False,
+      max_k=config.shown.k, tune=bool(config.probe.strengths),
     )  # fmt: skip
     needs_images(study)
     first = first or study
@@ -45,7 +58,10 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     )
     agreements[name] = sections.agreement(study.labels, study.near.labels)
     with study.clock(f"maps of {name}"):
-      found[name] = shown.found_by(study, chosen)
+      probe = None
+      if config.probe.strengths:
+        probe = linear_probes.lbfgs(config.probe, study, seed=config.seed)
+      found[name] = shown.found_by(study, chosen, probe and probe.fitted)
   image = shown.image_of(first.queries_source)
   items = [
     sections.Shown(
@@ -58,6 +74,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   ]
   finish_study(
     workdir, config, first,
-    sections=sections.sections(items, agreements),
+    sections=sections.sections(
+      items, agreements, of_logit=bool(config.probe.strengths)
+    ),
     values=sections.values(items, agreements),
   )  # fmt: skip

@@ -18,12 +18,13 @@ from visual_memory.reports.workdir import open_workdir
 from visual_memory.studies import before_work
 
 EXPERIMENTS = (
-  "aggregation", "all_pairs", "attribution", "comparison", "composition",
-  "cost", "dictionary", "dual_memory", "evaluate", "export", "galleries",
-  "hierarchy", "human_study", "label_noise", "latency", "lifelong",
-  "linear_probe", "neighbor_files", "ood_distances", "pretrain", "privacy",
-  "pruning", "quickstart", "reliability", "rerank", "scaling", "segmentation",
-  "shifted_sets", "sift", "similarity", "unlabeled_growth", "unlearning",
+  "aggregation", "all_pairs", "attribution", "class_sequence", "comparison",
+  "composition", "cost", "debiasing", "dictionary", "dual_memory", "evaluate",
+  "export", "galleries", "hierarchy", "human_study", "label_noise", "latency",
+  "lifelong", "linear_probe", "neighbor_files", "ood_distances", "pretrain",
+  "privacy", "pruning", "quickstart", "reliability", "rerank", "scaling",
+  "segmentation", "shifted_sets", "sift", "similarity", "unlabeled_growth",
+  "unlearning",
 )  # fmt: skip
 """Modules of this folder, each with Settings and a main."""
 

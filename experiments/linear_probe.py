@@ -14,8 +14,9 @@ from visual_memory.reports.sections import probes as sections
 from visual_memory.reports.tables import Table
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import linear_probes, opening
+from visual_memory.studies.finishing import finish_studies
 from visual_memory.studies.linear_probes import Settings
-from visual_memory.studies.study import finish_study, needs_images, open_study
+from visual_memory.studies.study import needs_images, open_study
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -43,15 +44,11 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   )  # fmt: skip
   compared = overlaid.sections(
     [overlay], tables=(table,),
-    prose=("All that follows is of the first encoder.",),
   )  # fmt: skip
-  finish_study(
-    workdir,
-    config,
-    studies[first],
-    sections=[*compared, *parts[first]],
-    values=values[first] | {"encoders": values},
-  )
+  finish_studies(
+    workdir, config, studies,
+    compared=compared, sections=parts[first], values=values,
+  )  # fmt: skip
 
 
 def _of_one(config, workdir, mesh, study):
@@ -68,7 +65,7 @@ def _of_one(config, workdir, mesh, study):
   best = grid.probes[grid.best]
   scored[f"linear probe, SGD ({sections.name(best)})"] = grid.scored
   with study.clock("L-BFGS"):
-    found = linear_probes.lbfgs(config, study)
+    found = linear_probes.lbfgs(config.probe, study, seed=config.seed)
   scored[f"linear probe, L-BFGS (strength = {found.strength:.3g})"] = (
     found.scored
   )

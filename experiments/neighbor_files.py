@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Literal
 
 from jax.sharding import Mesh
 
@@ -14,18 +15,16 @@ from visual_memory.studies.study_settings import StudySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Files:
-  """Whether also as published JSON; the precision of the .npz."""
+class Settings(StudySettings):
+  """A memory, and how its neighbors are written.
+
+  Attributes:
+    published: whether also as the published JSON.
+    precision: of the .npz.
+  """
 
   published: bool
-  precision: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(StudySettings):
-  """A memory, and how its neighbors are written."""
-
-  neighbor_files: Files
+  precision: Literal["exact", "float16"]
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -43,11 +42,9 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     records = recording.record(near, asked, rows)
     path = workdir.path / f"{name}.npz"
     with study.clock(f"write {path.name}"):
-      neighbor_records.save_records(
-        path, records, precision=config.neighbor_files.precision
-      )
+      neighbor_records.save_records(path, records, precision=config.precision)
     sizes[path.name] = os.path.getsize(path)
-    if config.neighbor_files.published:
+    if config.published:
       path = workdir.path / f"{name}.json"
       with study.clock(f"write {path.name}"):
         published_files.write_published(path, records)

@@ -30,6 +30,21 @@ def load_configs(data: str, only: list[str], table) -> dict:
   return configs
 
 
+def weights_needed(configs: dict, table) -> dict[str, list[str]]:
+  """The encoders that a form has and its loaded config lacks, by name.
+
+  Their own weights are not there, such as those of StyleGAN's and Places'.
+  """
+  return {
+    name: sorted(
+      set(table.get_config(name).get("encoders", {}))
+      - set(config.get("encoders", {}))
+    )
+    for name, config in configs.items()
+    if name in table.VARIANTS
+  }
+
+
 def settings_of(configs: dict) -> dict:
   """The settings of each config, by name."""
   return {
@@ -38,16 +53,37 @@ def settings_of(configs: dict) -> dict:
   }
 
 
-def run(configs: dict, path: str, table, *, published) -> dict[str, dict]:
-  """Runs the configs that can be run, or their stand-ins: see `papers.run`."""
+def run(
+  configs: dict,
+  path: str,
+  table,
+  *,
+  published,
+  cache: str = "",
+  sample: tuple[int, ...] = (),
+) -> dict[str, dict]:
+  """Runs the configs that can be run, or their stand-ins: see `papers.run`.
+
+  Args:
+    configs: by name.
+    path: the workdir.
+    table: of the paper's configs.
+    published: its numbers by the same names.
+    cache: where embeddings and neighbors are kept; by default path/cache.
+    sample: rows and queries that are drawn of every data set; () for all.
+  """
   stand_ins = {name: table.stand_in(name) for name in configs}
+  if sample:
+    for config in (*configs.values(), *stand_ins.values()):
+      from_config.draw(config, *sample)
   for config in (*configs.values(), *stand_ins.values()):
     if "cache_dir" in config:
-      config.cache_dir = str(pathlib.Path(path) / "cache")
+      config.cache_dir = cache or str(pathlib.Path(path) / "cache")
   return papers.run(
     settings_of(configs),
     path,
     published=published,
+    needed=weights_needed(configs, table),
     stand_ins=settings_of(stand_ins),
     launch=lambda name, folder, stand_in: launch.run(
       (stand_ins if stand_in else configs)[name], folder

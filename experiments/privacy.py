@@ -7,7 +7,8 @@ from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import privacy as privacy_sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening
-from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.finishing import finish_studies
+from visual_memory.studies.study import open_study
 from visual_memory.studies.study_settings import StudySettings as Settings
 
 
@@ -46,15 +47,11 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         caption=f"By the {voter} vote; one point for each k.",
       )
     ],
-    prose=("All that follows is of the first encoder.",),
   )
   values = {
     name: privacy_sections.sections(items)[1] for name, items in found.items()
   }
-  finish_study(
-    workdir,
-    config,
-    studies[first],
-    sections=[*compared, *privacy_sections.sections(found[first])[0]],
-    values=values[first] | {"encoders": values},
-  )
+  finish_studies(
+    workdir, config, studies, values=values, compared=compared,
+    sections=privacy_sections.sections(found[first])[0],
+  )  # fmt: skip

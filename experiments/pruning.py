@@ -11,6 +11,7 @@ from visual_memory.analysis import choosing, influence, pruned_votes, pruning
 from visual_memory.data import selection
 from visual_memory.reports.sections import pruning as pruning_sections
 from visual_memory.reports.workdir import Workdir
+from visual_memory.studies.finishing import write_edits
 from visual_memory.studies.pruning import (
   Settings,
   published_treatments,
@@ -80,6 +81,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     found, published, wrong=wrong_of[options.hard_k], effects=effects,
     chosen=chosen, row_ids=row_ids, k=min(options.hard_k, near.k),
     row_image=image_of(study.rows_source), seed=config.seed,
+    links=write_edits(workdir, remove=row_ids[pruned_votes.to_remove(found)]),
   )  # fmt: skip
   finish_study(
     workdir, config, study, sections=sections,

@@ -15,13 +15,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs every task for every encoder and writes one report."""
   clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
-  rows, queries = (
-    opening.sampled(section, count, seed=config.seed)
-    for section, count in (
-      (config.memory, config.num_rows),
-      (config.data, config.num_queries),
-    )
-  )
+  rows, queries = map(opening.open_source, (config.memory, config.data))
   with clock("pictures"):
     seen = untrained.picture_variance(
       queries, size=config.pca_size, background=segmentation.background(config)

@@ -28,8 +28,6 @@ class Words:
 class Settings(StudySettings):
   """A memory of bags of words."""
 
-  num_rows: int
-  num_queries: int
   sift: Words
 
 
@@ -37,12 +35,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Words from the memory's pictures; its rows and the queries count them."""
   clock = Clock(workdir)
   env = workdir.write_env(mesh=mesh)
-  rows_source, queries_source = (
-    opening.sampled(section, count, seed=config.seed)
-    for section, count in (
-      (config.memory, config.num_rows),
-      (config.data, config.num_queries),
-    )
+  rows_source, queries_source = map(
+    opening.open_source, (config.memory, config.data)
   )
   options = {"num_features": config.sift.num_features}
   with clock("vocabulary"):
@@ -50,8 +44,12 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       rows_source, num_words=config.sift.num_words, seed=config.seed, **options
     )
   with clock("embed"):
-    rows = sift_lib.embed_sift(rows_source, words, **options)
-    queries = sift_lib.embed_sift(queries_source, words, **options)
+    counts = [
+      sift_lib.word_counts(source, words, **options)
+      for source in (rows_source, queries_source)
+    ]
+    rows = sift_lib.bags(counts[0], rows_source, words, **options)
+    queries = sift_lib.bags(counts[1], queries_source, words, **options)
   cache_dir = opening.cache_dir(config, workdir)
   search = cached_search.Search(rows, mesh, cache_dir, config.retrieval)
   most = len(rows) - 1  # A tuning row is no neighbor of its own.
@@ -78,17 +76,24 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       held_out, choice, num_classes=rows.num_classes, seed=config.seed
     )
   with clock("svm"):
-    svm = support_vectors.svm_accuracy(rows, queries)
+    svms = [
+      support_vectors.svm_accuracy(*learned, *asked)
+      for learned, asked in (
+        ((rows.embeddings, rows.labels), (queries.embeddings, queries.labels)),
+        map(support_vectors.with_features, counts, (rows.labels,
+                                                    queries.labels)),
+      )
+    ]  # fmt: skip
   if workdir.lead:
     page.write_page(
       workdir.path,
       page.Page(
         title=config.title,
-        sections=(sections.section(choice, scored, svm),),
+        sections=(sections.section(choice, scored, *svms),),
         config=as_values(config),
         timings=clock.seconds,
         counts=sections.counts(rows, queries),
         env=env,
       ),
-      sections.values(choice, scored, svm),
+      sections.values(choice, scored, *svms),
     )

@@ -22,7 +22,13 @@ from visual_memory.studies.study_settings import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Nights:
-  """The published triplets: where, which, and how sure."""
+  """The published triplets.
+
+  Attributes:
+    path: where they are.
+    split: which of them.
+    min_votes: of people, for a triplet to be kept.
+  """
 
   path: str
   split: str
@@ -37,7 +43,6 @@ class Settings(RunSettings):
   nights: Nights
   photographs: SourceSettings
   gaps: tuple[int, ...]
-  num_photographs: int
   encoders: Mapping[str, EncoderSettings]
   measures: tuple[str, ...]
   measured_side: int
@@ -86,9 +91,7 @@ def _triplets(config):
   if config.triplets == "nights":
     return triplets.nights(**vars(config.nights))
   return triplets.distorted(
-    opening.sampled(
-      config.photographs, config.num_photographs, seed=config.seed
-    ),
+    opening.open_source(config.photographs),
     gaps=tuple(config.gaps),
     seed=config.seed,
   )

@@ -1,6 +1,5 @@
 """Removals, one after the other: their time, utility and forgetting."""
 
-import dataclasses
 import shutil
 
 from jax.sharding import Mesh
@@ -9,23 +8,8 @@ from visual_memory.reports.sections import unlearning as sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.store.store import Store
 from visual_memory.studies import cached_search, opening, removals
+from visual_memory.studies.removals import Settings
 from visual_memory.studies.study import finish_study, open_study
-from visual_memory.studies.study_settings import StudySettings
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Removed:
-  """The fraction of the rows to remove at once, and the class."""
-
-  fraction: float
-  label: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(StudySettings):
-  """A memory, and what it is to forget."""
-
-  removals: Removed
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:

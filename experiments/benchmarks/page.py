@@ -169,7 +169,13 @@ def make_store(config, path) -> None:
     data = file.read_bytes()
     contents.append((len(data), zlib.crc32(data)))
   encoder = vm.load_encoder(config.encoder)
-  rows = _rows(config.num_rows, encoder.dim, config)
+  rows = synthetic_embeddings(
+    num_rows=config.num_rows,
+    dim=encoder.dim,
+    num_classes=config.num_classes,
+    seed=0,
+    spread=1.0,
+  )
   ids, records = [], []
   for row, label in enumerate(rows.labels.tolist()):
     name = rows.class_names[label]
@@ -197,13 +203,6 @@ def make_store(config, path) -> None:
     made,
     metadata=records,
     attributes=known.to_attributes(),
-  )
-
-
-def _rows(count, dim, config):
-  """Made-up rows, class after class."""
-  return synthetic_embeddings(
-    num_rows=count, dim=dim, num_classes=config.num_classes, seed=0, spread=1.0
   )
 
 
@@ -269,7 +268,7 @@ def _map(config) -> dict:
   return {
     "generation": 1, "positions": list(range(config.num_rows)),
     "labels": labels, "predicted": labels, "x": x, "y": y, "grid": 1 << 14,
-    "class_names": list(_rows(config.num_classes, 2, config).class_names),
+    "class_names": [f"class {c}" for c in range(config.num_classes)],
     "complete": True,
   }  # fmt: skip
 
