@@ -62,7 +62,8 @@ def run(items, path):
   own = types.SimpleNamespace(
     stand_in=lambda name: table.stand_in(
       name if name in table.VARIANTS else "table4"
-    )
+    ),
+    VARIANTS={},
   )
   return paper_configs.run(items, str(path / "run"), own, published=NUMBERS)
 
@@ -228,7 +229,7 @@ def test_own_configs_stand_in_where_the_papers_data_are_not(
   assert stand_in.title.startswith("Figure 12") and "here:" in stand_in.title
   small_one = importlib.import_module("configs.privacy").get_config("smoke")
   small_one.title = "In its place"
-  own = types.SimpleNamespace(stand_in=lambda name: small_one)
+  own = types.SimpleNamespace(stand_in=lambda name: small_one, VARIANTS={})
   items = paper_configs.load_configs(str(tmp_path), ["table4"], table)
   found = paper_configs.run(
     items, str(tmp_path / "run"), own, published=NUMBERS

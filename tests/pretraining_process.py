@@ -26,7 +26,7 @@ def make(num_steps=NUM_STEPS, **changes):
   from visual_memory.studies.pretraining import Settings, make_recipe
 
   config = pretrain.get_config("smoke")
-  config.num_steps = num_steps
+  config.optimizer.num_steps = num_steps
   config.optimizer.warmup_steps = 2
   config.backbone.drop_path = 0.2
   if num_steps >= 200:

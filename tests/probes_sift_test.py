@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import svm
 
 import visual_memory as vm
 from visual_memory.data import array_source
@@ -29,13 +30,15 @@ def source():
 
 def test_counts_of_words_by_a_plain_loop(source):
   words = sift.vocabulary(source, num_words=7, num_features=20, seed=0)
-  embedded = sift.embed_sift(source, words, num_features=20)
+  counts = sift.word_counts(source, words, num_features=20)
+  embedded = sift.bags(counts, source, words, num_features=20)
   for row in range(len(source)):
     gray = cv2.cvtColor(source[row].image, cv2.COLOR_RGB2GRAY)
     _, features = cv2.SIFT_create(20).detectAndCompute(gray, None)
     expected = np.zeros(7)
     for feature in () if features is None else features:
       expected[np.argmin(np.linalg.norm(words - feature, axis=1))] += 1
+    np.testing.assert_array_equal(counts[row], expected)
     if features is not None:
       expected /= np.linalg.norm(expected)
     np.testing.assert_allclose(embedded.embeddings[row], expected, atol=1e-6)
@@ -44,7 +47,14 @@ def test_counts_of_words_by_a_plain_loop(source):
   np.testing.assert_array_equal(words, again)
   memory = vm.VisualMemory.from_embedded(embedded)
   assert vm.search(embedded.embeddings[:2], memory, k=1).ids[1, 0] == "p1"
-  assert 0 <= svm_lib.svm_accuracy(embedded, embedded) <= 1
+  labels = embedded.labels
+  kept, kept_labels = svm_lib.with_features(counts, labels)
+  assert len(kept) == 11 and kept_labels.tolist() == labels[:11].tolist()
+  theirs = svm.SVC().fit(counts[:11], labels[:11]).predict(counts[:11])
+  assert svm_lib.svm_accuracy(
+    kept, kept_labels, kept, kept_labels
+  ) == pytest.approx(np.mean(theirs == labels[:11]))
+  assert svm_lib.svm_accuracy(kept, 0 * kept_labels, kept, kept_labels) is None
 
 
 def test_bad_requests(source):

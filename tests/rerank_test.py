@@ -35,7 +35,7 @@ def question(number, vote=1):
 
 
 LIMITS = Limits(
-  requests=1000, cost=1.0, prices=(1.0, 4.0), concurrency=3, attempts=4,
+  max_requests=1000, max_cost=1.0, prices=(1.0, 4.0), concurrency=3, attempts=4,
   backoff_s=0.001, max_wait_s=0.01, max_characters=300,
 )  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_resume_asks_only_what_is_missing(server, tmp_path, monkeypatch):
   make = lambda **limits: reranker(
     server, "openai", tmp_path, monkeypatch=monkeypatch, concurrency=1, **limits
   )
-  part = make(requests=4)(questions, repeats=1)[0]
+  part = make(max_requests=4)(questions, repeats=1)[0]
   assert [a.status for a in part] == ["ok"] * 4 + ["unasked"] * 2
   replayed = reranker(server, "openai", tmp_path, offline=True)
   assert replayed(questions, repeats=1)[0] == part
@@ -155,7 +155,7 @@ def test_money_and_agreement(server, tmp_path, monkeypatch):
   twice = make(tmp_path / "a")(questions[:2], repeats=2)
   assert summary(questions[:2], twice).agreement == 0.5
   price = (100 + 7 * 4) / 1e6
-  answers = make(tmp_path / "b", cost=2.5 * price)(questions, repeats=1)[0]
+  answers = make(tmp_path / "b", max_cost=2.5 * price)(questions, repeats=1)[0]
   assert [a.status for a in answers] == ["ok"] * 3 + ["unasked"] * 5
 
 
