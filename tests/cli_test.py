@@ -313,7 +313,6 @@ def test_as_a_process(user):
     cwd=pathlib.Path(__file__).parents[1],
     capture_output=True,
     text=True,
-    timeout=120,
   )
   assert done.returncode == 0, done.stderr
   assert "12 images of 2 classes" in done.stdout and not done.stderr

@@ -13,7 +13,7 @@ import pytest
 from visual_memory import distributed
 
 WORKER = pathlib.Path(__file__).parent / "multiprocess" / "search_worker.py"
-TIMEOUT_S = 180
+TIMEOUT_S = 3600  # Of processes that wait for each other for ever.
 
 
 def free_port():

@@ -148,7 +148,7 @@ def test_zero_shot_path_on_generated_weights_and_real_images(
       "--config.adaptation.num_views=4", "--config.adaptation.augmix=True",
       "--config.adaptation.canvas=32", "--config.adaptation.epochs=2",
     ],
-    capture_output=True, text=True, timeout=900,
+    capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-3000:]
   report = json.loads((tmp_path / "run/report.json").read_text())

@@ -325,7 +325,7 @@ def _run_processes(outputs, *, shared_cache):
     for index, output in enumerate(outputs)
   ]
   try:
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate()[1] for process in processes]
   finally:
     for process in processes:
       process.kill()

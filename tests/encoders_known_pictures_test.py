@@ -152,7 +152,7 @@ def test_two_processes_at_once_leave_a_whole_cache(tmp_path, encoded):
     )
     for rows in ((0, 1000), (500, 1500), (0, 1000))
   ]  # fmt: skip
-  assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+  assert [process.wait() for process in running] == [0, 0, 0]
   source = RecordingSource(num_rows=1500)
   found, count = _again(PIXELS, source, tmp_path, encoded)
   assert not count

@@ -92,7 +92,7 @@ def test_a_hostile_file_fails_soon_and_small(name, tmp_path):
   hostile(path, HOSTILE[name], entries={"data/0": np.zeros(6, "f").tobytes()})
   documented = torch_pickle._same.__doc__
   tracemalloc.start()
-  begun = time.perf_counter()
+  begun = time.process_time()
   try:
     found = torch_pickle.read(path)
   except ValueError as error:
@@ -100,13 +100,13 @@ def test_a_hostile_file_fails_soon_and_small(name, tmp_path):
   else:
     assert name == "a memo of 2^28 places" and found == {}
   seconds, (_, peak) = (
-    time.perf_counter() - begun,
+    time.process_time() - begun,
     (tracemalloc.get_traced_memory()),
   )
   tracemalloc.stop()
   # Bounds of an exhausted machine, not of speed: unbounded, each takes for
   # ever or all memory.
-  assert peak < 200e6 and seconds < 120
+  assert peak < 200e6 and seconds < 600
   assert torch_pickle._same.__doc__ == documented
 
 

@@ -33,7 +33,6 @@ def test_a_rehearsal_of_a_pod(tmp_path):
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
-    timeout=300,
     check=False,
   )
   assert done.returncode == 0, done.stdout[-3000:]

@@ -133,9 +133,7 @@ def _run_script(name, workdir):
   ]  # fmt: skip
   if name != "plan":  # It only prints.
     command.append(f"--workdir={workdir}")
-  done = subprocess.run(
-    command, cwd=ROOT, capture_output=True, text=True, timeout=300
-  )
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr[-2000:]
   assert done.stdout.strip()
 
@@ -266,7 +264,7 @@ def test_the_command_line_refuses_misspelt_overrides(tmp_path):
       "--config=configs/evaluate.py:smoke", f"--workdir={tmp_path / 'run'}",
       "--config.voting.ofset=3",
     ],
-    cwd=ROOT, capture_output=True, text=True, timeout=120,
+    cwd=ROOT, capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode != 0
   assert "ofset" in done.stderr and "offset" in done.stderr
@@ -370,7 +368,7 @@ def test_published_weights_through_the_command_line(data_file, tmp_path):
       f"--config.data.options.path={tmp_path / 'cifar10'}",
       "--config.voting.ks=(1, 3)",
     ],
-    cwd=ROOT, capture_output=True, text=True, timeout=300,
+    cwd=ROOT, capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-2000:]
   report = read(tmp_path / "run/report.json")

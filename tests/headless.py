@@ -44,7 +44,7 @@ def page_of(browser, path, *, width=1280):
     viewport={"width": width, "height": 900}, accept_downloads=True
   )
   page = context.new_page()
-  page.set_default_timeout(10_000)
+  page.set_default_timeout(180_000)
   problems = []
   page.on("pageerror", lambda error: problems.append(str(error)))
   page.on(

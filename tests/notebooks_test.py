@@ -29,7 +29,7 @@ def execute(notebook):
       )
   NotebookClient(
     notebook,
-    timeout=300,
+    timeout=None,
     record_timing=False,
     resources={"metadata": {"path": str(COLABS)}},
   ).execute()

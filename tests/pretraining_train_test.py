@@ -98,7 +98,7 @@ def test_a_killed_run_ends_with_the_same_bits(whole, tmp_path):
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
   )  # fmt: skip
   last = tmp_path / "checkpoints" / "last"
-  deadline = time.monotonic() + 600  # It may be paused meanwhile.
+  deadline = time.monotonic() + 3600  # It may be paused meanwhile.
   while checkpoints.latest(last) is None:
     assert process.poll() is None and time.monotonic() < deadline
     time.sleep(0.005)

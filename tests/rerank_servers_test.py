@@ -52,12 +52,18 @@ def serving(act):
     server.server_close()
 
 
-def ask(url, path, monkeypatch, *, api="openai", attempts=2, count=1, key=KEY):
+SOON = {"timeout_s": 0.5, "total_s": 1.5}
+
+
+def ask(
+  url, path, monkeypatch, *, api="openai", attempts=2, count=1, key=KEY,
+  timeout_s=60.0, total_s=120.0,
+):  # fmt: skip
   """The answers of a server, what was recorded, and the summary."""
   monkeypatch.setenv("TEST_VLM_KEY", key)
   client = clients.make_client(
     api, url=url, model="seer-1", key_variable="TEST_VLM_KEY",
-    timeout_s=0.5, total_s=1.5, image_side=8,
+    timeout_s=timeout_s, total_s=total_s, image_side=8,
   )  # fmt: skip
   import dataclasses
 
@@ -142,7 +148,7 @@ def test_a_body_that_drips_ends_in_time(tmp_path, monkeypatch):
     drip(handler, b"{" * 300, 0.1)
 
   with serving(act) as server:
-    answers, _, _ = ask(server.url, tmp_path, monkeypatch, attempts=1)
+    answers, _, _ = ask(server.url, tmp_path, monkeypatch, attempts=1, **SOON)
   assert answers[0].status == "failed" and "within 1.5 s" in answers[0].text
 
 
@@ -151,14 +157,14 @@ def test_headers_that_drip_end_in_time(tmp_path, monkeypatch):
     handler, b"HTTP/1.0 200 OK\r\nX: " + b"y" * 300, 0.1
   )
   with serving(act) as server:
-    answers, _, _ = ask(server.url, tmp_path, monkeypatch, attempts=1)
+    answers, _, _ = ask(server.url, tmp_path, monkeypatch, attempts=1, **SOON)
   assert answers[0].status == "failed" and "within 1.5 s" in answers[0].text
 
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path, monkeypatch):
   with socket.create_server(("127.0.0.1", 0)) as listener:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    answers, _, _ = ask(url, tmp_path, monkeypatch, attempts=1)
+    answers, _, _ = ask(url, tmp_path, monkeypatch, attempts=1, **SOON)
   assert answers[0].status == "failed" and "Timeout" in answers[0].text
 
 

@@ -209,7 +209,7 @@ def killed_at_random(editor, tmp_path, trials, seed):
     # Some edits end before the kill, however slow the machine is.
     ended, begun = delays.randrange(3), time.monotonic()
     while progress.stat().st_size < 1 + ended:
-      assert time.monotonic() - begun < 120, "The editor makes no progress."
+      assert time.monotonic() - begun < 3600, "The editor makes no progress."
       time.sleep(0.0005)
     time.sleep(delays.random() * 0.03)
     os.kill(pid, signal.SIGKILL)
