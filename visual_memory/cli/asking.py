@@ -207,8 +207,8 @@ def explain(arguments: argparse.Namespace) -> int:
   output.show(
     arguments,
     {**answer, "page": path},
-    f"{arguments.image}  {answer['prediction']}"
-    f"  {100 * answer['share']:.0f} %\nPage: {path}",
+    f"{_line(answer)}\n{100 * answer['share']:.0f} % of the votes are for it."
+    f"\nPage: {path}",
   )
   if not arguments.no_open and not webbrowser.open(f"file://{path}"):
     output.say("No browser could be started: open the page yourself.")

@@ -77,7 +77,7 @@ def apply(arguments: argparse.Namespace) -> int:
   if not output.confirm(arguments, question, gone=len(removed), of=len(store)):
     return 1
   done = list(outcomes)
-  lines = [f"Done: {_told(edit)}." for edit in done]
+  lines = [f"Done: {_told(edit)}" for edit in done]
   lines += [
     f"Not there any more: {_some(edit['gone'])}."
     for edit in done
