@@ -84,7 +84,10 @@ export const openRow = attempt(async (row) => {
   image.addEventListener("load", () => {
     if (image.naturalWidth <= 96) image.classList.add("tiny");
   });
-  const facts = Object.entries(row.metadata ?? {}).map(([key, value]) => node("tr", {},
+  const places = row.metadata?.picture?.places;  // What the commands record of a file.
+  const told = Object.entries(row.metadata ?? {}).map(([key, value]) =>
+    key === "picture" && Array.isArray(places) ? ["file", places.map((at) => at[1]).join(", ")] : [key, value]);
+  const facts = told.map(([key, value]) => node("tr", {},
     node("th", {scope: "row"}, key),
     node("td", {}, typeof value === "string" ? value : JSON.stringify(value))));
   const like = node("div", {class: "strip"});
