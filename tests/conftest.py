@@ -42,3 +42,9 @@ def mesh(request):
   from visual_memory import distributed
 
   return distributed.make_mesh(request.param)
+
+
+@pytest.fixture
+def by_xla(monkeypatch):
+  """Searches as on machines without a compiler, and on other devices."""
+  monkeypatch.setenv("VISUAL_MEMORY_NATIVE", "0")

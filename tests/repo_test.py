@@ -49,6 +49,7 @@ LAYERS = (
     "direct_files",
     "compilation_cache",
     "when_imported",
+    "native",
   ),
 )
 LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}

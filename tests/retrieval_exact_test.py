@@ -12,6 +12,9 @@ from visual_memory.memory import layout, room
 from visual_memory.memory.coarse import PRECISIONS
 from visual_memory.retrieval import exact, first_pass, tiling
 
+# By compiled code: retrieval_native_test.py.
+pytestmark = pytest.mark.usefixtures("by_xla")
+
 NUM_ROWS, DIM = 420, 16  # Divides neither over 8 devices nor over a tile.
 BASE = cases.random_rows(NUM_ROWS, DIM)
 

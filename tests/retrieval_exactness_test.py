@@ -14,6 +14,9 @@ import pytest
 from visual_memory import distributed, subnormals
 from visual_memory.retrieval import exact, row_blocks, streaming
 
+# By compiled code: retrieval_native_test.py.
+pytestmark = pytest.mark.usefixtures("by_xla")
+
 NUM_ROWS, DIM, NUM_QUERIES = 300, 24, 8
 
 

@@ -64,8 +64,10 @@ def assert_same(near, expected):
   np.testing.assert_array_equal(near.similarities, expected.similarities)
 
 
+@pytest.mark.parametrize("native", ["0", "1"])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_equals_search_in_memory(mesh, precision):
+def test_equals_search_in_memory(mesh, precision, native, monkeypatch):
+  monkeypatch.setenv("VISUAL_MEMORY_NATIVE", native)
   embedded = rows()
   near = stream(blocks_of(embedded), 20, mesh=mesh, precision=precision)
   assert_same(near, in_memory(embedded, 20))

@@ -1,6 +1,8 @@
 """Ever surer attempts at a search, over any number of queries.
 
-The certified search first, in the precision of the rows; then, for the queries
+Rows in the host's memory are searched by compiled code, which proves every
+query at once (on_host.py). Elsewhere, and where there is none: the certified
+search first, in the precision of the rows; then, for the queries
 that it cannot prove, in float32; then with nothing hidden and many candidates;
 at last the exhaustive scan, which needs no proof.
 """
@@ -16,7 +18,13 @@ from jaxtyping import Float, Int
 from visual_memory import distributed
 from visual_memory.memory import room
 from visual_memory.memory.rows import Rows
-from visual_memory.retrieval import certified, planner, scan, tiling
+from visual_memory.retrieval import (
+  certified,
+  on_host,
+  planner,
+  scan,
+  tiling,
+)
 from visual_memory.retrieval.found import Found
 
 _SCAN_QUERIES = 16
@@ -49,7 +57,9 @@ def answer(
     floor: similarity that k rows elsewhere are known to reach, [Q]: what lies
       below it is of no interest and may be missing from the answer.
     query_tile: queries per call.
-    row_tile: rows per matrix product, a power of two.
+    row_tile: rows per matrix product, a power of two. Tiles are those of the
+      certified search: with either given, rows in the host's memory go through
+      it as well.
 
   Returns:
     Found, on the host, [Q, k]; and the number of queries that the first
@@ -57,6 +67,8 @@ def answer(
   """
   if floor is None:
     floor = np.full(len(queries), -np.inf, np.float32)
+  if not (query_tile or row_tile) and on_host.answers(rows, len(queries)):
+    return on_host.search(queries, rows, excluded, floor, k=k), 0
   size = query_tile or tiling.query_tile(len(queries), backend(mesh))
   inputs = (queries, excluded, floor)
   first = _certified(rows, mesh, k, size, row_tile)

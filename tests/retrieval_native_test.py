@@ -1,0 +1,169 @@
+"""The compiled search: the answers of all others, and what it does without."""
+
+import pathlib
+import subprocess
+
+import memory_cases as cases
+import numpy as np
+import pytest
+import retrieval_exact_test as hard
+import retrieval_exactness_test as harder
+
+from visual_memory import distributed
+from visual_memory.memory.coarse import PRECISIONS
+from visual_memory.native import library
+from visual_memory.retrieval import certified, exact, on_host, reference, scan
+
+needs_native = pytest.mark.skipif(
+  library.nearest() is None, reason="no C++ compiler, or no AVX2"
+)
+
+
+@pytest.fixture
+def only_native(monkeypatch):
+  """Nothing else may answer."""
+
+  def refuse(*_, **__):
+    raise AssertionError("not by compiled code")
+
+  monkeypatch.setattr(certified, "search", refuse)
+  monkeypatch.setattr(scan, "search", refuse)
+
+
+@needs_native
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", hard.ROWS)
+def test_finds_the_true_neighbors(name, precision, mesh, only_native):
+  rows = hard.ROWS[name]
+  queries = hard.queries_for(rows)
+  memory = cases.memory_of(rows, mesh=mesh, precision=precision)
+  for k in (1, 10, len(rows)):
+    near = exact.search(queries, memory, k=k)
+    cases.assert_exact(near, queries, rows, k=k)
+    assert near.num_redone == 0
+
+
+@needs_native
+@pytest.mark.parametrize("devices, precision", [(1, "float32"), (3, "int8")])
+def test_hard_cases_equal_numpy(devices, precision, only_native):
+  assert not harder.run(
+    3, devices=devices, precision=precision, ks=(1, 10, harder.NUM_ROWS)
+  )
+
+
+@needs_native
+@pytest.mark.parametrize("dim", [1, 15, 16, 50, 130])
+@pytest.mark.parametrize("count", [1, 5, 67])
+def test_any_dimension_and_number_of_queries(dim, count, only_native):
+  rows = cases.random_rows(1300, dim, seed=dim)
+  memory = cases.memory_of(
+    rows, mesh=distributed.make_mesh(2), precision="int8"
+  )
+  queries = cases.random_rows(count, dim, seed=5)
+  for k in (3, 200):
+    near = exact.search(queries, memory, k=k)
+    cases.assert_exact(near, queries, rows, k=k)
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_more_ties_than_are_kept(precision, only_native, monkeypatch):
+  monkeypatch.setattr(on_host, "_PRODUCTS_PER_THREAD", 1 << 16)  # Threads.
+  rows = np.repeat(cases.random_rows(2, 8), 40_000, axis=0)
+  memory = cases.memory_of(
+    rows, mesh=distributed.make_mesh(1), precision=precision
+  )
+  queries = np.concatenate([cases.random_rows(3, 8, seed=1), np.zeros((1, 8))])
+  near = exact.search(queries.astype(np.float32), memory, k=7)
+  cases.assert_exact(near, queries.astype(np.float32), rows, k=7)
+
+
+@needs_native
+def test_a_coarse_copy_may_lie(only_native):
+  # The scale of the first row alone: the others' copies are clipped.
+  rows = cases.random_rows(600, 24)
+  rows[0] = 1 / np.sqrt(24)
+  memory = cases.memory_of(rows[:1], precision="int8", capacity=600)
+  memory = memory.add(cases.embedded_rows(rows[1:], first_id=1))
+  queries = cases.random_rows(9, 24, seed=2)
+  near = exact.search(queries, memory, k=12)
+  positions, similarities = reference.search(queries, rows, k=12)
+  np.testing.assert_array_equal(near.indices, positions)
+  np.testing.assert_array_equal(near.similarities, similarities)
+
+
+@needs_native
+def test_each_query_is_left_out_of_its_own_neighbors(mesh, only_native):
+  rows = hard.ROWS["duplicates"]
+  memory = cases.memory_of(rows, mesh=mesh)
+  ids = memory.embedded().ids[:24]
+  near = exact.search(rows[:24], memory, k=10, exclude_self=ids)
+  full = exact.search(rows[:24], memory, k=11)
+  for found, all_found, own in zip(near.ids, full.ids, ids, strict=True):
+    assert list(found) == [x for x in all_found if x != own][:10]
+
+
+@needs_native
+def test_the_floor_leaves_out_nothing_above_it():
+  rows, queries = cases.random_rows(500, 8), cases.random_rows(6, 8, seed=1)
+  memory = cases.memory_of(rows)
+  nobody = np.full(6, -1, np.int32)
+  full = np.full(6, -np.inf, np.float32)
+  expected = on_host.search(queries, memory.rows, nobody, full, k=20)
+  floor = expected.similarities[:, 9].copy()
+  floor[5] = np.inf
+  found = on_host.search(queries, memory.rows, nobody, floor, k=20)
+  assert (found.slots[:5, :10] == expected.slots[:5, :10]).all()
+  assert (found.slots[5] == -1).all()
+  assert np.isneginf(found.similarities[5]).all()
+
+
+@needs_native
+def test_nothing_is_compiled_for_another_shape(mesh, only_native):
+  memory = cases.memory_of(hard.BASE, mesh=mesh)
+  with cases.counted_compilations() as compilations:
+    for count, k in ((1, 1), (3, 7), (40, 100)):
+      exact.search(hard.BASE[:count], memory, k=k)
+  assert not compilations
+
+
+def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
+  memory = cases.memory_of(hard.BASE)
+  queries = hard.queries_for(hard.BASE)
+  expected = exact.search(queries, memory, k=10)
+  monkeypatch.setenv("VISUAL_MEMORY_NATIVE", "0")
+  assert library.nearest() is None
+  cases.assert_same(exact.search(queries, memory, k=10), expected)
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), None])
+def test_a_compiler_that_fails_is_told_and_done_without(error, monkeypatch):
+  if not {"avx2", "fma"} <= library.instructions():
+    pytest.skip("nothing is compiled for this processor")
+
+  def fail(compiler):
+    raise error or subprocess.CalledProcessError(1, compiler, stderr="bad flag")
+
+  monkeypatch.setattr(library, "_built", fail)
+  monkeypatch.setattr(library.shutil, "which", lambda name: name)
+  library._nearest.cache_clear()
+  try:
+    with pytest.warns(UserWarning, match="no room|bad flag"):
+      assert library.nearest() is None
+  finally:
+    library._nearest.cache_clear()
+
+
+def test_is_compiled_into_the_users_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  calls = []
+
+  def compile_nothing(command, **_):
+    calls.append(command)
+    pathlib.Path(command[-1]).touch()
+
+  monkeypatch.setattr(library.subprocess, "run", compile_nothing)
+  first, again = library._built("cc"), library._built("cc")
+  assert first == again and first.parent == tmp_path / "visual_memory"
+  assert len(calls) == 1 and first.exists()
+  assert library._built("c++") != first  # Another compiler's is another file.
