@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.retrieval = ml_collections.ConfigDict()
   config.retrieval.backend = "exact"  # Or scann: approximate, recall reported.
   config.retrieval.num_audited = 64  # Queries that measure scann's recall.
-  config.retrieval.precision = "float32"  # Of the first pass; answers agree.
+  config.retrieval.precision = "auto"  # Of the first pass; answers agree.
   # A ridge (1.0) to whiten rows and queries on the memory's rows.
   config.retrieval.whitening = config_dict.placeholder(float)
 

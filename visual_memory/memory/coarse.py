@@ -27,7 +27,7 @@ _FRACTIONS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 _SAMPLE_ROWS = 4096
 
-_LARGEST_INT8_DIM = 1 << 15
+LARGEST_INT8_DIM = 1 << 15
 """Up to here, sums of D products of int8 stay below 2**29."""
 
 
@@ -65,7 +65,7 @@ def scale_for(rows: Float[Array, "N D"], precision: str) -> Float[Array, ""]:
       f"No coarse copy of precision {precision!r}: choose one of"
       f" {PRECISIONS[1:]}."
     )
-  if rows.shape[1] > _LARGEST_INT8_DIM:
+  if rows.shape[1] > LARGEST_INT8_DIM:
     raise ValueError(
       f"int8 sums overflow at dimension {rows.shape[1]}: use bfloat16."
     )

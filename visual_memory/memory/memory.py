@@ -23,6 +23,7 @@ from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
 from visual_memory.memory.held_rows import HOLDER, HeldRows, in_serial_order
+from visual_memory.memory.precision import choose
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
@@ -43,7 +44,7 @@ class VisualMemory(HeldRows):
     *,
     mesh: Mesh | None = None,
     capacity: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
     whitening: float | int | None = None,
   ) -> "VisualMemory":
     """A memory holding every row of an EmbeddedSet, in its order.
@@ -54,8 +55,9 @@ class VisualMemory(HeldRows):
       capacity: slots to reserve, rounded up to whole granules per device; by
         default 1/32 more than there are rows.
       precision: of the first pass of a search: "float32", or "bfloat16" or
-        "int8", which keep a coarse copy of the rows beside them. Answers are
-        the same.
+        "int8", which keep a coarse copy of the rows beside them; "auto" is
+        what these devices do fast (see memory/precision.py). Answers are the
+        same.
       whitening: the ridge of `whitened`; None to compare rows as they are.
 
     Raises:
@@ -69,11 +71,11 @@ class VisualMemory(HeldRows):
     mesh = distributed.make_mesh() if mesh is None else mesh
     count = len(embedded)
     capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
-    room.check_rows(
-      capacity,
-      embedded.embeddings.shape[1],
+    precision = choose(
       precision,
-      mesh,
+      capacity=capacity,
+      dim=embedded.embeddings.shape[1],
+      mesh=mesh,
       whitened=whitening is not None,
     )
     table = layout.RowTable(

@@ -20,6 +20,11 @@ def row_bytes(
   return num_slots * (embedding + 8 + (coarse + 4 if coarse else 0))
 
 
+def item_bytes(precision: str) -> int:
+  """The bytes of one entry in the first pass of a search."""
+  return _COARSE_BYTES[precision] or 4
+
+
 def check_rows(
   capacity: int,
   dim: int,

@@ -24,8 +24,6 @@ from visual_memory.retrieval import certified, merging, tiling
 _FOUND_BYTES = 16
 """A found row: similarity, serial, slot, label."""
 
-_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # Of the first pass.
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -171,7 +169,7 @@ def estimate(
     backend=hardware.backend,
     num_shards=num_devices,
   )
-  item = _ITEM_BYTES[precision]
+  item = room.item_bytes(precision)
   row_bytes = room.row_bytes(shard_rows, dim, precision)
   scalar = 0 if precision == "float32" else 4
   argument_bytes = row_bytes + scalar + num_queries * (4 * dim + 8)

@@ -49,7 +49,7 @@ def search(
       returned for it.
     mesh: the devices that each block is sharded over; all by default.
     precision: of the first pass over each block: "float32", "bfloat16" or
-      "int8". Answers are the same.
+      "int8", for which a copy of every block is made. Answers are the same.
 
   Returns:
     Neighbors, on the host; `num_redone` counts the second attempts over all

@@ -15,6 +15,7 @@ from visual_memory import distributed, subnormals
 from visual_memory.memory import layout, room, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
+from visual_memory.memory.precision import choose
 from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import parallel
 from visual_memory.store.storage.manifest import Manifest
@@ -45,8 +46,12 @@ def load(
   count = len(rows)
   capacity = rows_lib.choose_capacity(count, capacity=capacity, mesh=mesh)
   ridge = ridge_of(state.manifest)
-  room.check_rows(
-    capacity, state.manifest.dim, precision, mesh, whitened=ridge is not None
+  precision = choose(
+    precision,
+    capacity=capacity,
+    dim=state.manifest.dim,
+    mesh=mesh,
+    whitened=ridge is not None,
   )
   state.columns.hold()  # Before the threads begin.
   slots = layout.slots_of(np.arange(count), capacity)

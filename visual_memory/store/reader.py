@@ -150,7 +150,7 @@ class StoreReader:
     *,
     mesh: Optional["jax.sharding.Mesh"] = None,
     capacity: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
     skip_damaged: bool = False,
   ) -> "visual_memory.memory.memory.VisualMemory":
     """All rows on the devices of a mesh, in order of insertion.

@@ -14,6 +14,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, types
+from visual_memory.memory import precision, room
+from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact, neighbor_files, scann
 from visual_memory.studies.study_settings import RetrievalSettings
@@ -23,8 +25,9 @@ from visual_memory.types import EmbeddedSet, Neighbors
 class Search:
   """Searches one memory, building it and keeping exact answers on disk.
 
-  With retrieval.backend=scann the answers are approximate: they are not kept,
-  and `audit` says what recall was measured.
+  `audit` is of the report: the bits of the numbers that rows are compared in
+  at first. With retrieval.backend=scann the answers are approximate: they are
+  not kept, and `audit` says what recall was measured.
   """
 
   def __init__(
@@ -36,6 +39,13 @@ class Search:
   ):
     """Nothing is put on the devices before the first search."""
     self.audit = {}
+    if retrieval.backend == "exact":
+      chosen = retrieval.precision
+      if chosen == "auto":
+        count, dim = embedded.embeddings.shape
+        slots = rows_lib.choose_capacity(count, capacity=None, mesh=mesh)
+        chosen = precision.fast(slots, dim, mesh)
+      self.audit = {"first_pass_bits": 8 * room.item_bytes(chosen)}
     self._embedded = embedded
     self._mesh = mesh
     self._cache_dir = pathlib.Path(cache_dir) / "neighbors"

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from visual_memory.encoders import settings as encoder_settings
-from visual_memory.memory import coarse, whitening
+from visual_memory.memory import precision as precision_lib
+from visual_memory.memory import whitening
 from visual_memory.studies.from_values import Name
 from visual_memory.voting import weighting
 
@@ -137,7 +138,7 @@ class RetrievalSettings:
   Attributes:
     backend: exact, or approximate with its recall reported.
     num_audited: queries that measure the recall.
-    precision: of the first pass; the answers agree.
+    precision: of the first pass, or "auto"; the answers agree.
     whitening: the ridge by which rows and queries are whitened on the rows (1
       is a good one); None to compare them as they are.
 
@@ -147,7 +148,7 @@ class RetrievalSettings:
 
   backend: Literal["exact", "scann"] = "exact"
   num_audited: int = 64
-  precision: Literal[*coarse.PRECISIONS] = "float32"
+  precision: Literal[*precision_lib.CHOICES] = "auto"
   whitening: float | None = None
 
   def __post_init__(self):
