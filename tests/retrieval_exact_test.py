@@ -326,3 +326,26 @@ def test_without_residuals_answers_are_wrong():
   assert near.num_redone == 0
   with pytest.raises(AssertionError):
     cases.assert_exact(near, queries, rows, k=10)
+
+
+def near_duplicates(count, dim):
+  groups = cases.random_rows(count // 7, dim, seed=3).repeat(7, axis=0)
+  noise = np.random.default_rng(4).standard_normal(groups.shape)
+  return cases.unit(groups + 0.1 / np.sqrt(dim) * noise)
+
+
+@pytest.mark.parametrize(
+  "dim, precision", [(64, "int8"), (768, "int8"), (768, "bfloat16")]
+)
+def test_few_queries_need_a_second_attempt(dim, precision):
+  memories = {
+    "random": cases.random_rows(7000, dim),
+    "near-duplicates": near_duplicates(7000, dim),
+  }
+  for name, rows in memories.items():
+    memory = cases.memory_of(
+      rows, mesh=distributed.make_mesh(1), precision=precision
+    )
+    queries = cases.unit(rows[:512] + 0.5 * cases.random_rows(512, dim, seed=5))
+    near = exact.search(queries, memory, k=50)
+    assert near.num_redone <= 2, name  # Of 512: less than half a percent.

@@ -13,6 +13,7 @@ one part holds n / p of them with a variance of n / p * (1 - 1 / p).
 
 import dataclasses
 import math
+import statistics
 
 _SCORE_TILES = {
   # backend: (queries, rows) of one matrix product. On CPU the scores stay in
@@ -37,13 +38,10 @@ _MAP_QUERIES = {"cpu": 1, "gpu": 256, "tpu": 256}
 """Rows of a query, and queries, that are rescored at once: few where a loop
 costs little."""
 _LEAST_QUERIES = 8
-_MARGIN = {"float32": (0.0, 12), "bfloat16": (0.5, 32), "int8": (3.7, 96)}
-_MARGIN_ROWS = 327_680
-"""Candidates for k neighbors of this many rows: k + factor * k + constant.
-Wider where the first pass is coarser; a query that needed more is answered
-again, never wrongly. Of more rows, more lie within the error of the k-th: the
-factor grows with the fourth root of their number, which held what int8 needed
-of 20 thousand to 1.3 million rows."""
+_WINDOW = {"float32": 0.0, "bfloat16": 0.0045, "int8": 0.0195}
+"""How much more similar than its score a row may be, with a sixth of room: the
+slack of unit rows (see first_pass.py), which changes little with the dimension
+D (bfloat16: 0.0037 to 0.0042, int8: 0.0130 to 0.0172, D = 64 to 1,536)."""
 _EXTRA_MERGED = 12
 """Rows merged beyond k, so that ties for the last place are seldom cut."""
 _DEVIATIONS, _LEAST_EXTRA = 3.0, 8
@@ -136,9 +134,7 @@ def plan(
   super_rows = rows * _largest_divisor(
     shard_rows // rows, max(1, _SUPER_TILE_ROWS // rows)
   )
-  factor, constant = _MARGIN[precision]
-  growth = (shard_rows * num_shards / _MARGIN_ROWS) ** 0.25
-  wanted = k + int(factor * k * growth) + constant
+  wanted = _wanted(k, shard_rows * num_shards, dim, precision)
   if thorough:
     num_candidates = 4 * wanted + 512
     num_merged = k
@@ -167,6 +163,25 @@ def plan(
     map_queries=_largest_divisor(num_queries, _MAP_QUERIES[backend]),
     thorough=thorough,
   )
+
+
+def _wanted(k: int, num_rows: int, dim: int, precision: str) -> int:
+  """The rows that may be among the k nearest, for all but few queries.
+
+  Similarities of unit rows are about normal with deviation 1 / sqrt(D). Within
+  the window below the k-th largest lie k * growth more; given the k-th, their
+  number is negative binomial. A query that needed more is answered again,
+  never wrongly: one in a thousand of random, clustered or near-duplicate rows.
+  """
+  normal = statistics.NormalDist()
+  window = _WINDOW[precision] * math.sqrt(dim)
+  if not window or k >= num_rows:
+    return k + _EXTRA_MERGED
+  kth = -normal.inv_cdf(k / num_rows)
+  growth = num_rows * normal.cdf(window - kth) / k - 1
+  deviation = math.sqrt(k * growth * (1 + growth))
+  most = k * (1 + growth) + _DEVIATIONS * deviation + 6 * (1 + growth)
+  return math.ceil(most) + _EXTRA_MERGED
 
 
 def _share(count: int, num_parts: int) -> int:
