@@ -2,11 +2,10 @@
 
   make bench                     # or, with jax 0.12: PYTHON=python3.12
 
-About 30 minutes on two CPU cores; the memory of the largest case times the
+About an hour on two CPU cores; the memory of the largest case times the
 number of its peers must fit (1.3 million rows of 384 are 2 GB each). Ours runs
-with one JAX device for each core (JAX_NUM_CPU_DEVICES). Int8 products are about
-2.5 times as fast under jax 0.12 as under jax 0.10. Expected on two AVX-512
-cores at the base case: see experiments/results.
+with one JAX device for each core (JAX_NUM_CPU_DEVICES). Results are named by
+what the processor can do (AVX2, AVX-512 VNNI): they hold for its kind alone.
 """
 
 import ml_collections
@@ -23,12 +22,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   config.sweeps = dict(
     rows=("blends", "cifar10", "clustered"),  # cifar10: near-duplicates.
-    num_rows=(20_480, 81_920, 327_680, 1_310_720),
-    dim=(128, 384, 1024),
-    num_queries=(1, 64, 512, 2048),
-    k=(1, 10, 100),
+    num_rows=(1000, 10_000, 50_000, 327_680, 1_310_720),
+    dim=(128, 384, 768, 1536),
+    num_queries=(1, 32, 512, 2048),
+    k=(1, 10, 100, 1000),
   )
   config.peers = (
+    "visual_memory",
     "visual_memory_float32",
     "visual_memory_int8",
     "faiss_flat_tuned",
@@ -39,12 +39,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "usearch_exact",
     "lax_top_k",
     "gemm",
-  )
+  )  # And torch_top_k, where PyTorch is installed.
   config.most_rows = dict(  # Beyond, a peer is left out: too slow, or too big.
     numpy_argpartition=327_680,
     sklearn_brute=327_680,
     scann_brute=327_680,
-    usearch_exact=81_920,
+    usearch_exact=50_000,
+    torch_top_k=327_680,
     lax_top_k=327_680,
     faiss_flat=327_680,
   )
@@ -55,6 +56,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       rows="clustered", num_rows=2000, dim=32, num_queries=16, k=10
     )
     config.sweeps = dict(num_rows=(1000, 2000))
-    config.peers = ("visual_memory_float32", "numpy_argpartition", "gemm")
+    config.peers = (
+      "visual_memory",
+      "visual_memory_float32",
+      "numpy_argpartition",
+      "gemm",
+    )
     config.num_rounds = 2
   return config

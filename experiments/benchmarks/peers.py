@@ -16,6 +16,8 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from visual_memory.native import library
+
 _PAUSE_S = 0.2
 
 
@@ -88,6 +90,13 @@ def median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
   """The median over rounds of other / time: how many times as fast."""
   pairs = zip(times, others, strict=True)
   return statistics.median(other / own for own, other in pairs)
+
+
+def processor() -> str:
+  """What tells a CPU's speed in matrix products: its widest instructions."""
+  found = library.instructions()
+  names = {"avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx2": "AVX2"}
+  return next((name for flag, name in names.items() if flag in found), "other")
 
 
 def cpu() -> str:

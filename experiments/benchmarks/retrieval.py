@@ -21,15 +21,18 @@ from experiments.benchmarks import rows as rows_lib
 from visual_memory import files
 from visual_memory.reports import plots, workdir
 
-_RESULTS = "benchmark_retrieval.json"
-
 
 def main(config, path) -> None:
   """Times every case of the config and writes JSON and figures."""
   path.mkdir(parents=True, exist_ok=True)
+  kind = peers.processor()
+  name = (
+    f"benchmark_retrieval_{kind.lower().replace(' ', '_').replace('-', '')}"
+  )
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
+    "processor": kind,
     "cpu": peers.cpu(),
     "openblas_core": retrieval_peers.openblas_core(),
     "cases": [],
@@ -37,7 +40,8 @@ def main(config, path) -> None:
   for case in _cases(config):
     logging.info("Case %s", case)
     report["cases"].append(case | _time_case(path, config, **case))
-    files.write_json(path / _RESULTS, report)
+    files.write_json(path / f"{name}.json", report)
+    files.write_text(path / f"{name}.md", _summary(kind, report["cases"]))
     print(_table(report["cases"][-1]), flush=True)
   _draw(path, config, report["cases"])
 
@@ -140,6 +144,31 @@ def _table(case) -> str:
       f"{ratio:11.2f}"
     )
   return "\n".join(lines)
+
+
+def _summary(kind, cases) -> str:
+  """All cases as a table in Markdown: milliseconds, ours as many times faiss.
+
+  Cases stand in rows and peers in columns; what was left out has a dash.
+  """
+  names = list(dict.fromkeys(name for case in cases for name in case["peers"]))
+  head = ["rows", "N", "D", "Q", "k", *names, "faiss / ours"]
+  lines = [f"On {kind}, ms:\n", "| " + " | ".join(head) + " |"]
+  lines.append("|---" * len(head) + "|")
+  for case in cases:
+    found = case["peers"]
+    sizes = ("rows", "num_rows", "dim", "num_queries", "k")
+    cells = [str(case[size]) for size in sizes]
+    cells += [
+      f"{found[name]['median_s'] * 1e3:.1f}" if name in found else "-"
+      for name in names
+    ]
+    ratio = found.get("visual_memory", {}).get(
+      "faiss_flat_tuned_time_over_this"
+    )
+    cells.append(f"{ratio:.2f}" if ratio else "-")
+    lines.append("| " + " | ".join(cells) + " |")
+  return "\n".join(lines) + "\n"
 
 
 def _draw(path, config, cases) -> None:

@@ -15,8 +15,14 @@ import time
 import numpy as np
 
 from experiments.benchmarks.peak_memory import peak_bytes
+from visual_memory.native import library
 
 _GEMM_ROWS = 4096
+
+
+def visual_memory(rows, k, threads):
+  """This project as it comes: the first pass that this processor does fast."""
+  return _visual_memory(rows, k, "auto")
 
 
 def visual_memory_float32(rows, k, threads):
@@ -51,7 +57,10 @@ def _visual_memory(rows, k, precision):
   return (
     search,
     lambda near: near.ids.astype(np.int64),
-    lambda near: {"num_redone": near.num_redone},
+    lambda near: {
+      "num_redone": near.num_redone,
+      "first_pass": memory.rows.precision,
+    },
   )
 
 
@@ -113,6 +122,19 @@ def usearch_exact(rows, k, threads):
   )
 
 
+def torch_top_k(rows, k, threads):
+  """PyTorch: all scores, then topk."""
+  import torch
+
+  torch.set_num_threads(threads)
+  placed = torch.from_numpy(rows)
+
+  def search(queries):
+    return torch.topk(torch.from_numpy(queries) @ placed.T, k, dim=1)[1].numpy()
+
+  return search
+
+
 def lax_top_k(rows, k, threads):
   """JAX without thought: all scores, then lax.top_k."""
   import jax
@@ -146,6 +168,7 @@ def gemm(rows, k, threads):
 PEERS = {
   peer.__name__: peer
   for peer in (
+    visual_memory,
     visual_memory_float32,
     visual_memory_int8,
     faiss_flat_tuned,
@@ -154,6 +177,7 @@ PEERS = {
     sklearn_brute,
     scann_brute,
     usearch_exact,
+    torch_top_k,
     lax_top_k,
     gemm,
   )
@@ -177,15 +201,11 @@ def environment(name: str, threads: int) -> dict[str, str]:
 
 
 def openblas_core() -> str | None:
-  """The OpenBLAS kernel set for this CPU, where /proc/cpuinfo tells."""
-  try:
-    with open("/proc/cpuinfo") as file:
-      flags = next((x for x in file if x.startswith("flags")), "").split()
-  except OSError:
-    return None
-  if "avx512f" in flags:
+  """The OpenBLAS kernels for this CPU, none that it could not execute."""
+  found = library.instructions()
+  if "avx512f" in found:
     return "SkylakeX"
-  return "Haswell" if "avx2" in flags else None
+  return "Haswell" if "avx2" in found else None
 
 
 def main(name, rows_path, queries_path, k, threads):
