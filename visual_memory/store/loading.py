@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, subnormals
-from visual_memory.memory import layout, room, whitening
+from visual_memory.memory import layout, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.precision import choose
