@@ -75,7 +75,7 @@ def test_the_defaults_are_those_of_the_config():
     ("voting.ks", (True,), "True, which is no int"),
     ("voting.temperature", 0.0, "above 0"),
     ("voting.tune_fraction", 1.5, "between 0 and 1"),
-    ("retrieval.precision", "float31", "'float31'; it can be: 'float32'"),
+    ("retrieval.precision", "float31", "'float31'; it can be: 'auto'"),
     ("retrieval.backend", "faiss", "'faiss'; it can be: 'exact'"),
     ("encoder.precision", "half", "'half'; it can be: 'float32'"),
     ("memory.source", 3, "3, which is no str"),
@@ -241,7 +241,7 @@ def test_neighbor_files_need_neither_images_nor_encoder(tmp_path):
 
 def test_all_points_of_a_sweep_are_checked_before_the_first(tmp_path):
   axes = ["retrieval.precision=float32,float31"]
-  with pytest.raises(ValueError, match="'float31'; it can be: 'float32'"):
+  with pytest.raises(ValueError, match="'float31'; it can be: 'auto'"):
     sweep.run(digits(), tmp_path / "sweep", axes)
   assert not (tmp_path / "sweep").exists()
 
