@@ -8,7 +8,6 @@ import functools
 import os
 import random
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from PIL import Image
 from visual_memory.collection import meant_rows, provenance
 from visual_memory.collection.identity import Status, picture_of
 from visual_memory.collection.relocation import relocate
+from visual_memory.data import contents
 
 FOLDERS = ["cat", "dog", "Käfer", "x/猫", "x/cat", "y/z/dog", "a b"]
 NAMES = ["1.png", "2.png", "IMG_1.png", "é.png", "it's [1].png", "3.PNG"]
@@ -29,7 +29,7 @@ def content(seed):
   data = picture_bytes(seed)
   pixels = np.asarray(Image.open(__import__("io").BytesIO(data)))
   vector = encoder().encode([pixels])[0]
-  return data, (len(data), zlib.crc32(data)), vector
+  return data, contents.of_bytes(data), vector
 
 
 class World:

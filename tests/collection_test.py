@@ -4,14 +4,18 @@ Each test here is a folder as it is in real life, in which pictures were once
 lost, doubled, mislabelled or replaced without a word.
 """
 
+import io
 import os
 import pathlib
 import subprocess
 import sys
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from collection_cases import add, build, encoder, held, paint, picture_bytes
+from PIL import Image
 
 from visual_memory.cli import main as cli
 from visual_memory.collection import (
@@ -24,7 +28,7 @@ from visual_memory.collection import (
 from visual_memory.collection.identity import Status
 from visual_memory.collection.inputs import open_pictures
 from visual_memory.collection.relocation import relocate
-from visual_memory.data import file_trees
+from visual_memory.data import contents
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.store.errors import StoreError, StoreLocked
 from visual_memory.store.store import Store
@@ -350,17 +354,17 @@ def test_a_folder_of_somebody_else_is_named_by_a_real_system(tmp_path):
 
 
 def test_files_that_are_as_they_were_are_not_read_again(tmp_path, monkeypatch):
-  monkeypatch.setattr(file_trees, "_SETTLED_NS", 0)
+  monkeypatch.setattr(contents, "_SETTLED_NS", 0)
   top = paint(tmp_path / "top", {f"a/{i}.png": i for i in range(4)})
   (top / "a/copy.png").write_bytes((top / "a/0.png").read_bytes())
   store, _ = build(tmp_path / "m", top)
-  read, real = [], file_trees.file_content
+  read, real = [], contents.of_file
 
   def counted(path):
     read.append(os.path.basename(path))
     return real(path)
 
-  monkeypatch.setattr(file_trees, "file_content", counted)
+  monkeypatch.setattr(contents, "of_file", counted)
   before = store.contents.generation
   with monkeypatch.context() as patch:  # Nor is an encoder waited for.
     patch.setattr(provenance, "load_encoder", lambda _: pytest.fail("loaded"))
@@ -396,10 +400,58 @@ def test_files_that_are_as_they_were_are_not_read_again(tmp_path, monkeypatch):
   store.verify()
 
 
+def noise_png(seed):
+  """A picture of noise, its bytes stored as they are: all of one size."""
+  pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, "png", compress_level=0)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_pictures_of_one_checksum_are_not_one_picture(tmp_path, archived):
+  """The chunks of a PNG end with CRCs, which that of the file then forgets."""
+  seen = {}
+  for seed in range(40_000):
+    data = noise_png(seed)
+    other = seen.setdefault((len(data), zlib.crc32(data)), seed)
+    if other != seed:
+      break
+  else:
+    pytest.fail("no two PNGs of one size and CRC-32")
+  files = {"a/1.png": noise_png(other), "b/2.png": noise_png(seed)}
+  if archived:
+    top = tmp_path / "top.zip"
+    with zipfile.ZipFile(top, "w") as archive:
+      for name, data in files.items():
+        archive.writestr(name, data)
+  else:
+    top = tmp_path / "top"
+    for name, data in files.items():
+      (top / name).parent.mkdir(parents=True)
+      (top / name).write_bytes(data)
+  store, report = build(tmp_path / "m", top)
+  assert sorted(store.ids) == sorted(files) and not report.plan.left_out
+  assert add(store, top).num_present == 2
+  pictures = provenance.Pictures(provenance.origins_of(store))
+  for row_id, record in zip(store.ids, store.metadata(store.ids), strict=True):
+    np.testing.assert_array_equal(
+      pictures.read(row_id, record),
+      np.asarray(Image.open(io.BytesIO(files[row_id]))),
+    )
+  # One in the place of the other is another one.
+  if not archived:
+    (top / "a/1.png").write_bytes(files["b/2.png"])
+    record = store.metadata(["a/1.png"])[0]
+    with pytest.raises(UnreadableImage, match="another picture"):
+      pictures.read("a/1.png", record)
+
+
 def test_what_changed_a_moment_ago_is_read_again(tmp_path):
   """A coarse clock may give two contents of one file the same times."""
   top = paint(tmp_path / "top", {"a/0.png": 0})
-  _, seen = file_trees.settled_content(top / "a/0.png")
+  path = top / "a/0.png"
+  _, seen = contents.settled(path, lambda: contents.of_file(path))
   assert seen is None
   store, _ = build(tmp_path / "m", top)
   assert "seen" not in store.metadata(["a/0.png"])[0][identity.PICTURE]

@@ -16,11 +16,11 @@ from visual_memory import files
 from visual_memory.analysis.human_study import responses
 from visual_memory.data import (
   array_source,
+  contents,
   decoding,
   file_trees,
   relabeling,
   split_files,
-  zip_tree,
 )
 
 
@@ -84,7 +84,7 @@ def test_an_entry_unpacks_to_what_it_declares(declared, tmp_path):
 
 def test_an_entry_may_not_declare_too_much(tmp_path):
   path = archive(tmp_path / "a.zip")
-  directory_field(path, 24, zip_tree.MAX_FILE_BYTES + 1)
+  directory_field(path, 24, contents.MAX_FILE_BYTES + 1)
   tree = file_trees.open_tree(path)
   assert tree.paths == []
   assert tree.problems[0][0] == "a/1.png"
@@ -93,7 +93,7 @@ def test_an_entry_may_not_declare_too_much(tmp_path):
 
 def test_a_long_file_of_a_folder_is_refused(tmp_path, monkeypatch):
   (tmp_path / "a.png").write_bytes(bytes(101))
-  monkeypatch.setattr(zip_tree, "MAX_FILE_BYTES", 100)
+  monkeypatch.setattr(contents, "MAX_FILE_BYTES", 100)
   with pytest.raises(OSError, match="any picture"):
     file_trees.open_tree(tmp_path).read("a.png")
 

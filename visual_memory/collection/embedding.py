@@ -9,7 +9,6 @@ held is a few seconds of work, however large the pictures are.
 
 import dataclasses
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -18,6 +17,7 @@ from jaxtyping import Float32, Int32
 
 from visual_memory import distributed, types
 from visual_memory.collection.identity import Judged
+from visual_memory.data import contents
 from visual_memory.data.batching import batches
 from visual_memory.data.decoding import UnreadableImage, decode_image
 from visual_memory.data.file_trees import FileTree
@@ -77,7 +77,7 @@ class PlannedSource(Unlabeled):
     except OSError as error:
       reason = error.strerror or str(error)
       raise UnreadableImage(file.path, reason) from error
-    if (len(data), zlib.crc32(data)) != file.content:
+    if contents.of_bytes(data) != file.content:
       raise UnreadableImage(file.path, "it changed while it was being added")
     return types.Example(
       image=decode_image(data, id=file.path, profile=True),

@@ -1,6 +1,6 @@
 """Who a picture is: its content and where it lies, never what is around it.
 
-A row's metadata keeps, under PICTURE, the content (size and CRC-32 of the file)
+A row's metadata keeps, under PICTURE, the content (size and digest of the file)
 and every place where it was found. Files are then told apart by content first,
 by place second:
 
@@ -24,15 +24,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from visual_memory.collection.origins import Origin
-from visual_memory.data.file_trees import Seen
+from visual_memory.data.contents import Content, Seen
 from visual_memory.store.receipts import hash_id
 from visual_memory.store.store import Store
 
 PICTURE = "picture"
 """The field of a row's metadata that says which picture it is."""
-
-Content = tuple[int, int]
-"""Size in bytes and CRC-32 of a picture's file."""
 
 Place = tuple[int, str]
 """The number of an origin, and a path in its tree."""
@@ -60,7 +57,7 @@ class Picture:
     content: of its file when it was embedded.
     places: (origin's number, path in its tree), the first one first.
     seen: what the directory says of the file at a place as long as it has this
-      content; see `file_trees.settled_content`.
+      content; see `contents.settled`.
   """
 
   content: Content
@@ -71,7 +68,7 @@ class Picture:
     """As plain JSON values."""
     record = {
       "size": self.content[0],
-      "crc": self.content[1],
+      "digest": self.content[1],
       "places": [list(place) for place in self.places],
     }
     if any(place in self.seen for place in self.places):
@@ -92,7 +89,7 @@ def picture_of(metadata: Mapping[str, Any]) -> Picture | None:
       for place, values in zip(places, record.get("seen") or (), strict=False)
       if values is not None
     }
-    content = record["size"], record["crc"]
+    content = int(record["size"]), str(record["digest"])
     return Picture(content=content, places=places, seen=seen)
   except (TypeError, ValueError, KeyError):
     return None
@@ -199,7 +196,7 @@ class Known:
 
 def content_name(content: Content) -> str:
   """What a receipt hashes, beside the id, to know a removed picture again."""
-  return f"picture of {content[0]} bytes, CRC-32 {content[1]:08x}"
+  return f"picture of {content[0]} bytes, digest {content[1]}"
 
 
 def judge(

@@ -14,7 +14,7 @@ from visual_memory.collection.identity import Found, Judged, Known, Status
 from visual_memory.collection.origins import Opened, Origin
 from visual_memory.collection.provenance import Pictures, Provenance
 from visual_memory.collection.provenance import provenance as provenance_of
-from visual_memory.data import file_trees
+from visual_memory.data.contents import Content, Seen
 from visual_memory.data.file_trees import FileTree
 from visual_memory.progress import Progress
 from visual_memory.store.store import Store
@@ -160,11 +160,9 @@ def _look(opened, numbers, class_name, look, *, progress: bool):
 
 def _content(
   one: Opened, path: str, *, known: Known, reread: bool
-) -> tuple[identity.Content, file_trees.Seen | None] | str:
+) -> tuple[Content, Seen | None] | str:
   """The content of a file and how it is seen, or what is wrong with it."""
   try:
-    if not isinstance(one.tree, file_trees.DirectoryTree):
-      return one.tree.content(path), None  # As an archive states it.
     seen = one.tree.seen(path)
     content = known.content_if_seen(one.origin.location(path), seen)
     if content is not None and not reread:

@@ -8,7 +8,6 @@ again with another encoder.
 import dataclasses
 import functools
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ import numpy as np
 
 from visual_memory.collection import class_folders, identity
 from visual_memory.collection.origins import Origin, origin_from
-from visual_memory.data import file_trees
+from visual_memory.data import contents, file_trees
+from visual_memory.data.contents import Content
 from visual_memory.data.decoding import UnreadableImage, decode_image
 from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
@@ -192,7 +192,7 @@ class Pictures:
       except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
         continue
-      if (len(data), zlib.crc32(data)) == picture.content:
+      if contents.of_bytes(data) == picture.content:
         return decode_image(data, id=row_id, profile=True, least=least)
       problem = "another picture lies there now"
     where = [self._origins[n].location(path) for n, path in places[:1]]
@@ -208,7 +208,7 @@ class Pictures:
     except UnreadableImage:
       return None
 
-  def has(self, number: int, path: str, content: identity.Content) -> bool:
+  def has(self, number: int, path: str, content: Content) -> bool:
     """Whether a place has this content now."""
     origin = self._origins[number]
     try:
@@ -216,7 +216,7 @@ class Pictures:
         at = file_trees.real_path(origin.path, path)
         if os.path.getsize(at) != content[0]:
           return False
-        return file_trees.file_content(at) == content
+        return contents.of_file(at) == content
       return self._tree(number).content(path) == content
     except (OSError, ValueError):
       return False

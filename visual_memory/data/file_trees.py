@@ -3,7 +3,7 @@
   tree = open_tree("photos.zip")
   tree.paths                  # ["cat/1.jpg", ...]: always valid Unicode
   tree.problems               # [("private", "Permission denied"), ...]
-  tree.content("cat/1.jpg")   # (size in bytes, CRC-32 of them)
+  tree.content("cat/1.jpg")   # (size in bytes, digest)
 
 One part that cannot be read costs the others nothing: it is named in
 `problems`. A name that is not UTF-8 is shown with its bytes escaped (caf\\xe9)
@@ -12,15 +12,11 @@ and read under its own.
 
 import os
 import re
-import time
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from visual_memory.data import zip_tree
-
-_PIECE = 1 << 20
-"""Bytes read at once to compute a checksum."""
+from visual_memory.data import contents, zip_tree
+from visual_memory.data.contents import Content, Seen
 
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -45,8 +41,8 @@ class FileTree(Protocol):
     """Two numbers that change when the file's content does, at no cost."""
     ...
 
-  def content(self, path: str) -> tuple[int, int]:
-    """Size and CRC-32 of the content; OSError if it cannot be had."""
+  def content(self, path: str) -> Content:
+    """See `contents`; OSError if it cannot be had."""
     ...
 
 
@@ -71,50 +67,6 @@ def open_tree(
   if os.path.isdir(path):
     return DirectoryTree(path)
   return zip_tree.ZipTree(path, encoding=zip_encoding)
-
-
-def file_content(path: str | os.PathLike) -> tuple[int, int]:
-  """Size and CRC-32 of a file, read in pieces."""
-  size = checksum = 0
-  with open(path, "rb", buffering=0) as file:
-    _check_size(os.fstat(file.fileno()).st_size)
-    while piece := file.read(_PIECE):
-      size, checksum = size + len(piece), zlib.crc32(piece, checksum)
-  return size, checksum
-
-
-Seen = tuple[int, int, int, int]
-"""Inode, size, and times of the last change of content and of file, in ns."""
-_SETTLED_NS = 2_000_000_000
-
-
-def settled_content(
-  path: str | os.PathLike,
-) -> tuple[tuple[int, int], Seen | None]:
-  """A file's content, and what its directory said meanwhile.
-
-  As long as it says the same, the file has that content: whoever writes to a
-  file sets the time of its change, which no program can set to another one. A
-  file that was changed within the last two seconds may change once more in the
-  same tick of a coarse clock: of such a file, and of one that changed while it
-  was read, it is None.
-  """
-  before = seen(os.stat(path))
-  content = file_content(path)
-  after = seen(os.stat(path))
-  settled = before == after and time.time_ns() - after[3] > _SETTLED_NS
-  return content, after if settled and after[1] == content[0] else None
-
-
-def seen(stat: os.stat_result) -> Seen:
-  """What a directory says of a file."""
-  return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _check_size(size: int) -> None:
-  """Raises OSError if a file is larger than any picture."""
-  if size > zip_tree.MAX_FILE_BYTES:
-    raise OSError(f"of {size:,} bytes, more than any picture")
 
 
 def real_path(root: str, path: str) -> str:
@@ -157,7 +109,7 @@ class DirectoryTree:
   def read(self, path: str) -> bytes:
     """The bytes of one file."""
     with open(self._at(path), "rb") as file:
-      _check_size(os.fstat(file.fileno()).st_size)
+      contents.check_size(os.fstat(file.fileno()).st_size)
       return file.read()
 
   def stamp(self, path: str) -> tuple[int, int]:
@@ -165,17 +117,17 @@ class DirectoryTree:
     stat = self._files[path][1]
     return stat.st_size, stat.st_mtime_ns
 
-  def content(self, path: str) -> tuple[int, int]:
-    """Size and CRC-32, by reading the file."""
-    return file_content(self._at(path))
+  def content(self, path: str) -> Content:
+    """By reading the file."""
+    return contents.of_file(self._at(path))
 
-  def settled_content(self, path: str) -> tuple[tuple[int, int], Seen | None]:
+  def settled_content(self, path: str) -> tuple[Content, Seen | None]:
     """The content, and what `seen` says as long as it has that."""
-    return settled_content(self._at(path))
+    return contents.settled(self._at(path), lambda: self.content(path))
 
   def seen(self, path: str) -> Seen:
     """What the directory said of a file when it was listed."""
-    return seen(self._files[path][1])
+    return contents.seen(self._files[path][1])
 
   def _at(self, path: str) -> str:
     """Where a file is; one that came after the listing, under its own name."""

@@ -14,12 +14,11 @@ import zipfile
 import zlib
 
 from visual_memory import files
+from visual_memory.data import contents
+from visual_memory.data.contents import Content, Seen
 
 LOCAL_HEADER_BYTES = 30  # before the file name (PKWARE APPNOTE 4.3.7)
 _LOCAL_HEADER = b"PK\x03\x04"
-
-MAX_FILE_BYTES = 1 << 30
-"""A file that unpacks to more than this is no picture."""
 
 _ENCRYPTED, _UTF8 = 1, 1 << 11
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field with the name in UTF-8.
@@ -102,7 +101,18 @@ class ZipTree:
     """Size in bytes and CRC-32."""
     return self._entry(path)[3:]
 
-  content = stamp
+  def content(self, path: str) -> Content:
+    """By unpacking the file: its CRC-32 would not do, see `contents`."""
+    return contents.of_bytes(self.read(path))
+
+  def settled_content(self, path: str) -> tuple[Content, Seen | None]:
+    """The content, and what `seen` says as long as it has that."""
+    return contents.settled(self.path, lambda: self.content(path))
+
+  def seen(self, path: str) -> Seen:
+    """What the directory said of the archive when it was opened."""
+    del path
+    return contents.seen(os.fstat(self._file.fileno()))
 
   def _entry(self, path: str) -> tuple[int, int, int, int, int]:
     try:
@@ -173,7 +183,7 @@ def _unreadable(
     return "encrypted: unpack it with its password"
   if entry.compress_type not in _METHODS:
     return f"compressed by method {entry.compress_type}: unpack it"
-  if entry.file_size > MAX_FILE_BYTES:
+  if entry.file_size > contents.MAX_FILE_BYTES:
     return f"of {entry.file_size:,} bytes, more than any picture"
   return None
 
