@@ -33,9 +33,6 @@ from visual_memory.voting.shares import Shares
 _AT_ONCE = 8
 """Pictures between two answers: few, so that the first one comes soon."""
 _BEST = 5
-_LARGE_BYTES = 1 << 20
-"""Files of this size hold photographs of many megapixels: one is decoded at a
-time, so that a folder of them is asked about in little memory."""
 
 
 class Asker:
@@ -160,8 +157,11 @@ def _give_back() -> None:
 
 
 def _is_large(source: ImageSource) -> bool:
-  """Whether photographs of many megapixels are among the pictures."""
-  return getattr(source, "largest_bytes", 0) > _LARGE_BYTES
+  """Whether photographs of many megapixels are among the pictures.
+
+  One is decoded at a time then: a folder of them takes little memory.
+  """
+  return getattr(source, "are_large", False)
 
 
 def answers(

@@ -6,6 +6,7 @@ pictures.ids, pictures[0].image
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import io
 import os
@@ -60,11 +61,15 @@ class Pictures(Unlabeled):
     self._files = files
     self._alone = threading.Lock()
 
-  @property
-  def largest_bytes(self) -> int:
-    """The size of the largest file."""
-    sizes = (tree.stamp(path)[0] for _, tree, path in self._files)
-    return max(sizes, default=0)
+  @functools.cached_property
+  def are_large(self) -> bool:
+    """Whether the file of most bytes is a photograph of many megapixels."""
+    size = lambda file: file[1].stamp(file[2])[0]
+    try:
+      _, tree, path = max(self._files, key=size)
+      return num_pixels(tree.read(path)) > _LARGE_PIXELS
+    except (OSError, ValueError):  # Whoever needs it says what is wrong.
+      return False
 
   def __getitem__(self, row) -> types.Example:
     """The picture at this position; UnreadableImage if it is none."""
