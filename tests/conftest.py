@@ -17,10 +17,13 @@ import visual_memory  # noqa: F401  (what JAX compiles is kept from now on)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-DATA_ROOT = os.environ.get(
-  "VISUAL_MEMORY_DATA",
-  os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data"),
+DATA_ROOT = os.path.abspath(
+  os.environ.get(
+    "VISUAL_MEMORY_DATA",
+    os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data"),
+  )
 )
+os.environ["VISUAL_MEMORY_DATA"] = DATA_ROOT  # Wherever a test goes.
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,11 @@ def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
   return Grid(probes=grid.probes, on_tune=on_tune, best=best, scored=found)
 
 
+def can_learn(study: Study) -> bool:
+  """Whether there are embeddings, and rows with a class that do not tune."""
+  return study.encoder is not None and bool(_learning(study).any())
+
+
 def lbfgs(
   options: RegressionSettings, study: Study, *, seed: int
 ) -> Regression:

@@ -46,7 +46,7 @@ def of_one(
       promises=config.promises,
     )  # fmt: skip
   linear, beside = [], {}
-  if probed and config.probe.strengths and study.encoder is not None:
+  if probed and config.probe.strengths and linear_probes.can_learn(study):
     with study.clock("linear probe"):
       probe = linear_probes.lbfgs(config.probe, study, seed=config.seed)
       given = linear_probes.calibrated(

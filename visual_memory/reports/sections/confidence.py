@@ -60,6 +60,7 @@ def linear(found: Calibrated, *, strength: float) -> Section:
   """The same of a linear probe of the same rows, as figure 15, left."""
   return Section(
     title="Calibration of a linear probe",
+    folded=True,
     finding=(
       "The linear probe's confidence misses its accuracy by"
       f" {percent(found.bins.ece())} points on average."
@@ -139,6 +140,7 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
   """How accurate the answered queries are if the unsure are declined."""
   return Section(
     title="Abstention",
+    folded=True,
     prose=(
       "Accuracy of the most confident queries. The thresholds of the last"
       " table were set on tuning rows to reach an accuracy there; beside them,"

@@ -218,6 +218,7 @@ def _why(found: Mapping[str, Found], seen: Mapping[str, Explained]) -> Section:
   )  # fmt: skip
   return Section(
     title="Why these scores are not those of the votes",
+    folded=True,
     prose=(
       "PCA R2 rewards few smooth components that follow the classes of a"
       " picture. The brightness of these pictures alone has an R2 of"
@@ -266,6 +267,7 @@ def _looked_at(
   )
   return Section(
     title="To be looked at",
+    folded=True,
     prose=("Colors of clusters carry no meaning from picture to picture.",),
     figures=(
       Figure(name="looked_at", svg=grid),
