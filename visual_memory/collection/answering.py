@@ -124,13 +124,16 @@ class Asker:
 
   def embedded(self, source: ImageSource):
     """A few pictures at a time: ids, embeddings, and (id, reason) of others."""
+    large = _is_large(source)
     for part in embedding.embed_by_time(
       self.encoder,
       source,
       batch_size=_batch_size(),
       held_s=0.0,
-      num_workers=1 if _is_large(source) else None,
+      num_workers=1 if large else None,
     ):
+      if large:
+        _give_back()  # Pictures of many sizes leave holes.
       yield source.ids[part.rows].tolist(), part.embeddings, part.failed
 
   def decide(self, near: Neighbors) -> list[dict[str, Any]]:
