@@ -229,6 +229,7 @@ def test_broken_compact_files_are_named(tmp_path):
   make([1, 0], [0.5, 0.5])
   for arguments, error in (
     (([0, 1], [0.5, 0.6]), "'q' are not in order"),
+    (([0, 1], [0.5, -1e30]), r"'q' are -1e\+30.*below 1e\+30"),
     (([0, 1], [0.5, np.nan]), "'q' are nan at neighbor 1"),
     (([0, 1], [np.nan, 0.5]), "'q' are nan at neighbor 0"),
     (([0, 1], [np.inf, 0.5]), "'q' are inf at neighbor 0"),

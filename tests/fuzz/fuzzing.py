@@ -162,7 +162,8 @@ def mutated_json(value: Any, rng: random.Random) -> Any:
   elif kind == 2 and isinstance(parent, dict):
     parent[rng.choice(["", "x", "__class__", key + "s"])] = parent.pop(key)
   elif kind == 3 and isinstance(parent[key], str):
-    parent[key] = mutated(parent[key].encode(), rng).decode("utf-8", "replace")
+    text = parent[key].encode("utf-8", "surrogatepass")
+    parent[key] = mutated(text, rng).decode("utf-8", "replace")
   elif kind == 4 and isinstance(parent[key], int | float):
     parent[key] = rng.choice([-1, 0, 1]) + parent[key] * rng.choice([1, -1, 9])
   else:

@@ -171,6 +171,7 @@ def neighbor_records(
   if label_sets is not None:
     label_sets = record_checks.as_sets(label_sets, query_ids, len(class_names))
   record_checks.check_sorted(values, query_ids, kind=kind)
+  record_checks.check_near(values, query_ids, kind=kind)
   return NeighborRecords(
     positions=positions.astype(np.int32, copy=False),
     values=values,

@@ -29,6 +29,7 @@ from visual_memory.retrieval.neighbor_records import (
   NeighborRecords,
   neighbor_records,
 )
+from visual_memory.retrieval.record_checks import FARTHEST
 from visual_memory.types import UNLABELED, Ids
 
 _FIELDS = (
@@ -38,7 +39,6 @@ _FIELDS = (
 _CHUNK = 256
 _MOST_CLASSES = 1 << 20
 """A label beyond it is no class: its names alone would fill the memory."""
-_FARTHEST = 1e30
 
 
 @dataclasses.dataclass
@@ -186,7 +186,7 @@ def _check_entry(columns: _Columns, image_id: str, entry: Any) -> None:
 def _check_types(image_id: str, entry: dict) -> None:
   """Raises ValueError unless every part of an entry is of its own kind."""
   is_label = lambda x: type(x) is int and UNLABELED <= x < _MOST_CLASSES
-  is_distance = lambda x: type(x) in (int, float) and abs(x) < _FARTHEST
+  is_distance = lambda x: type(x) in (int, float) and abs(x) < FARTHEST
   own = entry["image_class"]
   rules = (
     ("neighbor_image_ids", lambda x: isinstance(x, str), "a text"),

@@ -6,6 +6,9 @@ import numpy as np
 
 from visual_memory.checks import shown
 
+FARTHEST = 1e30
+"""Every similarity or distance of a record is nearer to zero."""
+
 
 def as_numbers(positions, values) -> tuple[np.ndarray, np.ndarray]:
   """Positions and values as arrays of integers and of floats."""
@@ -52,6 +55,17 @@ def check_range(positions, query_ids, num_rows) -> None:
     raise ValueError(
       f"Neighbor {rank} of query {shown(query_ids[query])} is row"
       f" {positions[query, rank]}, but the memory has {num_rows} rows."
+    )
+
+
+def check_near(values: np.ndarray, query_ids: np.ndarray, *, kind: str):
+  """Raises ValueError for a number that no encoder's rows could give."""
+  bad = np.abs(values.astype(np.float64)) >= FARTHEST
+  if bad.any():
+    query, rank = np.argwhere(bad)[0]
+    raise ValueError(
+      f"The {kind} of query {shown(query_ids[query])} are {values[query, rank]}"
+      f" at neighbor {rank}: they must be below {FARTHEST:g}."
     )
 
 
