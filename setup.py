@@ -69,6 +69,7 @@ TEST = [
   "pytest>=8.3",
   "pytest-xdist>=3.6",
   "ruff>=0.9",
+  "setuptools>=68",  # builds the wheel; environments of 3.12 have none
   "zarr>=3.0",  # the reader that the store must satisfy
 ]
 
