@@ -25,7 +25,9 @@ def test_a_rehearsal_of_a_pod(tmp_path):
   said, prints = re.findall(r"```text\n(.*?)```", POD, re.S)
   assert PORT in commands
   commands = commands.replace(PORT, f"127.0.0.1:{free_port()}")
-  commands = commands.replace("work/rehearsal", f"{tmp_path}/work/rehearsal")
+  commands = commands.replace(
+    "work/rehearsal", str(tmp_path / "work" / "rehearsal")
+  )
   commands = commands.replace('"python ', f'"{sys.executable} ')
   done = subprocess.run(
     ["bash", "-euc", commands],

@@ -58,7 +58,7 @@ def test_auto_is_shown_and_changes_no_answer(monkeypatch):
   monkeypatch.setattr(library, "nearest", lambda: None)
   monkeypatch.setattr(library, "instructions", lambda: {"avx512_vnni"})
   monkeypatch.setattr(precision, "_CACHED_BYTES", 0)
-  monkeypatch.setattr(precision, "_VNNI_ROWS", 0)
+  monkeypatch.setattr(precision, "VNNI_ROWS", 0)
   memory = cases.memory_of(rows, mesh=distributed.make_mesh(2))
   assert "int8 first pass" in repr(memory)
   cases.assert_same(

@@ -68,7 +68,7 @@ def directory(environ: Mapping[str, str]) -> pathlib.Path | None:
     return None
   if chosen:
     return pathlib.Path(chosen).expanduser().absolute()
-  return _caches(environ) / "visual_memory" / "compiled"
+  return user_caches(environ) / "visual_memory" / "compiled"
 
 
 def machine(cpu_info: str | None = None) -> str:
@@ -102,7 +102,7 @@ def machine(cpu_info: str | None = None) -> str:
   return f"jaxlib-{jaxlib.__version__}-{digest}"
 
 
-def _caches(environ: Mapping[str, str]) -> pathlib.Path:
+def user_caches(environ: Mapping[str, str]) -> pathlib.Path:
   """The directory that the platform has for caches."""
   given = environ.get("XDG_CACHE_HOME", "")
   if os.path.isabs(given):  # Others are to be ignored, by its specification.

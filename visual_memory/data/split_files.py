@@ -20,6 +20,7 @@ import numpy as np
 
 from visual_memory import files, types
 from visual_memory.data import file_trees, image_source
+from visual_memory.data.contents import Content
 from visual_memory.data.folder import FolderSource
 
 
@@ -172,8 +173,8 @@ class ListedFiles:
     """The tree's stamp; (-1, -1) for a file that is not there."""
     return self.tree.stamp(path) if path in self.there else (-1, -1)
 
-  def content(self, path: str) -> tuple[int, int]:
-    """Size and CRC-32 of one file."""
+  def content(self, path: str) -> Content:
+    """See `contents`."""
     if path not in self.there:
       raise OSError("it is listed, but not in the folder")
     return self.tree.content(path)

@@ -15,7 +15,7 @@ CHOICES = ("auto", *PRECISIONS)
 
 _CACHED_BYTES = 1 << 25
 """Rows of fewer bytes are read from a cache, as fast as their copies."""
-_VNNI_ROWS = 100_000
+VNNI_ROWS = 100_000
 """From here, XLA's int8 search is the faster one with AVX-512 VNNI."""
 
 
@@ -67,5 +67,5 @@ def fast(capacity: int, dim: int, mesh: Mesh) -> str:
     return "bfloat16"
   if jax.process_count() > 1 or dim > LARGEST_INT8_DIM:
     return "float32"
-  vnni = "avx512_vnni" in library.instructions() and capacity >= _VNNI_ROWS
+  vnni = "avx512_vnni" in library.instructions() and capacity >= VNNI_ROWS
   return "int8" if vnni or library.nearest() is not None else "float32"

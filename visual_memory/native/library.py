@@ -19,7 +19,7 @@ import subprocess
 import warnings
 from collections.abc import Callable
 
-from visual_memory import files
+from visual_memory import compilation_cache, files
 
 _SOURCE = pathlib.Path(__file__).parent / "nearest.cpp"
 _FLAGS = "-std=c++20 -O3 -mavx2 -mfma -shared -fPIC -pthread".split()
@@ -73,8 +73,8 @@ def _built(compiler: str) -> pathlib.Path:
   """The compiled source, compiled now if it never was."""
   told = "\n".join([compiler, *_FLAGS, _SOURCE.read_text(encoding="utf-8")])
   name = f"nearest-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
-  cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-  path = pathlib.Path(cache).expanduser() / "visual_memory" / name
+  cache = compilation_cache.user_caches(os.environ)
+  path = cache / "visual_memory" / name
   if not path.exists():
     with files.replacing(path) as temporary:
       subprocess.run(

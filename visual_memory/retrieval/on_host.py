@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory.memory import precision
 from visual_memory.memory.rows import Rows
 from visual_memory.native import library
 from visual_memory.retrieval.found import Found
@@ -22,8 +23,9 @@ Ctrl-C is soon heard."""
 _FEW_QUERIES = 4
 """Up to here, reading rows is the cost: int8 copies are a fourth of them."""
 _PRODUCTS_PER_THREAD = 1 << 20
-_VNNI_ROWS, _VNNI_QUERIES = 100_000, 64
-"""From here, XLA's int8 products are faster where AVX-512 VNNI is there."""
+_VNNI_QUERIES = 64
+"""From here, and from precision.VNNI_ROWS, XLA's int8 products are faster where
+AVX-512 VNNI is there."""
 
 
 def answers(rows: Rows, num_queries: int) -> bool:
@@ -37,7 +39,7 @@ def answers(rows: Rows, num_queries: int) -> bool:
   by_vnni = (
     rows.precision == "int8"
     and "avx512_vnni" in library.instructions()
-    and len(rows.labels) >= _VNNI_ROWS
+    and len(rows.labels) >= precision.VNNI_ROWS
     and num_queries >= _VNNI_QUERIES
   )
   return not by_vnni
