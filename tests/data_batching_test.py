@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from visual_memory import types
 from visual_memory.data import batching
@@ -168,3 +169,24 @@ def test_a_corrupt_jpeg_among_good_ones(tmp_path):
   (entry,) = [entry for batch in result for entry in batch.skipped]
   assert entry.id == "cat/2.jpg"
   assert sum(batch.data.mask.sum() for batch in result) == 4
+
+
+def test_files_are_resized_without_an_array_as_with_one(tmp_path):
+  draw = np.random.default_rng(0)
+  turned = Image.Exif()
+  turned[ExifTags.Base.Orientation] = 6
+  color = draw.integers(0, 256, (130, 150, 3), np.uint8)
+  for name, image in (
+    ("turned.jpg", Image.fromarray(color)),
+    ("palette.png", Image.fromarray(color).quantize()),
+    ("gray.png", Image.fromarray(color[..., 0])),
+    ("deep.png", Image.fromarray(color[..., 0].astype(np.uint16) << 7)),
+    ("clear.webp", Image.fromarray(color).convert("RGBA")),
+  ):
+    (tmp_path / "a").mkdir(exist_ok=True)
+    image.save(tmp_path / "a" / name, exif=turned if "turned" in name else b"")
+  source = open_source("folder", path=tmp_path)
+  (batch,) = batching.batches(source, PREPROCESS, batch_size=5)
+  assert not batch.skipped
+  for row, images in enumerate(batch.data.images):
+    np.testing.assert_array_equal(images, PREPROCESS(source[row].image))

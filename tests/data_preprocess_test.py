@@ -213,3 +213,13 @@ def test_settings():
   ]:
     with pytest.raises(ValueError, match=message):
       Preprocess(**dict(resize=64, crop=48) | wrong)
+
+
+@pytest.mark.parametrize("shape", [(30, 41), (1, 450), (450, 1), (24, 24)])
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_an_image_of_pillows_is_resized_like_its_pixels(name, shape):
+  image = noise(*shape)
+  small = dataclasses.replace(PRESETS[name], resize=24, crop=20)
+  np.testing.assert_array_equal(
+    small.resize_and_crop(Image.fromarray(image)), small.resize_and_crop(image)
+  )

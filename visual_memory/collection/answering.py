@@ -33,6 +33,7 @@ from visual_memory.voting.shares import Shares
 _AT_ONCE = 8
 """Pictures between two answers: few, so that the first one comes soon."""
 _BEST = 5
+_MMAP_THRESHOLD, _LARGE_PIECE = -3, 1 << 20  # glibc's option, and bytes.
 
 
 class Asker:
@@ -120,11 +121,13 @@ class Asker:
     )
     for _ in self._answers(gray):
       pass
-    _give_back()
+    _give_back_at_once()
 
   def embedded(self, source: ImageSource):
     """A few pictures at a time: ids, embeddings, and (id, reason) of others."""
     large = _is_large(source)
+    if large:
+      _give_back_at_once()
     for part in embedding.embed_by_time(
       self.encoder,
       source,
@@ -132,8 +135,6 @@ class Asker:
       held_s=0.0,
       num_workers=1 if large else None,
     ):
-      if large:
-        _give_back()  # Pictures of many sizes leave holes.
       yield source.ids[part.rows].tolist(), part.embeddings, part.failed
 
   def decide(self, near: Neighbors) -> list[dict[str, Any]]:
@@ -153,10 +154,16 @@ def _batch_size() -> int:
   return max(1, _AT_ONCE // jax.local_device_count())
 
 
-def _give_back() -> None:
-  """Returns memory that was freed to the system, where glibc would keep it."""
+def _give_back_at_once() -> None:
+  """Returns what was freed to the system, and from now on any large piece.
+
+  By itself glibc soon serves pieces of up to 32 MB from heaps (one a thread),
+  which are left with holes.
+  """
   with contextlib.suppress(AttributeError, OSError):
-    ctypes.CDLL(None).malloc_trim(0)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_THRESHOLD, _LARGE_PIECE)
+    libc.malloc_trim(0)
 
 
 def _is_large(source: ImageSource) -> bool:

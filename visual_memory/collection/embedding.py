@@ -14,12 +14,17 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 from jaxtyping import Float32, Int32
+from PIL import Image
 
 from visual_memory import distributed, types
 from visual_memory.collection.identity import Judged
 from visual_memory.data import contents
 from visual_memory.data.batching import batches
-from visual_memory.data.decoding import UnreadableImage, decode_image
+from visual_memory.data.decoding import (
+  UnreadableImage,
+  decode_rgb,
+  pixels_of,
+)
 from visual_memory.data.file_trees import FileTree
 from visual_memory.data.image_source import ImageSource, Unlabeled
 from visual_memory.encoders.embedding.data_parallel import (
@@ -65,7 +70,12 @@ class PlannedSource(Unlabeled):
     self._entries, self._trees = entries, trees
 
   def __getitem__(self, row) -> types.Example:
-    """The picture at this position.
+    """The picture at this position; UnreadableImage as `unpacked`."""
+    image = pixels_of(self.unpacked(row))
+    return types.Example(image=image, label=types.UNLABELED, id=self.ids[row])
+
+  def unpacked(self, row) -> Image.Image:
+    """Its pixels alone.
 
     Raises:
       UnreadableImage: damaged, gone, or another one than when it was looked
@@ -79,11 +89,7 @@ class PlannedSource(Unlabeled):
       raise UnreadableImage(file.path, reason) from error
     if contents.of_bytes(data) != file.content:
       raise UnreadableImage(file.path, "it changed while it was being added")
-    return types.Example(
-      image=decode_image(data, id=file.path, profile=True),
-      label=types.UNLABELED,
-      id=file.path,
-    )
+    return decode_rgb(data, id=file.path, profile=True)
 
 
 def embed_by_time(

@@ -15,13 +15,16 @@ import threading
 import zipfile
 from collections.abc import Sequence
 
+from PIL import Image
+
 from visual_memory import types
 from visual_memory.collection import origins
 from visual_memory.data import file_trees
 from visual_memory.data.decoding import (
   UnreadableImage,
-  decode_image,
+  decode_rgb,
   num_pixels,
+  pixels_of,
 )
 from visual_memory.data.file_trees import FileTree
 from visual_memory.data.image_source import Unlabeled
@@ -73,6 +76,11 @@ class Pictures(Unlabeled):
 
   def __getitem__(self, row) -> types.Example:
     """The picture at this position; UnreadableImage if it is none."""
+    image = pixels_of(self.unpacked(row))
+    return types.Example(image=image, label=types.UNLABELED, id=self.ids[row])
+
+  def unpacked(self, row) -> Image.Image:
+    """Its pixels alone."""
     name, tree, path = self._files[row]
     try:
       data = tree.read(path)
@@ -81,8 +89,7 @@ class Pictures(Unlabeled):
       raise UnreadableImage(name, reason) from error
     large = num_pixels(data) > _LARGE_PIXELS
     with self._alone if large else contextlib.nullcontext():
-      image = decode_image(data, id=name, profile=True)
-    return types.Example(image=image, label=types.UNLABELED, id=name)
+      return decode_rgb(data, id=name, profile=True)
 
 
 def open_pictures(

@@ -16,11 +16,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32, Int
+from PIL import Image
 
 from visual_memory import types
+from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.preprocess import Preprocess
@@ -273,16 +276,29 @@ def _fill(
     if stop.is_set():
       break
     try:
-      image = source[row].image
+      image = _unpacked(source, row)
     except UnreadableImage as error:
       skipped.append(Skipped(row=int(row), id=error.id, reason=error.reason))
       continue
     pixels[slot] = preprocess.resize_and_crop(image)
-    aspects[slot] = image.shape[1] / image.shape[0]
+    height, width = preprocess_lib.sides(image)
+    aspects[slot] = width / height
     del image  # Before the next one is decoded: it may be large.
   images[:] = finish(pixels)
   images[aspects == 0] = 0
   return skipped
+
+
+def _unpacked(
+  source: ImageSource, row: SupportsIndex
+) -> np.ndarray | Image.Image:
+  """An image as it is resized with the fewest copies.
+
+  A source of files has it as Pillow does, by a method `unpacked`.
+  """
+  if hasattr(source, "unpacked"):
+    return source.unpacked(row)
+  return source[row].image
 
 
 def _collect(

@@ -87,6 +87,23 @@ def decode_image(
   Raises:
     UnreadableImage: truncated, corrupt, too large, or of no known format.
   """
+  image = decode_rgb(data, id=id, orient=orient, profile=profile, least=least)
+  return pixels_of(image)
+
+
+def decode_rgb(
+  data: bytes,
+  *,
+  id: str,
+  orient: bool = True,
+  profile: bool = False,
+  least: int | None = None,
+) -> Image.Image:
+  """The same as an image of Pillow's, which is all that resizing it takes.
+
+  See `decode_image`. An array of the pixels beside it would be a second copy,
+  of 36 MB where a photograph has 12 megapixels.
+  """
   try:
     with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
       check_size(image)
@@ -129,7 +146,7 @@ def to_rgb(image: Image.Image, *, id: str) -> UInt8[np.ndarray, "H W 3"]:
     UnreadableImage: its file is broken, or its pixels have no agreed range.
   """
   try:
-    return _rgb(_upright(image), None)
+    return pixels_of(_rgb(_upright(image), None))
   except Exception as error:  # A Pillow image may not have been read yet.
     raise _unreadable(id, error) from error
 
@@ -167,11 +184,11 @@ def _upright(image: Image.Image) -> Image.Image:
   return ImageOps.exif_transpose(image)
 
 
-def _rgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
-  """An open image of any mode as uint8 [H, W, 3]."""
+def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+  """An open image of any mode as RGB, unpacked."""
   if image.mode.startswith("I"):
     values = _eight_bits(np.asarray(image), _stated_range(image))
-    return np.repeat(values[:, :, None], 3, axis=2)
+    return Image.fromarray(values).convert("RGB")
   if image.mode == "F":
     raise ValueError("its pixels are floats, which have no agreed range")
   transparent = image.has_transparency_data
@@ -185,15 +202,15 @@ def _rgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
     image = Image.alpha_composite(page, image)
   if image.mode != "RGB":
     image = image.convert("RGB")
-  return _pixels(image)
+  image.load()
+  return image
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-  """The pixels of an RGB image, without a second copy of a large one."""
+def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+  """The pixels of an RGB image, without a third copy of a large one."""
   width, height = image.size
   if width * height <= _LARGE:
     return np.asarray(image)
-  image.load()
   pixels = np.empty((height, width, 3), np.uint8)
   for top in range(0, height, _STRIP):
     bottom = min(top + _STRIP, height)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import numpy as np
+from PIL import Image
 
 from visual_memory import types
 from visual_memory.data import decoding, file_trees, image_source
@@ -65,6 +66,14 @@ class FolderSource(image_source.Described):
 
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The image at this position; UnreadableImage if it is damaged."""
+    return types.Example(
+      image=decoding.pixels_of(self.unpacked(row)),
+      label=int(self.labels[row]),
+      id=self.ids[row],
+    )
+
+  def unpacked(self, row: SupportsIndex) -> Image.Image:
+    """Its pixels alone."""
     id = self.ids[row]
     try:
       data = self.tree.read(self.paths[row])
@@ -72,11 +81,7 @@ class FolderSource(image_source.Described):
       raise decoding.UnreadableImage(
         id, error.strerror or str(error)
       ) from error
-    return types.Example(
-      image=decoding.decode_image(data, id=id, orient=self.orient),
-      label=int(self.labels[row]),
-      id=id,
-    )
+    return decoding.decode_rgb(data, id=id, orient=self.orient)
 
 
 def folder(

@@ -127,21 +127,25 @@ class Preprocess:
     return dataclasses.asdict(self)
 
   def resize_and_crop(
-    self, image: UInt8[np.ndarray, "H W 3"]
+    self, image: UInt8[np.ndarray, "H W 3"] | Image.Image
   ) -> Shaped[np.ndarray, "h w 3"]:
-    """Pixels in [0, 255] (beyond by overshoot for "tf"), of pixel_dtype."""
+    """Pixels in [0, 255] (beyond by overshoot for "tf"), of pixel_dtype.
+
+    Args:
+      image: an array, or an RGB image of Pillow's, of which no copy is made.
+    """
     image = _cut_long_side(image)
-    height, width = self.resized_shape(*image.shape[:2])
+    now = sides(image)
+    height, width = self.resized_shape(*now)
     if self.backend == "pil":
-      if image.shape[:2] != (height, width):
-        resized = Image.fromarray(image).resize(
-          (width, height), FILTERS[self.interpolation]
-        )
-        image = np.asarray(resized)
-      return image[self._windows(height, width)]
+      if now != (height, width):
+        if isinstance(image, np.ndarray):
+          image = Image.fromarray(image)
+        image = image.resize((width, height), FILTERS[self.interpolation])
+      return np.asarray(image)[self._windows(height, width)]
     rows, columns = self._windows(height, width)
     return resampling.resize_bicubic(
-      image,
+      np.asarray(image),
       rows=(height, rows),
       columns=(width, columns),
       antialias=self.antialias,
@@ -199,13 +203,26 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
   return (size, size) if isinstance(size, int) else tuple(size)
 
 
+def sides(image: np.ndarray | Image.Image) -> tuple[int, int]:
+  """Height and width."""
+  if isinstance(image, np.ndarray):
+    return image.shape[:2]
+  return image.height, image.width
+
+
 def _cut_long_side(
-  image: Shaped[np.ndarray, "H W *C"],
-) -> Shaped[np.ndarray, "h w *C"]:
+  image: Shaped[np.ndarray, "H W *C"] | Image.Image,
+) -> Shaped[np.ndarray, "h w *C"] | Image.Image:
   """The image, its long side cut to at most MAX_ASPECT times the short one."""
-  limit = MAX_ASPECT * min(image.shape[:2])
-  top, left = (max(0, (side - limit) // 2) for side in image.shape[:2])
-  return image[top : top + limit, left : left + limit]
+  height, width = sides(image)
+  limit = MAX_ASPECT * min(height, width)
+  if max(height, width) <= limit:
+    return image
+  top, left = (max(0, (side - limit) // 2) for side in (height, width))
+  bottom, right = min(top + limit, height), min(left + limit, width)
+  if isinstance(image, np.ndarray):
+    return image[top:bottom, left:right]
+  return image.crop((left, top, right, bottom))
 
 
 def square(
