@@ -13,6 +13,7 @@ from PIL import Image
 
 from visual_memory.cli import main as cli
 from visual_memory.collection import exchange, rebuild
+from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.store.store import Store
 
 SMALL = ("--encoder", "pixels", "--option", "size=8")
@@ -81,6 +82,28 @@ def test_unreadable_images_are_said_and_the_others_answered(user, capsys):
   text, problems = run(capsys, *words, code=1)
   assert text.startswith("new.png  bee") and text.count("\n") == 1
   assert "text.jpg" in problems and "absent.png" in problems
+
+
+@pytest.mark.parametrize(
+  "words",
+  [
+    ("classify", "absent.png", "none*.png", "empty/"),
+    ("similar", "absent.png"),
+    ("explain", "absent.png"),
+    ("add", "absent.png", "absent/"),
+    ("build", "absent/", "--store", "other"),
+  ],
+)
+def test_what_is_not_there_is_said_before_anything_is_loaded(
+  user, capsys, monkeypatch, words
+):
+  def load(*_, **__):
+    raise AssertionError("An encoder was loaded for nothing.")
+
+  os.mkdir("empty")
+  monkeypatch.setattr(encoder_lib, "load_encoder", load)
+  _, said = run(capsys, *words, code=1)
+  assert "absent" in said
 
 
 def test_building_again_goes_on_or_refuses(user, capsys, monkeypatch):

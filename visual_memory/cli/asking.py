@@ -59,10 +59,14 @@ def classify(arguments: argparse.Namespace) -> int:
     {"image": word, "error": f"{word!r} cannot be classified: {why}."}
     for word, why in problems
   ]
-  asker = _asker(arguments, store, min_similarity=arguments.min_similarity)
+  answers = iter(())
+  if len(pictures):  # Nothing waits for an encoder that has nothing to do.
+    limit = arguments.min_similarity
+    asker = _asker(arguments, store, min_similarity=limit)
+    answers = asker.answers(pictures)
   num_failed = 0
   with _listing(arguments) as show:
-    for answer in itertools.chain(asker.answers(pictures), failed):
+    for answer in itertools.chain(answers, failed):
       if "error" in answer:
         num_failed += 1
         show(answer, None)
@@ -129,18 +133,12 @@ def _line(answer: dict[str, Any]) -> str:
 )
 def similar(arguments: argparse.Namespace) -> int:
   """Show the images of the memory that are nearest to images."""
-  from visual_memory.collection import questions
-  from visual_memory.collection.answering import Asker
-
   store = output.open_store(arguments)
-  asker = Asker(store, min_similarity=-1.0)
   present = set(store.ids.tolist())
   files = [word for word in arguments.images if word not in present]
   rows = [word for word in arguments.images if word in present]
-  found = questions.similar(asker, ids=rows, k=arguments.k) if rows else []
   pictures, problems, _ = inputs.open_pictures(files)
-  if len(pictures):
-    found += questions.similar(asker, pictures, k=arguments.k)
+  found = _nearest(store, rows, pictures, arguments.k)
   found += [
     {"image": word, "error": f"{why}, and no id of the memory"}
     for word, why in problems
@@ -160,6 +158,20 @@ def similar(arguments: argparse.Namespace) -> int:
   return 1 if any("error" in one for one in found) else 0
 
 
+def _nearest(store: Store, rows, pictures, k: int) -> list[dict[str, Any]]:
+  """What is nearest to rows and to pictures, if there are any."""
+  if not rows and not len(pictures):
+    return []
+  from visual_memory.collection import questions
+  from visual_memory.collection.answering import Asker
+
+  asker = Asker(store, min_similarity=-1.0)
+  found = questions.similar(asker, ids=rows, k=k) if rows else []
+  if len(pictures):
+    found += questions.similar(asker, pictures, k=k)
+  return found
+
+
 @command(
   "explain",
   option("image", metavar="IMAGE", help="an image file"),
@@ -172,13 +184,13 @@ def explain(arguments: argparse.Namespace) -> int:
 
   Writes one page that needs nothing else, and opens it.
   """
-  from visual_memory.reports import explanation
-
   store = output.open_store(arguments)
   pictures, problems, _ = inputs.open_pictures([arguments.image])
   if problems or len(pictures) != 1:
     why = problems[0][1] if problems else "it is more than one image"
     raise ValueError(f"{arguments.image!r} cannot be explained: {why}.")
+  from visual_memory.reports import explanation
+
   asker = _asker(arguments, store, min_similarity=-1.0)
   answer = next(iter(asker.answers(pictures)))
   if "error" in answer:

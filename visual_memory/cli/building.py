@@ -31,10 +31,10 @@ def build(arguments: argparse.Namespace) -> int:
 
   If it is stopped, the same command goes on where it was.
   """
+  origins.check_there(arguments.images)
   from visual_memory.collection import adding, ingest
 
   request = images.request(arguments)
-  origins.check_there(arguments.images)
   ingest.unfinished(arguments.store)  # Refused before anything is loaded.
   encoder, values = encoders.load(arguments)
   store, report = adding.build(
@@ -50,9 +50,10 @@ def add(arguments: argparse.Namespace) -> int:
   A picture is known by its content and its place: the same folder may be added
   again, and what is new in it, moved or changed is said.
   """
+  store = output.open_store(arguments)
+  origins.check_there(arguments.images)
   from visual_memory.collection import adding
 
-  store = output.open_store(arguments)
   report = adding.add(store, arguments.images, images.request(arguments))
   return _report(arguments, store, report, "Added to")
 
