@@ -4,6 +4,7 @@ Each test here is a folder as it is in real life, in which pictures were once
 lost, doubled, mislabelled or replaced without a word.
 """
 
+import functools
 import io
 import os
 import pathlib
@@ -17,6 +18,7 @@ import pytest
 from collection_cases import add, build, encoder, held, paint, picture_bytes
 from PIL import Image
 
+import visual_memory as vm
 from visual_memory.cli import main as cli
 from visual_memory.collection import (
   embedding,
@@ -408,18 +410,62 @@ def noise_png(seed):
   return file.getvalue()
 
 
-@pytest.mark.parametrize("archived", [False, True])
-def test_pictures_of_one_checksum_are_not_one_picture(tmp_path, archived):
-  """The chunks of a PNG end with CRCs, which that of the file then forgets."""
+@functools.cache
+def twins():
+  """Two PNGs of one size and CRC-32.
+
+  The chunks of a PNG end with CRCs, which that of the file then forgets.
+  """
   seen = {}
   for seed in range(40_000):
     data = noise_png(seed)
     other = seen.setdefault((len(data), zlib.crc32(data)), seed)
     if other != seed:
-      break
-  else:
-    pytest.fail("no two PNGs of one size and CRC-32")
-  files = {"a/1.png": noise_png(other), "b/2.png": noise_png(seed)}
+      return noise_png(other), data
+  raise AssertionError("no two PNGs of one size and CRC-32")
+
+
+def twin_arrays():
+  """Two images [1, 4, 2, 3] whose .npy files have one size and CRC-32."""
+  file = io.BytesIO()
+  np.save(file, np.zeros((1, 4, 2, 3), np.uint8))
+  begun = zlib.crc32(file.getvalue()[:-24])
+  draw, seen = np.random.default_rng(0), {}
+  for image in draw.integers(0, 256, (400_000, 1, 4, 2, 3), np.uint8):
+    other = seen.setdefault(zlib.crc32(image, begun), image)
+    if other is not image:
+      return other, image
+  raise AssertionError("no two arrays of one CRC-32")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "npz"])
+def test_kept_embeddings_are_not_those_of_a_picture_of_one_checksum(
+  tmp_path, kind
+):
+  rows = []
+  for data in twin_arrays() if kind == "npz" else twins():
+    if kind == "folder":
+      top, source = tmp_path / "top", "folder"
+      (top / "a").mkdir(parents=True, exist_ok=True)
+      (top / "a/1.png").write_bytes(data)
+    elif kind == "zip":
+      top, source = tmp_path / "top.zip", "folder"
+      with zipfile.ZipFile(top, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a/1.png"), data)
+    else:
+      top, source = tmp_path / "top.npz", "npz"
+      np.savez(top, images=data, labels=np.zeros(1, int))
+    opened = vm.open_source(source, path=top)
+    found = vm.embed(
+      encoder(), opened, cache_dir=tmp_path / "cache", progress=False
+    )
+    rows.append(found.embeddings)
+  assert not np.array_equal(*rows)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_pictures_of_one_checksum_are_not_one_picture(tmp_path, archived):
+  files = dict(zip(("a/1.png", "b/2.png"), twins(), strict=True))
   if archived:
     top = tmp_path / "top.zip"
     with zipfile.ZipFile(top, "w") as archive:

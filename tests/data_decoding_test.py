@@ -295,3 +295,25 @@ def test_a_large_image_is_taken_over_whole(monkeypatch):
   monkeypatch.setattr(decoding, "_STRIP", 2)
   np.testing.assert_array_equal(decode(encoded(RGB)), RGB)
   np.testing.assert_array_equal(decode(encoded(GRAY)), repeated(GRAY))
+
+
+def test_nothing_is_printed_about_a_broken_image():
+  program = (
+    "import io; from PIL import Image;"
+    "from visual_memory.data import decoding;"
+    "file = io.BytesIO();"
+    "Image.new('RGB', (7, 5)).save(file, 'tiff', tiffinfo={277: 18761});"
+    "data = file.getvalue().replace(b'\\x15\\x01\\x03\\x00\\x01\\x00\\x00\\x00"
+    "\\x03\\x00', b'\\x15\\x01\\x03\\x00\\x01\\x00\\x00\\x00\\x49\\x49');"
+    "assert data != file.getvalue();"
+    "error = None\ntry: decoding.decode_image(data, id='x')\n"
+    "except decoding.UnreadableImage as e: error = e\n"
+    "assert error"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+  )
+  assert (done.returncode, done.stderr) == (0, "")

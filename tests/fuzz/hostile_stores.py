@@ -59,15 +59,14 @@ def resealed(files: dict[str, bytes]) -> dict[str, bytes]:
   """The files with a manifest that has the checksums of their columns."""
   try:
     file = json.loads(files[manifest.KEY])
-  except (KeyError, ValueError):
+    for number, chunk in enumerate(file["content"]["chunks"]):
+      chunk[1] = "".join(
+        f"{zlib.crc32(files.get(arrays.chunk_key(name, number), b'')):08x}"
+        for name in arrays.columns_of(file["format"])
+      )
+    sealed = signed(file["content"], file["receipts"], file["format"])
+  except (KeyError, ValueError, TypeError, IndexError):
     return files
-  chunks = file["content"]["chunks"]
-  for number, chunk in enumerate(chunks):
-    chunk[1] = "".join(
-      f"{zlib.crc32(files.get(arrays.chunk_key(name, number), b'')):08x}"
-      for name in arrays.columns_of(file["format"])
-    )
-  sealed = signed(file["content"], file["receipts"], file["format"])
   return {**files, manifest.KEY: sealed}
 
 

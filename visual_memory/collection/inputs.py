@@ -46,9 +46,9 @@ class _Held:
     """The bytes."""
     return self.data
 
-  def stamp(self, path: str) -> tuple[int, int]:
+  def stamp(self, path: str) -> tuple[int, ...]:
     """Their number, and nothing more."""
-    return len(self.data), 0
+    return (len(self.data),)
 
 
 class Pictures(Unlabeled):

@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from visual_memory import types
-from visual_memory.data import decoding, file_trees, image_source, mask_sources
+from visual_memory.data import (
+  contents,
+  decoding,
+  file_trees,
+  image_source,
+  mask_sources,
+)
 
 
 def coco(path: str | os.PathLike, *, split: str) -> mask_sources.MaskedImages:
@@ -51,7 +57,7 @@ def coco(path: str | os.PathLike, *, split: str) -> mask_sources.MaskedImages:
     read_mask=functools.partial(_painted, annotations, images, class_of),
     fingerprint=image_source.digest(
       [(name, *tree.stamp(name)) for name in names],
-      os.path.getsize(_annotation_file(path, split)),
+      contents.stamp(os.stat(_annotation_file(path, split))),
     ),
   )
 

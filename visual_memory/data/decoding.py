@@ -22,6 +22,7 @@ formats of pictures are opened: none of them runs another program.
 
 import functools
 import io
+import logging
 import warnings
 
 import numpy as np
@@ -45,6 +46,8 @@ _BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF's tags.
 # Between once and twice Pillow's limit it warns, beyond that it refuses, which
 # is the limit here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What it logs of broken files is said by the error; unheard, it goes to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class UnreadableImage(Exception):

@@ -37,8 +37,8 @@ class FileTree(Protocol):
     """The bytes of one file; OSError if it cannot be had."""
     ...
 
-  def stamp(self, path: str) -> tuple[int, int]:
-    """Two numbers that change when the file's content does, at no cost."""
+  def stamp(self, path: str) -> tuple[int, ...]:
+    """Size in bytes, and what changes when the content does; reads nothing."""
     ...
 
   def content(self, path: str) -> Content:
@@ -112,10 +112,9 @@ class DirectoryTree:
       contents.check_size(os.fstat(file.fileno()).st_size)
       return file.read()
 
-  def stamp(self, path: str) -> tuple[int, int]:
+  def stamp(self, path: str) -> tuple[int, ...]:
     """Size in bytes and time of the last change in ns."""
-    stat = self._files[path][1]
-    return stat.st_size, stat.st_mtime_ns
+    return contents.stamp(self._files[path][1])
 
   def content(self, path: str) -> Content:
     """By reading the file."""

@@ -52,7 +52,7 @@ class FolderSource(image_source.Described):
     class_names: sorted; the union over all splits, so that they agree.
     taxonomy: for each class, the names of its directories from the top.
     orient: whether EXIF orientations are applied.
-    fingerprint: hash of names, sizes, times of change (CRCs) and options.
+    fingerprint: hash of names, sizes, times of change and options.
   """
 
   tree: file_trees.FileTree

@@ -51,7 +51,7 @@ class MaskedImages(image_source.Described):
     labels: UNLABELED: an image has no class of its own, [N].
     class_names: of the classes of pixels.
     read_mask: from a position to its mask, before it is checked.
-    fingerprint: of names, sizes and times (CRCs) of images and masks.
+    fingerprint: of names, sizes and times of images and masks.
   """
 
   tree: file_trees.FileTree

@@ -169,7 +169,7 @@ class ListedFiles:
       raise OSError("it is listed, but not in the folder")
     return self.tree.read(path)
 
-  def stamp(self, path: str) -> tuple[int, int]:
+  def stamp(self, path: str) -> tuple[int, ...]:
     """The tree's stamp; (-1, -1) for a file that is not there."""
     return self.tree.stamp(path) if path in self.there else (-1, -1)
 

@@ -58,7 +58,7 @@ class ZipTree:
         f"{path!r} is neither a folder nor a readable .zip file:"
         f" {files.reason(error)}."
       ) from error
-    self._size = os.path.getsize(path)
+    self._size, self._changed_ns = contents.stamp(os.stat(path))
     self._entries: dict[str, tuple[int, int, int, int, int]] = {}
     for name, entry in self._named(entries, encoding):
       self._add(name, entry)
@@ -97,9 +97,13 @@ class ZipTree:
       raise OSError("its entry in the .zip fails the checksum")
     return data
 
-  def stamp(self, path: str) -> tuple[int, int]:
-    """Size in bytes and CRC-32."""
-    return self._entry(path)[3:]
+  def stamp(self, path: str) -> tuple[int, ...]:
+    """Size in bytes, time of the archive's last change in ns, and CRC-32.
+
+    A CRC-32 alone would not do, see `contents`.
+    """
+    *_, size, crc = self._entry(path)
+    return size, self._changed_ns, crc
 
   def content(self, path: str) -> Content:
     """By unpacking the file: its CRC-32 would not do, see `contents`."""
