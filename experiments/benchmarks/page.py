@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zlib
 
 import jax
 import numpy as np
@@ -29,6 +28,7 @@ from visual_memory import files, types
 from visual_memory.collection.identity import PICTURE, Picture
 from visual_memory.collection.origins import Origin
 from visual_memory.collection.provenance import Provenance
+from visual_memory.data import contents
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.reports import workdir
 from visual_memory.store.store import Store
@@ -162,12 +162,11 @@ def make_store(config, path) -> None:
   shutil.rmtree(path / "memory", ignore_errors=True)
   shutil.rmtree(folder, ignore_errors=True)
   (folder / "made").mkdir(parents=True)
-  contents = []
+  known = []
   for number in range(config.num_pictures):
     file = folder / "made" / f"{number}.jpg"
     _picture(config.side, number).save(file, quality=85)
-    data = file.read_bytes()
-    contents.append((len(data), zlib.crc32(data)))
+    known.append(contents.of_file(file))
   encoder = vm.load_encoder(config.encoder)
   rows = synthetic_embeddings(
     num_rows=config.num_rows,
@@ -183,7 +182,7 @@ def make_store(config, path) -> None:
     number, at = row % config.num_pictures, f"{name}/{row}.jpg"
     os.link(folder / "made" / f"{number}.jpg", folder / at)
     ids.append(at)
-    picture = Picture(content=contents[number], places=((0, at),))
+    picture = Picture(content=known[number], places=((0, at),))
     records.append({PICTURE: picture.to_record(), "number": row})
   made = types.embedded_set(
     rows.embeddings,
@@ -193,7 +192,7 @@ def make_store(config, path) -> None:
     fingerprint=encoder.fingerprint,
   )
   origin = Origin(path=str(folder.resolve()), class_level="first")
-  known = Provenance(
+  provenance = Provenance(
     encoder={"name": config.encoder},
     preprocess=encoder.preprocess.to_dict(),
     origins=(origin,),
@@ -202,7 +201,7 @@ def make_store(config, path) -> None:
     path / "memory",
     made,
     metadata=records,
-    attributes=known.to_attributes(),
+    attributes=provenance.to_attributes(),
   )
 
 
@@ -268,7 +267,7 @@ def _map(config) -> dict:
   return {
     "generation": 1, "positions": list(range(config.num_rows)),
     "labels": labels, "predicted": labels, "x": x, "y": y, "grid": 1 << 14,
-    "class_names": [f"class {c}" for c in range(config.num_classes)],
+    "class_names": [f"class_{c}" for c in range(config.num_classes)],
     "complete": True,
   }  # fmt: skip
 

@@ -6,6 +6,7 @@ all of them with the process.
 
 import collections
 import io
+import os
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -42,6 +43,8 @@ class Thumbnails:
     )
     self._making: dict[str, Future] = {}
     self._lock = threading.Lock()
+    # Half of the processors are left to the browser, which scrolls meanwhile.
+    self._turn = threading.Semaphore(max(1, (os.cpu_count() or 2) // 2))
 
   def get(
     self, row_id: str, make: Callable[[], np.ndarray | None]
@@ -62,8 +65,9 @@ class Thumbnails:
     if making is not None:
       return making.result()
     try:
-      image = make()
-      made = None if image is None else encode(image, SIDE)
+      with self._turn:
+        image = make()
+        made = None if image is None else encode(image, SIDE)
     except BaseException as error:
       mine.set_exception(error)
       raise

@@ -4,7 +4,8 @@ import {$, attempt, node, post, thumbnail} from "./api.js";
 import {memory} from "./state.js";
 
 const PAGE = 200, GAP = 8;
-const AHEAD = 1.5, BEHIND = 0.5;  // Screens.
+// Screens that are ready before they are in sight: a second of fast scrolling.
+const AHEAD = 5, BEHIND = 0.5;
 
 export class Grid {
   constructor(box, {onOpen, onChoose, onFound}) {

@@ -6,7 +6,7 @@ import {asked, memory, onChange} from "./state.js";
 
 const CELLS = 256, REACH = 10;
 let points = null, view = {x: 0, y: 0, scale: 1}, cells = null, colors = null;
-let lasso = null, drag = null, hovered = -1, frame = 0, generation = -1, timer = 0;
+let image = null, lasso = null, drag = null, hovered = -1, frame = 0, generation = -1, timer = 0;
 
 // Twelve hues that stay apart in light and dark; then they repeat.
 const HUES = [211, 28, 130, 350, 275, 48, 185, 320, 95, 245, 10, 160];
@@ -109,15 +109,18 @@ function draw() {
   if (!canvas.width) return;
   const {width, height} = canvas;
   if (!points) { context.clearRect(0, 0, width, height); return; }
-  const image = context.createImageData(width, height);
-  const pixels = new Uint32Array(image.data.buffer);
+  if (image?.width !== width || image.height !== height) {
+    image = context.createImageData(width, height);
+  }
+  const pixels = new Uint32Array(image.data.buffer).fill(0);
   const count = points.x.length;
   const radius = Math.max(1, Math.min(7, Math.round(
     Math.sqrt(width * height / Math.max(count, 1)) / 9 * Math.sqrt(view.scale * points.grid / width))));
-  for (let i = 0; i < count; i++) dot(pixels, width, height, i, radius);
+  const shape = disc(radius, width);
+  for (let i = 0; i < count; i++) dot(pixels, width, height, i, shape);
   // What is to be seen is not hidden by what is drawn after it.
-  for (const i of points.last ?? []) dot(pixels, width, height, i, radius);
-  if (hovered >= 0) dot(pixels, width, height, hovered, radius + 3);
+  for (const i of points.last ?? []) dot(pixels, width, height, i, shape);
+  if (hovered >= 0) dot(pixels, width, height, hovered, disc(radius + 3, width));
   context.putImageData(image, 0, 0);
   if (lasso?.length > 1) {
     context.beginPath();
@@ -129,16 +132,24 @@ function draw() {
   }
 }
 
-function dot(pixels, width, height, i, radius) {
-  const cx = Math.round(points.x[i] * view.scale + view.x);
-  const cy = Math.round(points.y[i] * view.scale + view.y);
-  if (cx < -radius || cy < -radius || cx >= width + radius || cy >= height + radius) return;
-  const color = colors[i], limit = radius * radius + radius;
-  for (let y = Math.max(0, cy - radius); y <= Math.min(height - 1, cy + radius); y++) {
-    for (let x = Math.max(0, cx - radius); x <= Math.min(width - 1, cx + radius); x++) {
-      if ((x - cx) ** 2 + (y - cy) ** 2 < limit) pixels[y * width + x] = color;
+// The pixels of a dot around its middle, as steps in an image of this width.
+function disc(radius, width) {
+  const steps = [];
+  for (let y = -radius; y <= radius; y++) {
+    for (let x = -radius; x <= radius; x++) {
+      if (x * x + y * y < radius * radius + radius) steps.push(y * width + x);
     }
   }
+  return {radius, steps: Int32Array.from(steps)};
+}
+
+// Dots that the edge would cut are left out: they are a few pixels wide.
+function dot(pixels, width, height, i, {radius, steps}) {
+  const cx = Math.round(points.x[i] * view.scale + view.x);
+  const cy = Math.round(points.y[i] * view.scale + view.y);
+  if (cx < radius || cy < radius || cx >= width - radius || cy >= height - radius) return;
+  const middle = cy * width + cx, color = colors[i];
+  for (let s = 0; s < steps.length; s++) pixels[middle + steps[s]] = color;
 }
 
 function index() {
@@ -228,7 +239,7 @@ export const shown = attempt(async (anew = false) => {
     return;
   }
   const first = points === null;
-  points = found;
+  points = {...found, x: Float32Array.from(found.x), y: Float32Array.from(found.y)};
   generation = found.generation;
   $("map-note").textContent = found.complete ? counted(found.x.length, "row")
     : `${counted(found.x.length, "row")}; rows that are new are not drawn yet`;
