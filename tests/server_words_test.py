@@ -1,9 +1,16 @@
 """Words, errors and similarities in the served page."""
 
+import contextlib
+import socket
+import threading
+
 import encoders_words_test
+import headless
+import memory_cases
 import numpy as np
 import pytest
 import server_test
+import uvicorn
 
 import visual_memory as vm
 from visual_memory.cli.main import main
@@ -29,6 +36,24 @@ def worded(store, client, tiny_clip, tmp_path, monkeypatch):
     client.headers["x-visual-memory"] = "1"
     yield client, path
   words._loaded.cache_clear()
+
+
+@contextlib.contextmanager
+def served(session):
+  """The address of a session's page, served by a thread of this process."""
+  with socket.create_server(("127.0.0.1", 0)) as listener:
+    port = listener.getsockname()[1]
+    app = server_test.make_app(session, token=server_test.TOKEN, port=port)
+    server = uvicorn.Server(
+      uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")
+    )
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+      yield f"http://127.0.0.1:{port}/{server_test.TOKEN}/"
+    finally:
+      server.should_exit = True
+      thread.join()
 
 
 def map_of(client):
@@ -59,6 +84,38 @@ def test_rows_are_found_by_words(worded, tiny_clip):
   assert client.post("/api/words", json={"text": " "}).status_code == 400
   long = client.post("/api/words", json={"text": "cat " * 200})
   assert long.status_code == 400 and "Shorten it" in long.json()["error"]
+
+
+def test_a_browser_looks_for_words(worded):
+  client, _ = worded
+  session = client.app.state.session
+  session.warm()
+  hostile = "<img src=x onerror=alert(1)> cat"
+  with headless.chromium() as browser, served(session) as address:
+    with server_test.page_at(browser, address) as page:
+      first = "document.querySelector('[data-index=\"0\"]')?.title"
+      for text in (hostile, "a cat"):
+        best = session.by_words(text, 1)["rows"][0]["id"]
+        page.fill("#words", text)
+        page.press("#words", "Enter")
+        page.wait_for_function(
+          "(text) => document.getElementById('among').textContent"
+          ".includes(`like “${text}”`)",
+          arg=text,
+        )
+        page.wait_for_function(f"(best) => {first} === best", arg=best)
+      page.click("#among button")
+      page.wait_for_function(f"{first} === {session.store.ids[0]!r}")
+      assert page.input_value("#words") == ""
+
+
+def test_a_first_question_compiles_nothing_once_warm(worded, tmp_path):
+  client, _ = worded
+  client.app.state.session.warm()
+  body = (tmp_path / "photos" / "red" / "2.png").read_bytes()
+  with memory_cases.counted_compilations() as counted:
+    assert client.post("/api/ask", content=body).status_code == 200
+  assert not counted
 
 
 def test_an_encoder_without_words_says_so(client):

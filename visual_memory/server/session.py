@@ -31,6 +31,7 @@ from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.text import words
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
+from visual_memory.server import thumbnails
 from visual_memory.server.snapshot import Snapshot
 from visual_memory.server.thumbnails import SIDE, Thumbnails
 from visual_memory.store import which_rows
@@ -128,11 +129,11 @@ class Session:
 
   def warm(self) -> None:
     """Loads and compiles what a first question would wait for."""
-    encoder = self.encoder()
-    side = encoder.preprocess.size
-    embedding = encoder.encode([np.zeros((side, side, 3), np.uint8)])
-    if len(memory := self.memory()):
-      exact.search(embedding, memory, k=min(MOST_K, len(memory)))
+    side = 2 * self.encoder().preprocess.size
+    nothing, _ = thumbnails.encode(np.zeros((side, side, 3), np.uint8), side)
+    with contextlib.suppress(ValueError):  # No rows, or none with a label.
+      setting = weighting.setting(defaults.VOTER)
+      self.ask(nothing, name="", k=defaults.K, setting=setting, without=())
     self.measure()
 
   def measure(self) -> None:
