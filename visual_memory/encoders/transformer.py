@@ -49,23 +49,26 @@ class Attention(nnx.Module):
     """
     batch, tokens, dim = x.shape
     qkv = self.qkv(x, precision=precision, hidden=True)
-    qkv = qkv.reshape(batch, tokens, 3, self.num_heads, -1)
+    q, k, v = (
+      part.reshape(batch, tokens, self.num_heads, -1)
+      for part in jnp.split(qkv, 3, axis=-1)
+    )
     if turns is not None:
-      turned = rotated(qkv[:, :, :2], turns)
-      qkv = jnp.concatenate([turned, qkv[:, :, 2:]], axis=2)
+      q, k = rotated(q, turns), rotated(k, turns)
     fused = fused_attention()
     if training and tokens % 2:
       fused = None
     if fused and precision != "float32" and not maps:
       half = jnp.dtype(precision)
-      q, k, v = jnp.moveaxis(qkv.astype(half), 2, 0)  # [B, T, h, d]
       mixed = jax.nn.dot_product_attention(
-        q, k, v, is_causal=causal, implementation=fused
+        *(part.astype(half) for part in (q, k, v)),
+        is_causal=causal,
+        implementation=fused,
       )
       weights = None
     else:
-      q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # [B, h, T, d] each
-      mixed, weights = attend(q, k, v, causal=causal, precision=precision)
+      heads_first = [jnp.swapaxes(part, 1, 2) for part in (q, k, v)]
+      mixed, weights = attend(*heads_first, causal=causal, precision=precision)
       mixed = jnp.swapaxes(mixed, 1, 2)
     mixed = mixed.reshape(batch, tokens, dim)
     return self.proj(mixed, precision=precision), weights if maps else None
@@ -229,14 +232,14 @@ class AttentionPool(nnx.Module):
 
 
 def rotated(
-  x: Float[Array, "B T n h d"], turns: Float[np.ndarray, "2 T d"]
-) -> Float[jax.Array, "B T n h d"]:
+  x: Float[Array, "B T h d"], turns: Float[np.ndarray, "2 T d"]
+) -> Float[jax.Array, "B T h d"]:
   """Each head's halves as pairs of coordinates, turned by each token's angles.
 
   Reference: Su et al., "RoFormer" (2021), in DINOv3's layout: value t and value
   t + d / 2 of a head are a pair.
   """
-  cos, sin = jnp.asarray(turns)[:, None, :, None, None]
+  cos, sin = jnp.asarray(turns)[:, None, :, None]
   first, second = jnp.split(x, 2, axis=-1)
   return x * cos + jnp.concatenate([-second, first], axis=-1) * sin
 
@@ -260,7 +263,9 @@ def attend(
   if causal:
     seen = jnp.tril(jnp.ones((1, 1, *scores.shape[2:]), bool))
     scores = jnp.where(seen, scores, -jnp.inf)
-  scores = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+  # Whatever is subtracted, the softmax is the same: so is its gradient.
+  highest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+  scores = jnp.exp(scores - highest)
   total = jnp.sum(scores, axis=-1, keepdims=True)
   # Dividing after the product touches T * d values instead of T * T.
   mixed = dot(scores, v, (((3,), (2,)), heads), precision=precision) / total
