@@ -99,6 +99,7 @@ FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
 PEERS = (
   "experiments/benchmarks/dual_memory_peer.py",
   "experiments/benchmarks/encoder_peers.py",
+  "experiments/benchmarks/pretraining_peers.py",
   "experiments/benchmarks/retrieval_peers.py",
 )
 """Files that time other libraries, and so import them."""
