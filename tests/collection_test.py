@@ -25,6 +25,7 @@ from visual_memory.collection import (
   identity,
   ingest,
   meant_rows,
+  plan,
   provenance,
 )
 from visual_memory.collection.identity import Status
@@ -33,6 +34,7 @@ from visual_memory.collection.relocation import relocate
 from visual_memory.data import contents
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.store.errors import StoreError, StoreLocked
+from visual_memory.store.storage import state
 from visual_memory.store.store import Store
 
 
@@ -591,3 +593,49 @@ def test_a_small_memory_is_small(tmp_path):
   )
   rows = 256 * 4 * store.contents.dim
   assert whole - rows + 256 * 4 * 384 < 1e6  # With the shipped encoder's D.
+
+
+@pytest.mark.parametrize("name", ['é \\ "1".jpg', "1.jpg"])
+def test_adding_one_picture_reads_no_record_of_others(
+  tmp_path, monkeypatch, name
+):
+  """And judges it as it would with all of them."""
+  there = {f"{c}/{n}.jpg": 10 * ord(c) + n for c in "ab" for n in range(4)}
+  paint(tmp_path / "top", there | {f"b/{name}": 50})
+  store, _ = build(tmp_path / "m", tmp_path / "top")
+  loose = paint(
+    tmp_path / "loose",
+    # One of the name of another one, and one of its content.
+    {"new.jpg": 60, name: 61, "copy.jpg": 50, "again.jpg": 51},
+  )
+  add(store, loose / "again.jpg", class_name="a")
+  paint(tmp_path / "top", {"a/2.jpg": 62})  # Changed.
+  os.rename(tmp_path / "top/a/3.jpg", loose / "moved.jpg")
+  parsed = []
+  whole = state.State.metadata
+
+  def metadata(self, slots):
+    parsed.extend(slots)
+    return whole(self, slots)
+
+  monkeypatch.setattr(state.State, "metadata", metadata)
+  statuses = []
+  for path in (
+    loose / "new.jpg", loose / name, loose / "copy.jpg", loose / "again.jpg",
+    tmp_path / "top/a/2.jpg", loose / "moved.jpg",
+  ):  # fmt: skip
+    told = []
+    for most in (8, 0):
+      monkeypatch.setattr(plan, "_FEW", most)
+      parsed.clear()
+      told.append(add(store, path, class_name="a", dry_run=True).to_dict())
+      told[-1].pop("origins")
+      assert len(parsed) <= (2 if most else len(store))
+    assert told[0] == told[1]
+    statuses.append(
+      [k for k in ("moved", "copies", "changed") if told[0][k]]
+      or [k for k in ("added", "already_there") if told[0][k]]
+    )
+  assert sum(statuses, []) == [
+    "added", "added", "copies", "already_there", "changed", "moved",
+  ]  # fmt: skip

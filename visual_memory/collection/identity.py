@@ -15,16 +15,16 @@ by place second:
 A memory holds a content once, under the class it had when it was added.
 """
 
-import collections
 import dataclasses
 import enum
-import functools
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from visual_memory.collection.origins import Origin
 from visual_memory.data.contents import Content, Seen
+from visual_memory.store import which_rows
 from visual_memory.store.receipts import hash_id
 from visual_memory.store.store import Store
 
@@ -44,9 +44,6 @@ class Status(enum.Enum):
   COPY = "copy"
   CHANGED = "changed"
   FORGOTTEN = "forgotten"
-
-
-_UNTOUCHED = (Status.SAME, Status.FORGOTTEN)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,16 +135,35 @@ class Judged:
 class Known:
   """The pictures of a store at one generation, by place and by content."""
 
-  def __init__(self, store: Store | None, origins: Sequence[Origin]):
-    """Reads the records of all rows; None is a memory without any."""
+  def __init__(
+    self,
+    store: Store | None,
+    origins: Sequence[Origin],
+    *,
+    about: Iterable[Found] | None = None,
+  ):
+    """Reads the records of rows.
+
+    Args:
+      store: the memory; None is one without any rows.
+      origins: of its rows.
+      about: read only the rows that have the content of one of these files, or
+        were found under its name; by default all.
+    """
+    words = None if about is None else [*_words(about)]
 
     def read(state):
       names = (*state.manifest.class_names, None)
-      labels = state.columns["labels"][state.rows]
+      if words is None:
+        slots, ids = state.rows, state.ids[state.rows].tolist()
+      else:
+        slots = which_rows.mentioning(state, words)
+        ids = state.read_ids(slots)
+      labels = state.columns.at("labels", slots)
       return (
-        state.ids[state.rows].tolist(),
+        ids,
         [names[label] for label in labels.tolist()],
-        state.metadata(state.rows),
+        state.metadata(slots),
         state.manifest.salt,
       )
 
@@ -155,6 +171,8 @@ class Known:
     ids, classes, records, self.salt = (
       store.handle.read(read) if store is not None else nothing
     )
+    self._store = store
+    self._all = store is None or words is None
     self.classes = dict(zip(ids, classes, strict=True))
     self.records = dict(zip(ids, records, strict=True))
     self.pictures: dict[str, Picture] = {}
@@ -187,6 +205,12 @@ class Known:
         return picture.content
     return None
 
+  def holds(self, row_id: str) -> bool:
+    """Whether the memory has a row of this id."""
+    if self._all or row_id in self.classes:
+      return row_id in self.classes
+    return bool(self._store.among([row_id])[0])
+
   def was_removed(self, *names: str) -> bool:
     """Whether a receipt knows one of these names: ids, contents."""
     return bool(self._removed) and any(
@@ -194,144 +218,15 @@ class Known:
     )
 
 
+def _words(files: Iterable[Found]) -> Iterator[bytes]:
+  """What the record of a row holds that one of these files may be."""
+  for file in files:
+    yield file.content[1].encode()
+    for plain in (False, True):
+      name = json.dumps(posixpath.basename(file.path), ensure_ascii=plain)
+      yield name[1:].encode()  # Without what is before it in the path.
+
+
 def content_name(content: Content) -> str:
   """What a receipt hashes, beside the id, to know a removed picture again."""
   return f"picture of {content[0]} bytes, digest {content[1]}"
-
-
-def judge(
-  files: Iterable[Found],
-  known: Known,
-  *,
-  still_at: Callable[[int, str, Content], bool],
-  update: bool = False,
-  forgotten_too: bool = False,
-) -> list[Judged]:
-  """What each file is to a memory, in their order.
-
-  Args:
-    files: all files of an origin that were looked at.
-    known: the memory.
-    still_at: whether a place (origin's number, path) has this content.
-    update: changed files will take the place of what they were.
-    forgotten_too: take what was removed before as new.
-  """
-  files = list(files)
-  here = {file.location: file.content for file in files}
-  stays = functools.cache(lambda row: _stays(row, known, here, still_at))
-  contents = set(here.values())
-  found_again = {
-    row for content, row in known.of.items() if content in contents
-  }
-  taken, first = set(known.classes), dict[Content, Judged]()
-  moved: dict[str, str] = {}
-  judged = []
-  for file in files:
-    at = known.at.get(file.location)
-    same = at is not None and known.pictures[at].content == file.content
-    row = at if same else known.of.get(file.content)
-    if same:
-      status = Status.SAME
-    elif row is not None:
-      goes = not stays(row) and moved.setdefault(row, file.location)
-      status = Status.MOVED if goes == file.location else Status.COPY
-    elif file.content in first:
-      status, row = Status.COPY, first[file.content].id
-    elif not forgotten_too and known.was_removed(content_name(file.content)):
-      status, row = Status.FORGOTTEN, file.id
-    elif at is not None and not stays(at) and at not in found_again:
-      status, row = Status.CHANGED, at
-    elif not forgotten_too and known.was_removed(file.id):
-      status, row = Status.FORGOTTEN, file.id
-    else:
-      status, row = Status.NEW, free_id(file, taken)
-      taken.add(row)
-    name = known.classes.get(row, file.class_name)
-    if status is Status.COPY and file.content in first:
-      name = first[file.content].class_name
-    entry = Judged(found=file, status=status, id=row, class_name=name)
-    if status is Status.NEW or (update and status is Status.CHANGED):
-      first[file.content] = entry
-    judged.append(entry)
-  return judged
-
-
-def _stays(row: str, known: Known, here, still_at) -> bool:
-  """Whether one of a row's places still has its picture."""
-  picture = known.pictures[row]
-  for number, path in picture.places:
-    location = known.origins[number].location(path)
-    if location in here:
-      if here[location] == picture.content:
-        return True
-    elif still_at(number, path, picture.content):
-      return True
-  return False
-
-
-def pictures_after(
-  judged: Iterable[Judged], known: Known, *, update: bool
-) -> dict[str, Picture]:
-  """The pictures of new rows, and of rows that are or lie elsewhere now.
-
-  Args:
-    judged: what the files are.
-    known: the memory.
-    update: whether changed files take the place of what they were.
-  """
-  after: dict[str, Picture] = {}
-  for entry in judged:
-    file, row = entry.found, entry.id
-    changed = entry.status is Status.CHANGED
-    place = (file.origin, file.path)
-    if entry.status is Status.SAME and file.seen is not None:
-      old = after.get(row, known.pictures[row])
-      if place in old.places and old.seen.get(place) != file.seen:
-        after[row] = dataclasses.replace(
-          old, seen={**old.seen, place: file.seen}
-        )
-    if entry.status in _UNTOUCHED or (changed and not update):
-      continue
-    owner = known.at.get(file.location)
-    if owner is not None and owner != row:
-      old = after.get(owner, known.pictures[owner])
-      left = tuple(
-        p for p in old.places if known.origins[p[0]].location(p[1])
-        != file.location
-      )  # fmt: skip
-      after[owner] = dataclasses.replace(old, places=left)
-    old = after.get(row, known.pictures.get(row))
-    fresh = old is None or changed or entry.status is Status.MOVED
-    places = (place,) if fresh else (*old.places, place)
-    seen = {} if fresh else dict(old.seen)
-    if file.seen is not None:
-      seen[place] = file.seen
-    after[row] = Picture(
-      content=file.content, places=tuple(dict.fromkeys(places)), seen=seen
-    )
-  return after
-
-
-def free_id(file: Found, taken: set[str]) -> str:
-  """An id that no picture has: more of the path than usual, then a number."""
-  if file.id not in taken:
-    return file.id
-  parts = file.location.strip("/").split("/")
-  least = file.id.count("/") + 2
-  for count in range(least, len(parts) + 1):
-    longer = "/".join(parts[-count:])
-    if longer not in taken:
-      return longer
-  numbers = (number for number in range(2, len(taken) + 3))
-  stem, suffix = os.path.splitext(file.id)
-  return next(
-    name
-    for number in numbers
-    if (name := f"{stem} ({number}){suffix}") not in taken
-  )
-
-
-def counts(judged: Iterable[Judged]) -> dict[str, int]:
-  """How many files are what, by the status's name; none are left out."""
-  found = collections.Counter(entry.status.value for entry in judged)
-  return {status.value: found.get(status.value, 0) for status in Status}

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 
-from visual_memory.collection import identity
+from visual_memory.collection import identity, judging
 from visual_memory.collection.identity import Found, Judged, Known, Status
 from visual_memory.collection.origins import Opened, Origin
 from visual_memory.collection.provenance import Pictures, Provenance
@@ -21,6 +21,9 @@ from visual_memory.store.store import Store
 
 _READERS = 4
 """Threads that read files for their checksums."""
+
+_FEW = 8
+"""Files that are read rather than the records of all rows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,13 +95,17 @@ def make_plan(
   for one in opened:
     about, number = about.with_origin(one.origin)
     numbers.append(number)
-  known = Known(store, about.origins)
-  look = functools.partial(_content, known=known, reread=reread)
+  few = sum(len(one.images) for one in opened) <= _FEW
+  few = few and not any(one.whole for one in opened)
+  known = None if few else Known(store, about.origins)
+  look = functools.partial(_content, known=None if reread else known)
   files, trees, unread = _look(
     opened, numbers, class_name, look, progress=progress
   )
+  if known is None:
+    known = Known(store, about.origins, about=files)
   pictures = Pictures(about.origins)
-  judged = identity.judge(
+  judged = judging.judge(
     files,
     known,
     still_at=pictures.has,
@@ -113,7 +120,7 @@ def make_plan(
     judged=tuple(judged),
     trees=tuple(trees),
     origins=about.origins,
-    after=identity.pictures_after(judged, known, update=update),
+    after=judging.pictures_after(judged, known, update=update),
     relabel=tuple(relabel.items()),
     conflicts=tuple(e for e in differ if e.id not in relabel),
     missing=_missing(known, judged, opened, numbers),
@@ -159,14 +166,15 @@ def _look(opened, numbers, class_name, look, *, progress: bool):
 
 
 def _content(
-  one: Opened, path: str, *, known: Known, reread: bool
+  one: Opened, path: str, *, known: Known | None
 ) -> tuple[Content, Seen | None] | str:
   """The content of a file and how it is seen, or what is wrong with it."""
   try:
-    seen = one.tree.seen(path)
-    content = known.content_if_seen(one.origin.location(path), seen)
-    if content is not None and not reread:
-      return content, seen
+    if known is not None:
+      seen = one.tree.seen(path)
+      content = known.content_if_seen(one.origin.location(path), seen)
+      if content is not None:
+        return content, seen
     return one.tree.settled_content(path)
   except OSError as error:
     return error.strerror or str(error)

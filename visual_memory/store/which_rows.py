@@ -1,6 +1,6 @@
 """Which rows of a store an edit means: by id, by class, by metadata."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,12 @@ import numpy as np
 from visual_memory.checks import Ids, as_ids
 from visual_memory.memory import matching
 from visual_memory.store.row_edits import HOLDER
+from visual_memory.store.storage import arrays
 from visual_memory.store.storage.state import State
 from visual_memory.types import EmbeddedSet
+
+_STRETCH = 1 << 24
+"""Bytes of text that are looked through at a time."""
 
 Where = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 """Metadata fields and their values, or a function of a row's metadata."""
@@ -66,6 +70,33 @@ def select(
     found = [fits(metadata) for metadata in state.metadata(slots)]
     slots = slots[np.array(found, bool)]
   return slots
+
+
+def mentioning(state: State, words: Iterable[bytes]) -> np.ndarray:
+  """The slots of rows in whose id or metadata, as written, one of these occurs.
+
+  In order of insertion. The text is looked through, some 200 bytes a row; of
+  other rows than these nothing is parsed.
+  """
+  words = [word for word in set(words) if word]
+  places, beyond = [], max(map(len, words), default=1) - 1
+  for start in range(0, state.manifest.text_end if words else 0, _STRETCH):
+    end = min(start + _STRETCH + beyond, state.manifest.text_end)
+    text = state.text(start, end)
+    for word in words:
+      place = text.find(word)
+      while place >= 0:
+        places.append(start + place)
+        place = text.find(word, place + 1)
+  slots = state.rows
+  spans = state.columns["spans"][slots]
+  starts = spans[:, arrays.START]
+  ends = starts + spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
+  order = np.argsort(starts, kind="stable")
+  before = np.searchsorted(starts[order], places, side="right") - 1
+  rows = order[before[before >= 0]]
+  rows = rows[np.asarray(places, np.int64)[before >= 0] < ends[rows]]
+  return slots[np.unique(rows)]
 
 
 def _has_fields(wanted: Mapping[str, Any]) -> Callable[[dict], bool]:
