@@ -1,6 +1,7 @@
 """Stores from elsewhere: nothing outside of them changes, the odd is named."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -457,3 +458,19 @@ def test_a_store_in_a_file_or_a_place_without_one_is_told(tmp_path):
   files = pickle.loads(pickle.dumps(small_store(tmp_path / "s").handle.files))
   assert files.root == str(tmp_path / "s")
   assert parallel.run(files.size, ["lock", "none"]) != [0, 0]
+
+
+@pytest.mark.parametrize("more", [1, -1, -5])
+def test_a_wrong_number_of_rows_stays_wrong(store, more):
+  """However often it is asked, and whatever is tried in between."""
+  path = pathlib.Path(store.path, manifest.KEY)
+  of = manifest.from_bytes(path.read_bytes())
+  wrong = dataclasses.replace(of, num_rows=of.num_rows + more)
+  path.write_bytes(wrong.to_bytes())
+  forged = Store.open(store.path)
+  for ask in (
+    forged.embedded, forged.embedded, lambda: forged.ids, lambda: forged.labels,
+    lambda: forged.remove(["number/3"]), forged.compact, forged.embedded,
+  ):  # fmt: skip
+    with pytest.raises(StoreDamaged, match="another number of rows"):
+      ask()

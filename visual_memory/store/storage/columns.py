@@ -126,8 +126,9 @@ class Columns:
       found = parallel.run(lambda item: self._read(*item), missing.items())
       problems = sum(found, [])
       if whole and not problems and not self._counted:
-        self._counted = True
-        if self._arrays["mask"][: of.num_slots].sum() != of.num_rows:
+        count = self._arrays["mask"][: of.num_slots].sum()
+        self._counted = count == of.num_rows
+        if not self._counted:
           problems = [f"mask: has another number of rows than {manifest.KEY}."]
       if problems:
         raise StoreDamaged(problems)
