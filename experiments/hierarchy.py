@@ -21,6 +21,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   kept = rows.take(
     discovery.first_per_class(rows.labels, options.rows_per_class)
   )
+  most = discovery.most_exemplars(study.labels, kept.labels)
   with study.clock("discovery curves"):
     curve = discovery.discovery_curve(
       study.queries.embeddings,
@@ -28,7 +29,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       kept.embeddings,
       kept.labels,
       tree,
-      exemplars=options.exemplars,
+      exemplars=[m for m in options.exemplars if m <= most],
     )
   asked = np.arange(len(study.queries))[: options.descent_queries or None]
   with study.clock("descent"):
@@ -43,6 +44,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     curve,
     descent,
     tree,
+    left_out=[m for m in options.exemplars if m > most],
     labels=study.labels[asked],
     nearest=np.asarray(study.near.labels)[asked, 0],
   )

@@ -4,7 +4,11 @@ import memory_cases
 import numpy as np
 import pytest
 
-from visual_memory.analysis.discovery import discovery_curve, first_per_class
+from visual_memory.analysis.discovery import (
+  discovery_curve,
+  first_per_class,
+  most_exemplars,
+)
 from visual_memory.data import taxonomy
 from visual_memory.retrieval import reference
 
@@ -70,6 +74,17 @@ def test_bad_input_is_named():
     call((0,), np.full(len(labels), 6))
   with pytest.raises(ValueError, match="two classes"):
     call((0,), np.zeros(len(labels), int))
+
+
+def test_the_poorest_class_that_is_asked_about_tells_the_most_exemplars():
+  queries, asked, rows, labels = make_case(False)  # Of 5, 4, 6, 4, 5, 4 rows.
+  assert most_exemplars(np.array([0, 2]), labels) == 5
+  assert most_exemplars(np.array([6]), labels) == 0
+  assert most_exemplars(asked[:0], labels) == 0
+  most = most_exemplars(asked, labels)
+  discovery_curve(queries, asked, rows, labels, TREE, exemplars=(most,))
+  with pytest.raises(ValueError, match="exemplars were asked for"):
+    discovery_curve(queries, asked, rows, labels, TREE, exemplars=(most + 1,))
 
 
 def test_the_first_rows_of_each_class_are_kept():

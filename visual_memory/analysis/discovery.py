@@ -129,6 +129,15 @@ def first_per_class(
   return mask
 
 
+def most_exemplars(labels: Int[Array, "Q"], row_labels: Int[Array, "N"]) -> int:
+  """The rows of the poorest class that is asked about; 0 without queries."""
+  labels, row_labels = np.asarray(labels), np.asarray(row_labels)
+  if not len(labels):
+    return 0
+  counts = np.bincount(row_labels, minlength=labels.max() + 1)
+  return int(counts[labels].min())
+
+
 def _checked(labels, row_labels, taxonomy, exemplars):
   """The rows of each class in order, padded with -1: int32 [C, most]."""
   for name, values in (("Query", labels), ("Row", row_labels)):

@@ -53,7 +53,8 @@ def open_taxonomy(
   """The taxonomy that settings describe, of a source's classes.
 
   Raises:
-    ValueError: the source has no nested folders, where they are asked for.
+    ValueError: the source has no nested folders, where they are asked for, or
+      a class of it has no path.
   """
   names = {"levels": section.levels} if section.levels else {}
   if section.source == "folders":
@@ -69,6 +70,12 @@ def open_taxonomy(
   if section.source == "joined_names":
     return taxonomy.from_joined_names(source.class_names, **names)
   of_class = {path[-1]: path for path in section.rows}
+  lost = [name for name in source.class_names if name not in of_class]
+  if lost:
+    raise ValueError(
+      f"taxonomy.rows ends in {', '.join(map(repr, of_class))}; there is no"
+      f" path for the class {lost[0]!r}."
+    )
   return taxonomy.from_paths(
     [of_class[name] for name in source.class_names], **names
   )

@@ -1,5 +1,6 @@
 """A taxonomy on a page: curves of discovery, and accuracy on every level."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ def sections(
   descent: Descent,
   tree: Taxonomy,
   *,
+  left_out: Sequence[int] = (),
   labels: Int[np.ndarray, "T"],
   nearest: Int[np.ndarray, "T"],
 ) -> tuple[list[Section], dict[str, Any]]:
@@ -28,6 +30,7 @@ def sections(
     curve: from `discovery_curve`.
     descent: from `descend`, of T queries.
     tree: the taxonomy.
+    left_out: values of m for which a class has too few rows.
     labels: classes of these queries.
     nearest: classes of their nearest rows.
   """
@@ -50,13 +53,16 @@ def sections(
     },
     "nodes": [len(nodes) for nodes in tree.nodes],
   }
-  return [_discovery(curve), _descent(descent, tree, by_tests, by_nearest)], (
-    values
-  )
+  return [
+    _discovery(curve, left_out),
+    _descent(descent, tree, by_tests, by_nearest),
+  ], values
 
 
-def _discovery(curve: DiscoveryCurve) -> Section:
+def _discovery(curve: DiscoveryCurve, left_out: Sequence[int]) -> Section:
   """Accuracy of every level against the number of exemplars."""
+  left_out = ", ".join(map(str, left_out))
+  too_many = f" Left out: m = {left_out}, since a class has fewer rows."
   lines = {
     level: dict(
       zip(curve.exemplars, 100 * curve.accuracy[:, place], strict=True)
@@ -73,7 +79,8 @@ def _discovery(curve: DiscoveryCurve) -> Section:
     prose=(
       "Each class in turn is new: the memory holds its first m rows and all"
       " rows of the others. A query of the new class takes the class of its"
-      " nearest row. Dashed: always answering the level's largest node.",
+      " nearest row. Dashed: always answering the level's largest node."
+      + (too_many if left_out else ""),
     ),
     figures=(
       Figure(
