@@ -5,10 +5,14 @@ import re
 
 import numpy as np
 import pytest
+from memory_cases import unit
 
 from configs import aggregation, attribution, evaluate
 from experiments import launch
-from visual_memory.types import Neighbors
+from visual_memory.cli import main as cli
+from visual_memory.collection import questions, sureness
+from visual_memory.store.store import Store
+from visual_memory.types import Neighbors, embedded_set
 from visual_memory.voting import weighting
 from visual_memory.voting.removal import predict_without_each
 from visual_memory.voting.vote import predict, vote
@@ -132,3 +136,56 @@ def test_a_config_names_it(tmp_path, of):
   page = (tmp_path / "report.html").read_text()
   assert "my_voters:squared" in page or of is attribution
   assert not re.search(r"undefined|NaN %", page)
+
+
+def test_a_text_names_a_voter_and_its_numbers():
+  named = weighting.named
+  assert named("rank") == weighting.setting("rank")
+  assert named("softmax,temperature=0.1") == weighting.setting(
+    "softmax", temperature=0.1
+  )
+  assert named("my_voters:squared").voter == "my_voters:squared"
+  for text, message in (
+    ("softmax,temperature", "no NAME=NUMBER"),
+    ("softmax,offset=2", "no hyper-parameter 'offset'"),
+    ("rank,offset=0", "above 0"),
+    ("nobody", "Unknown voter"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      named(text)
+
+
+def test_the_command_line_takes_every_voter(tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  rows = embedded_set(
+    unit(rng.normal(size=(12, 4))), rng.integers(0, 2, 12),
+    [f"r{i}" for i in range(12)], class_names=("a", "b"), fingerprint="f",
+  )  # fmt: skip
+  path = str(tmp_path / "store")
+  store = Store.create(path, rows)
+
+  def accuracy(voter):
+    words = ["accuracy", "-s", path, "--json", "-k", "5", "--voter", voter]
+    assert cli.main(words) == 0
+    return json.loads(capsys.readouterr().out)
+
+  for voter in (*weighting.VOTERS, "rank,offset=3", "my_voters:squared"):
+    found = questions.accuracy(store, k=5, voter=voter)
+    assert accuracy(voter)["right"] == found["right"], voter
+    assert found["voter"] == voter.partition(",")[0]
+    assert questions.suspects(store, k=5, voter=voter) is not None
+  before = set(tmp_path.rglob("*"))
+  memory, own = store.load(), weighting.setting("my_voters:squared")
+  sureness.calibrate(store, memory, own, k=5)  # Made anew: it may change.
+  assert set(tmp_path.rglob("*")) == before
+  with pytest.raises(SystemExit):
+    cli.main(["accuracy", "-s", path, "--voter", "my_voters:missing"])
+  assert "There is no voter" in capsys.readouterr().err
+
+
+def test_a_request_to_the_server_imports_nothing():
+  from visual_memory.server import given
+
+  assert given.vote_of({"voter": "rank"})["setting"].voter == "rank"
+  with pytest.raises(ValueError, match="no voter 'my_voters:squared'"):
+    given.vote_of({"voter": "my_voters:squared"})

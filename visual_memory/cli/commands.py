@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import json
 import os
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -132,24 +133,30 @@ def vote(parser: Parser) -> None:
     "--voter", type=_voter, default=VOTER, metavar="NAME"
   )
   parser.later[action] = lambda: (
-    f"how much say each has: {', '.join(_voters())} (default: {VOTER})"
+    f"how much say each has: {_voters()}, with a number of its own if you like"
+    " (softmax,temperature=0.1), or your MODULE:FUNCTION"
+    f" (default: {VOTER})"
   )
 
 
 def _voter(word: str) -> str:
-  """A voter's name."""
-  if word not in _voters():
-    raise argparse.ArgumentTypeError(
-      f"invalid choice: {word!r} (choose from {', '.join(_voters())})"
-    )
+  """A voter's name; a module of one's own may lie in the current directory."""
+  from visual_memory.voting import weighting
+
+  if ":" in word and os.getcwd() not in sys.path:
+    sys.path.append(os.getcwd())
+  try:
+    weighting.named(word)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
   return word
 
 
-def _voters() -> Sequence[str]:
-  """All of them."""
+def _voters() -> str:
+  """The names of all that the library has."""
   from visual_memory.voting import weighting
 
-  return tuple(weighting.VOTERS)
+  return ", ".join(weighting.VOTERS)
 
 
 def page(parser: argparse.ArgumentParser) -> None:

@@ -60,7 +60,7 @@ class Asker:
     Args:
       store: the memory.
       k: how many neighbors vote (all rows, if there are fewer).
-      voter: how much say each has; a key of `weighting.VOTERS`.
+      voter: how much say each has, as `weighting.named` reads it.
       min_similarity: where "unknown" begins; by default what the memory's own
         pictures say (see sureness.py), -1 knows everything.
       encoder: the store's, if it is loaded already.
@@ -70,7 +70,7 @@ class Asker:
       ValueError: the memory is empty, k is not positive, or an unknown voter.
     """
     self.store = store
-    self.setting = weighting.setting(voter)
+    self.setting = weighting.named(voter)
     if k < 1:
       raise ValueError(f"k = {k}: at least one neighbor must vote.")
     self.encoder = encoder or provenance.load_encoder(store)

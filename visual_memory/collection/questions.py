@@ -55,7 +55,7 @@ def accuracy(
   Args:
     store: the memory.
     k: how many neighbors vote.
-    voter: its name, or with hyper-parameters.
+    voter: as `weighting.named` reads it, or a setting.
     memory: the store's rows on the devices, where they are there already.
     most_rows: ask so many at the most, evenly spread; by default all.
 
@@ -68,7 +68,7 @@ def accuracy(
     ValueError: fewer than two rows, or none with a class.
   """
   memory = store.load() if memory is None else memory
-  setting = weighting.setting(voter) if isinstance(voter, str) else voter
+  setting = weighting.named(voter) if isinstance(voter, str) else voter
   rows = memory.embedded()
   labelled = rows.take(rows.labels != UNLABELED)
   if not len(labelled):
@@ -129,7 +129,7 @@ def ridges(
   Args:
     store: the memory; nothing in it is changed.
     k: how many neighbors vote.
-    voter: its name, or with hyper-parameters.
+    voter: as `weighting.named` reads it, or a setting.
     among: the ridges; None is no whitening.
     most_rows: ask so many at the most; see `accuracy`.
 
@@ -166,9 +166,14 @@ def suspects(
   """
   memory = store.load() if memory is None else memory
   rows = memory.embedded()
-  near = leave_one_out(rows, memory, k=k)
+  near, setting = leave_one_out(rows, memory, k=k), weighting.named(voter)
   found = label_errors.rank_label_errors(
-    near, rows.labels, voter=voter, k=near.k, num_classes=rows.num_classes
+    near,
+    rows.labels,
+    voter=setting.voter,
+    k=near.k,
+    num_classes=rows.num_classes,
+    **setting.hyper,
   )
   names = [*rows.class_names, None]
   count = found.num_suspects if limit is None else min(

@@ -69,11 +69,11 @@ def vote_of(given: dict[str, Any]) -> dict[str, Any]:
   if k < 1:
     raise ValueError(f"k = {k}: at least one neighbor must vote.")
   voter = str(given.get("voter") or VOTER)
+  if voter not in weighting.VOTERS:  # A request imports no module.
+    raise ValueError(f"There is no voter {voter!r}.")
   hyper = {}
   if given.get("hyper") not in (None, ""):
-    names = (
-      list(weighting.VOTERS[voter].hypers) if voter in weighting.VOTERS else []
-    )
+    names = list(weighting.VOTERS[voter].hypers)
     hyper = {names[0]: float(given["hyper"])} if names else {}
   without = given.get("without") or []
   return {

@@ -101,6 +101,25 @@ def setting(voter: str, **hyper: float | int) -> Setting:
   )
 
 
+def named(text: str) -> Setting:
+  """The setting that a text names: "rank", or "softmax,temperature=0.1".
+
+  Raises:
+    ValueError: a part that is no KEY=NUMBER, or what `setting` refuses.
+  """
+  voter, *parts = text.split(",")
+  hyper = {}
+  for part in parts:
+    name, _, value = part.partition("=")
+    try:
+      hyper[name] = float(value)
+    except ValueError:
+      raise ValueError(
+        f"{part!r} of the voter {text!r} is no NAME=NUMBER."
+      ) from None
+  return setting(voter, **hyper)
+
+
 def rule(voter: str) -> Voter:
   """The rule of this name; one's own is imported, and tried, once.
 
