@@ -34,13 +34,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return _imagenet(config)
   if arg not in ("", "smoke"):
     raise ValueError(f"The other forms are imagenet and smoke, not {arg}.")
-  config.sets.some = test_set("folder", "names")
-  config.sets.some.source = config.data.source
-  config.sets.some.options.path = config.data.options.path
-  config.sets.some.options.split = config.data.options.split
-  config.sets.some.classes = ("cat", "deer", "dog", "horse")
+  some = test_set(config.data.source, "names")
+  some.options.path = config.data.options.path
+  some.options.split = config.data.options.split
   if arg == "smoke":
-    config.sets.some.classes = ("1", "7", "8")
+    some.classes = ("1", "7", "8")
+    config.sets.slim_digits = some
+  else:
+    some.classes = ("cat", "deer", "dog", "horse")
+    config.sets.animals = some
   return config
 
 

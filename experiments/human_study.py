@@ -54,7 +54,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
           " out site/; keep key.json, which says what the model answered"
           f" ({chosen.name} vote, k = {chosen.k}). Put the files that people"
           " save into one folder, and run this again in another workdir with"
-          " --config.human.responses=FOLDER.",
+          " human.responses set to that folder.",
         ),
         links={"The trials": "site/index.html"},
       ),

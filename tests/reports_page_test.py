@@ -1,5 +1,6 @@
 """Pages of sections: what is written, escaped, and drawn."""
 
+import dataclasses
 import json
 import re
 
@@ -11,7 +12,7 @@ from visual_memory import files
 from visual_memory.analysis import aggregation, noise_curve, ood, reliability
 from visual_memory.analysis.growth import GrowthPoint
 from visual_memory.analysis.scaling_law import fit_law
-from visual_memory.reports import page, plots
+from visual_memory.reports import gallery, page, plots
 from visual_memory.reports.sections import aggregation as of_voters
 from visual_memory.reports.sections import neighbors as of_neighbors
 from visual_memory.reports.sections import ood as of_distances
@@ -260,3 +261,42 @@ def test_axes_of_accuracies_make_no_cliff_of_two_queries():
   )  # fmt: skip
   ticks = [float(t) for t in re.findall(r">\s*(\d+)\s*</text>", svg)]
   assert min(t for t in ticks if t > 50) <= 95
+
+
+def test_what_stands_three_in_a_row_is_narrow():
+  """A table that fits beside one figure is cut off beside two."""
+  line = make_section().figures[0]
+  three = tuple(dataclasses.replace(line, name=f"line{i}") for i in range(3))
+  row = ("a fairly long name", "12.3 ± 0.4", "45.6 ± 0.7", "78.9 ± 0.1")
+  table = Table(header=("what", "one", "two", "three"), rows=(row,))
+  for figures, wide in ((three[:1], False), (three, True)):
+    text = page.render_page(
+      make_page(make_section(figures=figures, tables=(table,)))
+    )
+    assert ('<div class="wide">' in text) == wide
+
+
+def test_pictures_that_do_not_vote_have_no_empty_bars():
+  of = lambda weight: gallery.GalleryItem(
+    id="q", image=None, label="a", prediction="a", right=True, votes=(),
+    neighbors=tuple(
+      gallery.GalleryNeighbor(
+        id=f"r{i}", image=None, label="a", similarity=0.5, weight=each,
+        agrees=True,
+      )
+      for i, each in enumerate((weight, None))
+    ),
+  )  # fmt: skip
+  shown = lambda item: page.render_page(
+    make_page(make_section(gallery=(item,)))
+  )
+  assert "no vote" not in shown(of(None)) and "no vote" in shown(of(1.0))
+  assert '<span class="weight">' not in shown(of(None))
+
+
+def test_long_labels_of_axes_take_two_lines_and_counts_have_units():
+  long = "accuracy at the k of the tuning rows (%)"
+  svg = plots.curves({"a": {1: 2.0}}, name="long", x_label="k", y_label=long)
+  assert long not in svg and "accuracy at the k of the tuning" in svg
+  text = page.render_page(make_page(counts={"peak_memory_mib": 1610}))
+  assert "peak memory (MiB)" in text

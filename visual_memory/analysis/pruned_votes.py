@@ -102,7 +102,7 @@ def soft(
   """Treatments that discount rows by `pruning.reliability`."""
   return [
     Treatment(
-      name=f"{scale:g} / (1 + v)^{exponent:g}",
+      name=f"{scale:g} / (1 + v)" + (f"^{exponent:g}" if exponent != 1 else ""),
       factors=pruning.reliability(wrong, scale=scale, exponent=exponent),
     )
     for scale in scales

@@ -150,6 +150,7 @@ def write_page(
     {
       "title": page.title,
       "findings": [part.finding for part in page.sections if part.finding],
+      "figures": [each.name for part in page.sections for each in part.figures],
       **values,
       "neighbors_fingerprint": page.fingerprint,
       "timings": page.timings,
@@ -191,7 +192,7 @@ def render_page(page: Page) -> str:
     findings=[part.finding for part in page.sections if part.finding],
     tiles=list(page.tiles.items()),
     counts=[
-      (f"{value:,}", name.replace("_", " "))
+      (f"{value:,}", rendering.count_name(name))
       for name, value in page.counts.items()
     ],
     sections=[
@@ -201,14 +202,23 @@ def render_page(page: Page) -> str:
           (rendering.inline(figure.svg), figure.caption)
           for figure in section.figures
         ],
-        "tables": [rendering.table(table) for table in section.tables],
-        "narrow": sum(map(rendering.is_narrow, section.tables)),
+        "tables": [
+          rendering.table(table, in_three=_in_threes(section))
+          for table in section.tables
+        ],
+        "in_threes": _in_threes(section),
         "cards": [rendering.card(item) for item in section.gallery],
         "num_right": sum(item.right is True for item in section.gallery),
       }
       for section in page.sections
     ],
   )
+
+
+def _in_threes(section: Section) -> bool:
+  """Whether figures and narrow tables stand three in a row, not two."""
+  narrow = sum(map(rendering.is_narrow, section.tables))
+  return len(section.figures) + narrow > 2
 
 
 def _check_names(page: Page) -> None:

@@ -20,6 +20,8 @@ class Card:
     title: of its report.
     state: "done", "skipped" or "failed".
     reason: why it was not done.
+    finding: what its page says first.
+    same_as: the name of the table or figure whose run it shares; or empty.
     report: where its page is, relative to the index; empty: nowhere.
     picture: the text of its first figure, an SVG; empty: none.
     numbers: rows of what, published, ours and unit, as `papers.compare` gives.
@@ -29,6 +31,8 @@ class Card:
   title: str
   state: str
   reason: str = ""
+  finding: str = ""
+  same_as: str = ""
   report: str = ""
   picture: str = ""
   numbers: Sequence[Mapping[str, Any]] = ()

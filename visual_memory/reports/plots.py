@@ -8,6 +8,7 @@
 All in the style of `drawing`; every line has a color and a marker of its own.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ Span = tuple[Number, Number, Number]
 """An estimate and the two ends of its interval."""
 _MOST_MARKED = 25
 """Lines of more points are drawn without markers."""
+_LABEL_CHARACTERS = 32
+"""What fits along the height of a plot; a longer label takes two lines."""
 _LEAST_PERCENT = 10
 """Points that an axis of accuracies spans: two queries are no cliff."""
 
@@ -84,7 +87,7 @@ def curves(
     ):  # There is no step or neighbor one and a half.
       axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_ylabel(textwrap.fill(y_label, _LABEL_CHARACTERS))
     if not y_log and not diagonal:
       _accuracy_axis(axes.yaxis, y_label)
     axes.grid()

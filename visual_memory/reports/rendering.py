@@ -62,6 +62,7 @@ def card(item: gallery.GalleryItem) -> dict[str, Any]:
   return {
     "item": item,
     "picture": _picture(item.image),
+    "voted": any(n.weight is not None for n in item.neighbors),
     "neighbors": [
       {
         "neighbor": neighbor,
@@ -73,12 +74,17 @@ def card(item: gallery.GalleryItem) -> dict[str, Any]:
   }
 
 
-def table(shown: tables.Table) -> dict[str, Any]:
+def table(shown: tables.Table, *, in_three: bool = False) -> dict[str, Any]:
   """A table as the template draws it.
 
   What a row has in common with the one above it in the first column is said
   once, unless rows have pictures.
+
+  Args:
+    shown: the table.
+    in_three: whether it would stand beside two other things, not one.
   """
+  most = _FEW_CHARACTERS if in_three else _MOST_CHARACTERS
   pictured = bool(shown.pictures)
   words = [_is_words(column) for column in zip(*shown.rows, strict=True)]
   words = words or [False] * len(shown.header)
@@ -93,7 +99,7 @@ def table(shown: tables.Table) -> dict[str, Any]:
     "header": shown.header,
     "caption": shown.caption,
     "text": shown.text,
-    "wide": _width(shown) > _MOST_CHARACTERS,
+    "wide": _width(shown) > most,
     "words": words,
     "pictured": pictured,
     "num_rows": len(shown.rows),
@@ -120,6 +126,12 @@ def table(shown: tables.Table) -> dict[str, Any]:
 def is_narrow(shown: tables.Table) -> bool:
   """Whether a table leaves room for two figures beside it."""
   return _width(shown) <= _FEW_CHARACTERS
+
+
+def count_name(key: str) -> str:
+  """What a count of a run is called: peak_memory_mib, peak memory (MiB)."""
+  name = key.replace("_", " ")
+  return name.removesuffix(" mib") + " (MiB)" * name.endswith(" mib")
 
 
 def _width(shown: tables.Table) -> int:

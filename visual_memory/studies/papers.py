@@ -101,7 +101,10 @@ def run(
         "report": str(folder.relative_to(root) / "report.html"),
         "numbers": compare(expected, report),
         "seconds": round(sum(report.get("timings", {}).values()), 1),
+        "finding": next(iter(report.get("findings", ())), ""),
       }
+      if folder != root / name:
+        outcomes[name]["same_as"] = folder.name
       if stands_in:
         outcomes[name] |= {"title": used.title, "reason": reason}
         outcomes[name]["stands_in"] = True
@@ -187,7 +190,7 @@ def _index(root, outcomes) -> str:
   cards = []
   for name, outcome in outcomes.items():
     report = outcome.get("report", "")
-    figures = sorted((root / report).parent.glob("figures/*.svg"))
+    picture = _first_figure((root / report).parent) if report else ""
     cards.append(
       paper_index.Card(
         name=name,
@@ -195,11 +198,20 @@ def _index(root, outcomes) -> str:
         state=outcome["state"],
         reason=_reason(outcome),
         report=report,
-        picture=figures[0].read_text() if report and figures else "",
+        picture=picture,
+        finding=outcome.get("finding", ""),
+        same_as=outcome.get("same_as", ""),
         numbers=outcome.get("numbers", ()),
       )
     )
   return paper_index.render_index("Tables and figures", cards)
+
+
+def _first_figure(folder: pathlib.Path) -> str:
+  """The text of the first figure of a report's page; empty if it has none."""
+  figures = files.read_json(folder / "report.json").get("figures", ())
+  path = folder / "figures" / f"{next(iter(figures), '')}.svg"
+  return path.read_text() if path.exists() else ""
 
 
 def _reason(outcome: Mapping[str, Any]) -> str:
@@ -209,21 +221,32 @@ def _reason(outcome: Mapping[str, Any]) -> str:
   return "; ".join(filter(None, told))
 
 
+def _shown(outcome: Mapping[str, Any]) -> str:
+  """What a report finds first, or whose run it shares."""
+  if "same_as" in outcome:
+    return f"as {outcome['same_as']}, whose run it is"
+  return outcome.get("finding", "")
+
+
 def _markdown(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
   """The states, then all numbers."""
   states = tables.Table(
-    header=("config", "state", "seconds", "report or reason", "weights needed"),
+    header=(
+      "config", "state", "seconds", "report or reason", "what it shows",
+      "weights needed",
+    ),
     rows=tuple(
       (
         name,
         value["state"],
         f"{value.get('seconds', '')}",
         value.get("report") or value["reason"],
+        _shown(value),
         ", ".join(value.get("weights_needed", ())),
       )
       for name, value in outcomes.items()
     ),
-  )
+  )  # fmt: skip
   show = lambda value: "–" if value is None else f"{value:.2f}"
   numbers = tables.Table(
     header=("config", "what", "published", "ours", "unit"),

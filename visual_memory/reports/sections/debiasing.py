@@ -81,10 +81,9 @@ def sections(
   )  # fmt: skip
   table = Table(
     header=(
-      "rows removed", "how many", "planted among them (%)",
-      "of the planted (%)", f"marked told {name} (%)",
-      *(f"{group} queries (%)" for group in groups),
-      *(f"change, {group} (points)" for group in groups), "p, marked",
+      "rows removed", "how many", "planted (%)", "of all planted (%)",
+      f"marked told {name} (%)", *(f"{group} (%)" for group in groups),
+      "change, marked (points)", "p",
     ),
     rows=tuple(
       (
@@ -94,15 +93,15 @@ def sections(
         percent(one["planted_removed"]),
         percent(one["marked_told_the_class"]),
         *(percent(one["accuracy"][group]["mean"]) for group in groups),
-        *("" if kind == "before" else formats.change(
-            change(kind, group).interval) for group in groups),
-        "" if kind == "before" or "marked" not in groups
-        else formats.p_value(change(kind, "marked").p_value),
+        *(("", "") if kind == "before" or "marked" not in groups else (
+            formats.change(change(kind, "marked").interval),
+            formats.p_value(change(kind, "marked").p_value))),
       )
       for kind, one in values.items()
     ),
-    caption="Changes are of the same queries, with 95 % intervals; p by"
-    " McNemar's exact test. The last two lines are for comparison.",
+    caption="Accuracy of marked, other and all queries. The change is of the"
+    " same queries, with a 95 % interval and McNemar's exact test. The last two"
+    " lines are for comparison.",
     name="debiasing",
   )  # fmt: skip
   order = np.argsort(-counts, kind="stable")[:_SHOWN]

@@ -194,7 +194,8 @@ def _finding(title, shot_tests) -> str:
   """What the memories add with the most shots."""
   shots, found = list(shot_tests.items())[-1]
   gain, p = _gain_cells(found)
-  ending = "" if p == formats.NONE else f" (p: {p}, over {len(found)} seeds)"
+  told = p if p.startswith("<") else f"= {p}"
+  ending = "" if p == formats.NONE else f" (p {told}, {len(found)} seeds)"
   return (
     f"{title}: with {shots} shots of each class the memories change accuracy"
     f" from {formats.spread([t.accuracy['base'] for t in found])} to"

@@ -58,15 +58,20 @@ def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
 
 
 def _noise_finding(kind, found) -> str:
-  """The voter that bears the worst noise best."""
-  last = {name: float(c.accuracy[:, -1].mean()) for name, c in found.items()}
-  best = max(last, key=last.get)
+  """The voter that bears most noise best, at most, at half and at least."""
+  total = {name: float(c.accuracy.mean()) for name, c in found.items()}
+  best = max(total, key=total.get)
   curve = found[best]
+  middle = int(np.argmin(np.abs(np.array(curve.fractions) - 0.5)))
+  places = sorted({0, middle, len(curve.fractions) - 1})
+  told = [
+    f"{percent(curve.accuracy[:, i].mean())} % with"
+    f" {percent(curve.fractions[i], digits=0)} %"
+    for i in places
+  ]
   return (
-    f"{kind.capitalize()} noise: with"
-    f" {percent(curve.fractions[-1], digits=0)} % of the labels drawn anew the"
-    f" {best} vote is still right for {spread(curve.accuracy[:, -1])} %, after"
-    f" {spread(curve.accuracy[:, 0])} %."
+    f"{kind.capitalize()} noise: the {best} vote is right for {told[0]} of the"
+    f" labels wrong{''.join(f', {one}' for one in told[1:])}."
   )
 
 

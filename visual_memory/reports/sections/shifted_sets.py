@@ -66,7 +66,7 @@ def _section(name, scores, counts) -> Section:
       f" ({formats.p_words(gain.p_value)})."
     ),
     prose=(
-      ", ".join(f"{value:,} {what}" for what, value in counts.items()) + ".",
+      ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) + ".",
     ),
     figures=(
       Figure(

@@ -34,8 +34,8 @@ def section(
   return Section(
     title="SIFT",
     finding=(
-      f"The {choice.name} vote of {choice.k} bags of words is right for"
-      f" {formats.share(found)}, the support vector machine for"
+      f"The {choice.name} vote of the {choice.k} nearest bags of words is right"
+      f" for {formats.share(found)}, the support vector machine for"
       f" {percent(svm)} %."
     ),
     prose=(

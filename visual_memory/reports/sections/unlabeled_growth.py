@@ -91,7 +91,7 @@ def sections(
     title="Rows without labels",
     finding=(
       f"Of {grown[-1].num_added:,} rows whose labels are not looked at, {what};"
-      f" with their true labels it were"
+      f" with their true labels it would be"
       f" {formats.change(gains[-1][first].interval)} points."
     ),
     prose=(
@@ -105,7 +105,11 @@ def sections(
   )
   told = lambda value: percent(value, signed=True)
   tiles = {
-    f"{grown[best].name}: gain in points": told(gain.interval.mean),
+    **(
+      {f"{grown[best].name}: gain in points": told(gain.interval.mean)}
+      if best
+      else {}
+    ),
     "true labels of the pool: gain in points": told(
       gains[-1][first].interval.mean
     ),

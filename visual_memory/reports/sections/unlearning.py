@@ -110,7 +110,9 @@ def removals(
         Table(
           header=("receipt", removal.name),
           rows=tuple(
-            (key, _short(value)) for key, value in removal.receipt.items()
+            (key.replace("_", " "), _short(value))
+            for key, value in removal.receipt.items()
+            if value
           ),
           text=True,
         )
