@@ -114,7 +114,9 @@ def stand_in(arg: str) -> ml_collections.ConfigDict:
   from configs import image_memories  # Which builds on this module.
 
   config = image_memories.get_config()
-  config.title = f"{arg} (here: {config.title})"
+  config.title = evaluate.standing_in(
+    f"Tables 1 and 2: dual memories, {arg}", config
+  )
   return config
 
 

@@ -74,6 +74,20 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return config
 
 
+def standing_in(title: str, config: ml_collections.ConfigDict) -> str:
+  """The title of a config that stands in for a paper's own: on what it runs."""
+  of = config.get("photographs") or config.get("memory")
+  parts = [of] if of else [task.memory for task in config.tasks.values()]
+  names = [
+    (each.options.get("path") or each.source).rpartition("/")[2]
+    for each in parts
+  ]
+  on = ", ".join(name.removesuffix(".zip") for name in names)
+  alone = "encoder" in config and not config.get("encoders")
+  by = f" by {config.encoder.name}" if alone else ""
+  return f"{title} (here: {on}{by})"
+
+
 def source(name: str) -> ml_collections.ConfigDict:
   """A data source: its name, options (None: not given), classes (all)."""
   section = ml_collections.ConfigDict()

@@ -69,7 +69,7 @@ from configs import (
 SYNSETS = ("imagenet", "imagenet-a", "imagenet-r", "sketch")
 """Data sets whose folders are called by the synsets of ImageNet."""
 
-WITHOUT = ("Figures 6, 7, 9, 11 and 14 to 17 are parts of others.",)
+WITHOUT = ("Figures 6, 7, 9, 11 and 15 to 17 are parts of others.",)
 """What `experiments.paper --list` says of the rest of the paper."""
 
 ENCODERS = (
@@ -92,7 +92,9 @@ class Variant:
     encoders: the first one, and those that are compared with it.
     form: of the experiment's config.
     change: further changes, made last.
+    ask: changes of the question alone, which a stand-in is asked, too.
     own: the module whose own config stands in where the data are not there.
+    stands_in: whether anything can, without the paper's data.
   """
 
   of: Any
@@ -100,7 +102,9 @@ class Variant:
   encoders: tuple[str, ...] = ("dinov2_vitl14",)
   form: str = ""
   change: Callable[[ml_collections.ConfigDict], None] = lambda config: None
+  ask: Callable[[ml_collections.ConfigDict], None] = lambda config: None
   own: Any = None
+  stands_in: bool = True
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -120,6 +124,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       use_encoder(config.encoders[name], name)
   use_folder(config.memory, "imagenet", "train")
   use_folder(config.data, "imagenet", "val")
+  variant.ask(config)
   variant.change(config)
   return config
 
@@ -134,11 +139,14 @@ def named(arg: str, variants: Mapping[str, Any]) -> Any:
   return variants[arg]
 
 
-def stand_in(arg: str) -> ml_collections.ConfigDict:
+def stand_in(arg: str) -> ml_collections.ConfigDict | None:
   """The same experiment on its own data, for where the paper's are not."""
   variant = VARIANTS[arg]
+  if not variant.stands_in:
+    return None
   config = (variant.own or variant.of).get_config()
-  config.title = f"{variant.title} (here: {config.title})"
+  variant.ask(config)
+  config.title = evaluate.standing_in(variant.title, config)
   if len(variant.encoders) > 1:  # A figure across encoders stays one.
     config.encoders.shipped = evaluate.encoder("procedural_patches")
   return config
@@ -216,6 +224,9 @@ def _predicting(config) -> None:
 def _preferring(config) -> None:
   config.human.kind, config.human.trials = "preference", 100
   config.human.title = "Which name fits?"
+
+
+def _errors(config) -> None:
   use_folder(config.data, "imagenet-a")
 
 
@@ -259,7 +270,7 @@ VARIANTS = {
   "table8": _voters("Table 8: voters, CLIP ViT-B/16", "clip_vitb16"),
   "table9": _voters("Table 9: best k", "dinov2_vitl14", "clip_vitl14"),
   "table10": Variant(latency, "Table 10: storage and latency", ENCODERS),
-  "figure1": Variant(reliability, "Figures 1, 11, 15: reliability", ENCODERS),
+  "figure1": Variant(reliability, "Figures 1, 11: reliability", ENCODERS),
   "figure2": _voters("Figures 2, 7 to 9: all encoders", *ENCODERS),
   "figure3": Variant(scaling, "Figure 3: growing the memory", ENCODERS[:3],
                      change=_growing),
@@ -268,7 +279,7 @@ VARIANTS = {
     change=lambda config: _on_inaturalist(config, "train_mini"),
     own=hierarchy,
   ),
-  "figure5": Variant(attribution, "Figures 5, 6, 16: attribution"),
+  "figure5": Variant(attribution, "Figures 5, 6, 16, 17: attribution"),
   "figure8": _voters("Figure 8: iNaturalist", *ENCODERS,
                      change=_on_inaturalist),
   "figure10": Variant(label_noise, "Figure 10: label corruption"),
@@ -276,10 +287,13 @@ VARIANTS = {
                       change=_outside),
   "figure13": Variant(reliability, "Figure 13: reliability, iNaturalist",
                       ENCODERS, change=_on_inaturalist),
+  "figure14": Variant(
+    reliability, "Figures 14, 15, appendix M: calibration", ENCODERS
+  ),
   "section_2_2": Variant(rerank, "Section 2.2: re-ranking by Gemini",
                          change=_reranking),
   "section_2_2_alone": Variant(rerank, "Section 2.2: Gemini alone",
-                               change=_model_alone),
+                               change=_model_alone, stands_in=False),
   "section_3_3": Variant(unlabeled_growth,
                          "Section 3.3: growing by rows without labels"),
   "section_3_3_steps": Variant(class_sequence,
@@ -291,7 +305,7 @@ VARIANTS = {
   "appendix_l": Variant(human_study, "Appendix L: predicting the model",
                         change=_predicting),
   "appendix_n": Variant(human_study, "Appendix N: preferring a label",
-                        change=_preferring),
+                        change=_errors, ask=_preferring),
   "appendix_o": Variant(composition, "Appendix O: compositionality"),
   "appendix_o_clip": Variant(
     composition, "Appendix O: compositionality, CLIP", ("clip_vitl14",)

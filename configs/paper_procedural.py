@@ -96,8 +96,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 def stand_in(arg: str) -> ml_collections.ConfigDict:
   """The same experiment on its own data, for where the paper's are not."""
   of, title, change = VARIANTS[arg]
-  config = of.get_config()
-  config.title = f"{title} (here: {config.title})"
+  config = of.get_config("photographs" if change is _celeba else "")
+  config.title = evaluate.standing_in(title, config)
   if change in (_every_model, _figure14):  # Across encoders, here too.
     config.encoders.shipped = evaluate.encoder("procedural_patches")
   if change is _figure17:

@@ -21,11 +21,25 @@ def settings(
   return from_values(config.to_dict(), kind)
 
 
+_MASKED = ("ade20k", "camvid", "coco", "shapes", "voc")
+_PATCHES = 100
+"""What a picture with a mask counts as: it is asked patch by patch."""
+
+
 def draw(config, rows: int, queries: int) -> None:
-  """Leaves so many drawn images of every source in a config; its title too."""
+  """Leaves so many drawn images of every source in a config; its title too.
+
+  Of pictures with masks a hundredth; of pictures that a dictionary is learned
+  from as many as of rows.
+  """
+  if "recipe" in config:
+    pictures = config.recipe.pictures
+    pictures.num_programs = min(pictures.num_programs, rows)
   for path, section in _sources(config):
     asked = path[0] in ("data", "added_data", "sets", "outside")
     most = queries if asked or path[-1] == "data" else rows
+    if section.source in _MASKED:
+      most = max(2, most // _PATCHES)
     section.sample = min(section.sample or most, most)
   config.title += f" – {rows:,} rows and {queries:,} queries drawn"
 

@@ -72,7 +72,8 @@ def run(
     cache: where embeddings and neighbors are kept; by default path/cache.
     sample: rows and queries that are drawn of every data set; () for all.
   """
-  stand_ins = {name: table.stand_in(name) for name in configs}
+  found = {name: table.stand_in(name) for name in configs}
+  stand_ins = {name: own for name, own in found.items() if own is not None}
   if sample:
     for config in (*configs.values(), *stand_ins.values()):
       from_config.draw(config, *sample)

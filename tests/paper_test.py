@@ -1,5 +1,6 @@
 """The paper's runner: what has data runs, ours stand beside the published."""
 
+import base64
 import importlib
 import json
 import re
@@ -99,9 +100,28 @@ def test_what_has_data_runs_and_is_compared(data, tmp_path):
   assert 'href="table4/report.html"' in page
   assert "2 done, 2 skipped, 1 failed" in page
   assert page.count("data:image/svg+xml;base64,") == 2
+  assert found["twin"]["same_as"] == "table4" and "The run of table4" in page
+  assert found["table4"]["finding"] == report["findings"][0]
+  assert report["findings"][0][:40] in page  # A card says what it shows.
+  path = tmp_path / f"run/table4/figures/{report['figures'][0]}.svg"
+  assert base64.b64encode(path.read_bytes()).decode() in page
   assert "published numbers beside ours" in page
   text = (tmp_path / "run/paper.md").read_text()
   assert "| table4 | rank, k = 20 | 83.6 |" in text and "inaturalist" in text
+
+
+def test_a_paper_in_small_draws_what_every_experiment_looks_at():
+  """A picture with a mask counts as a hundred, all its patches being asked."""
+  small = from_config.draw
+  masked = paper_procedural.stand_in("table2")
+  small(masked, 2000, 500)
+  assert (masked.memory.sample, masked.data.sample) == (20, 5)
+  sizes = paper_procedural.stand_in("figure16")
+  small(sizes, 2000, 500)
+  assert sizes.recipe.pictures.num_programs == 2000
+  assert sizes.tasks.cifar10.memory.sample == 2000
+  assert sizes.tasks.cifar10.data.sample == 500
+  assert "2,000 rows and 500 queries" in sizes.title
 
 
 def test_finished_runs_are_not_run_again(data, tmp_path, monkeypatch):
@@ -237,6 +257,13 @@ def test_own_configs_stand_in_where_the_papers_data_are_not(
   assert found["state"] == "done" and found["numbers"] == []
   assert "there is no" in found["reason"]
   assert "In its place" in (tmp_path / "run/index.html").read_text()
+  assert table.stand_in("section_2_2_alone") is None  # It needs a model.
+  people = {name: table.stand_in(name).human for name in ("appendix_l",
+            "appendix_n")}  # fmt: skip
+  assert people["appendix_l"].kind == "prediction"
+  assert people["appendix_n"].kind == "preference"  # The question is the same.
   for name in table.VARIANTS:  # Each has one, whose settings are whole.
     config = table.stand_in(name)
+    if config is None:
+      continue
     from_config.settings(config, launch.load(config).Settings)
