@@ -24,14 +24,57 @@ CASES = {
 EXPERIMENTS = (
   "evaluate", "reliability", "aggregation", "pruning", "lifelong",
   "shifted_sets", "label_noise", "privacy", "attribution", "ood_distances",
-  "scaling",
+  "scaling", "hierarchy", "composition", "class_sequence", "debiasing",
+  "unlabeled_growth", "unlearning", "all_pairs", "linear_probe", "galleries",
+  "human_study", "rerank", "cost", "latency", "neighbor_files", "sift",
 )  # fmt: skip
+FAST = [
+  *((name, "tiny") for name in EXPERIMENTS[:11]),
+  *((name, "one_class") for name in ("unlearning", "rerank", "hierarchy")),
+]
+"""What is run every time; the others are slow tests."""
 RUNS = [
   *((name, case) for name in EXPERIMENTS for case in ("tiny", "one_class")),
-  *((name, "perfect") for name in ("reliability", "pruning", "scaling")),
-  *((name, "hopeless") for name in ("evaluate", "scaling")),
+  *(
+    (name, case)
+    for name in ("reliability", "pruning", *EXPERIMENTS[10:])
+    for case in ("perfect", "hopeless")
+  ),
+  ("evaluate", "hopeless"),
 ]
+APART = ("scaling", "class_sequence", "debiasing", "linear_probe",
+         "unlabeled_growth")  # fmt: skip
+"""They need rows beside the tuning rows."""
+OWN = {
+  "all_pairs": {"k": 2},
+  "class_sequence": {"sequence.steps": 2},
+  "cost": {"voting.k": 2, "voting.ks": (2,)},
+  "debiasing": {"bias.label": "a"},
+  "hierarchy": {"taxonomy.rows": (("x", "a"), ("x", "b"))},
+  "human_study": {
+    "memory.class_names": "",
+    "data.class_names": "",
+    "human.choices": 2,
+  },
+  "unlabeled_growth": {"unlabeled.labeled_fraction": 0.5, "sets": {}},
+  "unlearning": {"removals.label": "a"},
+}
+"""Settings that speak of the digits, for these pictures."""
+NO_ROWS = "beside the tuning rows"
+NO_CHOICE = "No tuning query has a label"
+TOO_FEW = "too few to find a bias"
 REFUSED = {
+  ("hierarchy", "one_class"): "at least two classes",
+  ("class_sequence", "tiny"): NO_ROWS,
+  ("class_sequence", "one_class"): "cannot arrive in 2 steps",
+  ("class_sequence", "perfect"): NO_CHOICE,
+  ("class_sequence", "hopeless"): NO_CHOICE,
+  ("unlabeled_growth", "tiny"): NO_ROWS,
+  ("linear_probe", "tiny"): NO_ROWS,
+  ("human_study", "one_class"): "1 plausible classes for 2 choices",
+  ("rerank", "tiny"): "each query has 3 neighbors",
+  ("unlearning", "one_class"): "all that the memory has",
+  **{("debiasing", case): TOO_FEW for case in CASES},
   ("label_noise", "one_class"): "two classes",
   ("scaling", "tiny"): "beside the tuning rows",
 }
@@ -68,9 +111,12 @@ def config_of(name, folder):
     config.get("encoder"), *config.get("encoders", {}).values(),
   ]:  # fmt: skip
     if section is not None and section.name:
-      section.name, section.options.size = "pixels", 4
-  if name == "scaling":
-    config.voting.tune_fraction = 0.3  # The memory grows by the others.
+      section.name, section.options = "pixels", {"size": 4}
+  if name in APART:
+    config.voting.tune_fraction = 0.3  # The others are learned from.
+  config.unlock()
+  for key, own in OWN.get(name, {}).items():
+    config.update_from_flattened_dict({key: own})
 
   def read(section, split):
     section.source, section.classes = "folder", ()
@@ -105,7 +151,7 @@ def not_numbers(value, where=""):
 @pytest.mark.parametrize(
   ("name", "case"),
   [
-    pytest.param(*run, marks=[] if run[1] == "tiny" else pytest.mark.slow)
+    pytest.param(*run, marks=[] if run in FAST else pytest.mark.slow)
     for run in RUNS
   ],
 )

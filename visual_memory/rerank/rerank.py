@@ -209,7 +209,7 @@ def split_votes(
 def margins(class_shares: Float[Array, "Q C"]) -> Float[np.ndarray, "Q"]:
   """How far the first class is ahead of the second, in shares of the vote."""
   top = np.sort(np.asarray(class_shares), axis=1)[:, -2:]
-  return top[:, 1] - top[:, 0]
+  return top[:, -1] - (top[:, 0] if top.shape[1] > 1 else 0)  # One class alone.
 
 
 def choose_margin(

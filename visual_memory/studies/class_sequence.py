@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import choosing, class_sequence
 from visual_memory.analysis.class_sequence import Course
-from visual_memory.data import selection
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.probes import logistic_regression
 from visual_memory.retrieval import exact
@@ -69,9 +68,7 @@ def taught(
     log: is told the accuracies after each step.
   """
   options, rows = config.sequence, study.embedded
-  rows = rows.take(
-    ~selection.among(rows.ids, study.tune.ids) & (rows.labels != UNLABELED)
-  )
+  rows = rows.take(study.learning & (rows.labels != UNLABELED))
   of_class = class_sequence.steps_of_classes(
     rows.labels, num_classes=study.num_classes, num_steps=options.steps,
     seed=config.seed,

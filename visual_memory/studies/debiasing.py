@@ -19,6 +19,7 @@ from jaxtyping import Bool
 
 from visual_memory.analysis import pruned_votes, pruning
 from visual_memory.data import marking, selection
+from visual_memory.memory.matching import class_index
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import cached_search, opening
 from visual_memory.studies.pruning import search_without
@@ -87,13 +88,10 @@ def planted(
   Raises:
     ValueError: no such class, or too few tuning rows to split.
   """
-  options, names = config.bias, study.embedded.class_names
-  if options.label not in names:
-    raise ValueError(
-      f"bias.label = {options.label!r} is none of the classes:"
-      f" {', '.join(names[:20])}."
-    )
-  label = names.index(options.label)
+  options = config.bias
+  label = class_index(
+    study.embedded.class_names, options.label, holder="memory"
+  )
   tuned = study.tune.ids
 
   def marks(source, tuning):

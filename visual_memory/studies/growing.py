@@ -8,7 +8,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory.analysis import growth, scaling_law
-from visual_memory.data import selection
 from visual_memory.reports.formats import percent
 from visual_memory.reports.tables import Table
 from visual_memory.retrieval import exact
@@ -50,13 +49,7 @@ def grown(
   Raises:
     ValueError: no row beside the tuning rows.
   """
-  tuned = selection.among(study.embedded.ids, study.tune.ids)
-  if tuned.all():
-    raise ValueError(
-      "No row is left beside the tuning rows: give the memory more rows, or"
-      " set voting.tune_fraction."
-    )
-  rows, k = study.embedded.take(~tuned), max(config.voting.ks)
+  rows, k = study.embedded.take(study.learning), max(config.voting.ks)
   asked = np.concatenate([study.queries.embeddings, study.tune.embeddings])
   tests = np.arange(len(study.queries))
   tunes = np.arange(len(study.queries), len(asked))

@@ -75,12 +75,13 @@ def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
       encoder, source, mesh, cache_dir, config.embed
     )[0]
     rows, queries = again(study.rows_source), again(study.queries_source)
+  most = int(learning.sum()) // mesh.size * mesh.size
   grid = linear_probe.train_probes(
     rows.embeddings[learning], rows.labels[learning],
     probe_tokens.probe_inputs(encoder),
     learning_rates=options.learning_rates, seed=config.seed,
     num_classes=study.num_classes, num_steps=options.num_steps,
-    batch_size=options.batch_size, mesh=mesh,
+    batch_size=min(options.batch_size, most), mesh=mesh,
   )  # fmt: skip
   is_tune = selection.among(rows.ids, study.tune.ids)
   answers = grid.predict(rows.embeddings[is_tune])
@@ -96,7 +97,9 @@ def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
 
 def can_learn(study: Study) -> bool:
   """Whether there are embeddings, and rows with a class that do not tune."""
-  return study.encoder is not None and bool(_learning(study).any())
+  if study.encoder is None or len(study.tune) == len(study.embedded):
+    return False
+  return bool(_learning(study).any())
 
 
 def lbfgs(
@@ -143,5 +146,4 @@ def calibrated(
 
 def _learning(study):
   """The rows that probes learn from: labelled, and not tuning rows."""
-  tuned = selection.among(study.embedded.ids, study.tune.ids)
-  return ~tuned & (study.embedded.labels != UNLABELED)
+  return study.learning & (study.embedded.labels != UNLABELED)

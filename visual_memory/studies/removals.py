@@ -12,6 +12,7 @@ import numpy as np
 
 from visual_memory.analysis import choosing, unlearning
 from visual_memory.data import selection
+from visual_memory.memory.matching import class_index
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.reports.sections.unlearning import Removal
 from visual_memory.retrieval import exact
@@ -68,11 +69,13 @@ class Removals:
   ) -> Removal:
     """Removes these rows everywhere, and compares before, after, rebuilt."""
     gone = selection.among(self._rows.ids, ids)
-    self._memory.remove(ids)  # Compiles.
-    memory_s, memory = _timed(lambda: _ready(self._memory.remove(ids)))
-    store_s, receipt = _timed(lambda: store.remove(ids))
     rows = self._rows.take(~gone)
-    rebuild_s, rebuilt = _timed(lambda: _ready(self._build(rows)))
+    copy = lambda: _ready(self._memory.remove(ids))
+    build = lambda: _ready(self._build(rows))
+    copy(), build()  # Compiles.
+    memory_s, memory = _timed(copy)
+    store_s, receipt = _timed(lambda: store.remove(ids))
+    rebuild_s, rebuilt = _timed(build)
     before, after = self._near, self._search(memory)
     forgotten = ~selection.among(self._study.labels, rows.labels.tolist())
     removal = Removal(
@@ -114,15 +117,32 @@ def cases(
 ) -> Iterator[tuple[str, np.ndarray]]:
   """(name, ids) of removals, none of which shares a row with another.
 
-  One row, a fraction of all rows, and the rows of a class.
+  One row, a fraction of all rows, and the rows of a class; what there are no
+  rows for is left out.
+
+  Raises:
+    ValueError: no such class, or no row of another.
   """
+  index = class_index(embedded.class_names, label, holder="memory")
   order = selection.id_hash(embedded.ids, salt="unlearning").argsort()
-  is_class = embedded.labels == embedded.class_names.index(label)
+  is_class = embedded.labels == index
   others = embedded.ids[order[~is_class[order]]]
   count = max(1, round(fraction * len(embedded)))
-  yield "one row", others[:1]
-  yield f"{fraction:.0%} of the rows", others[1 : 1 + count]
-  yield f"the class {label}", embedded.ids[is_class]
+  if not len(others):
+    raise ValueError(
+      f"The class {label!r} is all that the memory has: without it no query"
+      " could be answered. Name another removals.label."
+    )
+  found = {
+    "one row": others[:1],
+    f"{fraction:.0%} of the rows": others[1 : 1 + count],
+    f"the class {label}": embedded.ids[is_class],
+  }
+  left = len(embedded)
+  for name, ids in found.items():
+    left -= len(ids)
+    if len(ids) and left:  # An empty memory answers nothing.
+      yield name, ids
 
 
 def _ready(memory):

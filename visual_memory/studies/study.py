@@ -102,6 +102,23 @@ class Study:
     """Whether the queries are rows of the memory."""
     return self.queries_source is self.rows_source
 
+  @property
+  def learning(self) -> np.ndarray:
+    """Mask of the memory's rows beside the tuning rows, [N].
+
+    Raises:
+      ValueError: there are none, as where a few rows all tune.
+    """
+    mask = np.ones(len(self.embedded), bool)
+    if self.tune is not None:
+      mask = ~selection.among(self.embedded.ids, self.tune.ids)
+    if not mask.any():
+      raise ValueError(
+        "No row is left beside the tuning rows: give the memory more rows, or"
+        " change voting.tune_fraction."
+      )
+    return mask
+
   def usable(self, ks: Sequence[int], *, beyond: int = 0) -> tuple[int, ...]:
     """Those of the ks for which every query has neighbors; else the most.
 

@@ -56,9 +56,7 @@ class Grown:
 
 def split(config: Settings, study: Study) -> tuple[EmbeddedSet, EmbeddedSet]:
   """The labelled rows and the pool, neither of them a tuning row."""
-  rows = study.embedded.take(
-    ~selection.among(study.embedded.ids, study.tune.ids)
-  )
+  rows = study.embedded.take(study.learning)
   drawn = selection.id_hash(rows.ids, salt=f"labeled/{config.seed}")
   labeled = drawn < config.unlabeled.labeled_fraction
   if not labeled.any() or labeled.all():
