@@ -80,9 +80,18 @@ class Work:
 
 
 def work_of(study: Study) -> Work:
-  """A study's rows and queries; its last class is the one that changes."""
+  """A study's rows and queries; its last class is the one that changes.
+
+  Raises:
+    ValueError: all rows are of the last class, or none is.
+  """
   known = study.embedded.take(study.embedded.labels >= 0)
   inside = known.labels == len(known.class_names) - 1
+  if inside.all() or not inside.any():
+    raise ValueError(
+      "The last class is removed and added again: the memory needs rows of it"
+      " and rows of another."
+    )
   return Work(
     known=known,
     others=known.take(~inside),
