@@ -297,6 +297,12 @@ def test_pictures_that_do_not_vote_have_no_empty_bars():
 def test_long_labels_of_axes_take_two_lines_and_counts_have_units():
   long = "accuracy at the k of the tuning rows (%)"
   svg = plots.curves({"a": {1: 2.0}}, name="long", x_label="k", y_label=long)
+  names = ["sky", "pedestrian", "bicyclist", *(f"c{i}" for i in range(8))]
+  for labels, turned in ((names, True), (names[:3], False)):  # Or they overlap.
+    bars = plots.bars(
+      {"a": dict.fromkeys(labels, 1.0)}, name="bars", y_label="IoU (%)"
+    )
+    assert ('rotate(-90)">sky' in bars) == turned
   assert long not in svg and "accuracy at the k of the tuning" in svg
   text = page.render_page(make_page(counts={"peak_memory_mib": 1610}))
   assert "peak memory (MiB)" in text

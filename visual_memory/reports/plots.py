@@ -24,6 +24,8 @@ _MOST_MARKED = 25
 """Lines of more points are drawn without markers."""
 _LABEL_CHARACTERS = 32
 """What fits along the height of a plot; a longer label takes two lines."""
+_AXIS_CHARACTERS = 70
+"""What fits along the width of a plot, under its bars."""
 _LEAST_PERCENT = 10
 """Points that an axis of accuracies spans: two queries are no cliff."""
 
@@ -137,7 +139,7 @@ def bars(
     axes.set_xticks(
       range(len(labels)),
       labels=labels,
-      rotation=90 if sum(map(len, labels)) > 70 else 0,
+      rotation=90 if _side_by_side(labels) > _AXIS_CHARACTERS else 0,
     )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -259,6 +261,11 @@ def histograms(
     axes.grid()
     _legend(figure, axes)
     return drawing.svg(figure)
+
+
+def _side_by_side(labels: Sequence[str]) -> int:
+  """Characters along an axis whose labels have as much room as the longest."""
+  return len(labels) * max(map(len, labels), default=0)
 
 
 def _errors(values) -> tuple[list, np.ndarray | None]:
