@@ -107,7 +107,8 @@ def _comparable(report):
     key: value
     for key, value in report.items()
     # The config says what was asked, the rest what was found.
-    if key not in ("config", "findings", "timings", "neighbors_fingerprint")
+    if key
+    not in ("config", "findings", "figures", "timings", "neighbors_fingerprint")
   }
   kept["counts"] = {
     name: count
