@@ -24,8 +24,6 @@ _MOST_MARKED = 25
 """Lines of more points are drawn without markers."""
 _LABEL_CHARACTERS = 32
 """What fits along the height of a plot; a longer label takes two lines."""
-_AXIS_CHARACTERS = 70
-"""What fits along the width of a plot, under its bars."""
 _LEAST_PERCENT = 10
 """Points that an axis of accuracies spans: two queries are no cliff."""
 
@@ -123,6 +121,7 @@ def bars(
       dict.fromkeys(key for values in groups.values() for key in values)
     )
     width = 0.8 / max(1, len(groups))
+    room = len(labels) * max(map(len, labels), default=0)  # For the longest.
     for i, (series, values) in enumerate(groups.items()):
       places = np.array([labels.index(key) for key in values], float)
       places += (i - (len(groups) - 1) / 2) * width
@@ -139,7 +138,7 @@ def bars(
     axes.set_xticks(
       range(len(labels)),
       labels=labels,
-      rotation=90 if _side_by_side(labels) > _AXIS_CHARACTERS else 0,
+      rotation=90 if room > 70 else 0,
     )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -261,11 +260,6 @@ def histograms(
     axes.grid()
     _legend(figure, axes)
     return drawing.svg(figure)
-
-
-def _side_by_side(labels: Sequence[str]) -> int:
-  """Characters along an axis whose labels have as much room as the longest."""
-  return len(labels) * max(map(len, labels), default=0)
 
 
 def _errors(values) -> tuple[list, np.ndarray | None]:
