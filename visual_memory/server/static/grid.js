@@ -4,8 +4,9 @@ import {$, attempt, node, post, thumbnail} from "./api.js";
 import {memory} from "./state.js";
 
 const PAGE = 200, GAP = 8;
-// Screens that are ready before they are in sight: a second of fast scrolling.
-const AHEAD = 5, BEHIND = 0.5;
+// Screens that are ready before they are in sight: at first few, so that nothing
+// else waits for them, then a second of fast scrolling.
+const FIRST = 1, AHEAD = 5, BEHIND = 0.5, SETTLED_MS = 1000;
 
 export class Grid {
   constructor(box, {onOpen, onChoose, onFound}) {
@@ -18,6 +19,7 @@ export class Grid {
     this.chosen = new Map();  // Id -> class.
     this.cursor = 0;
     this.version = 0;
+    this.ahead = FIRST;
     this.space = node("div", {class: "space"});
     box.append(this.space);
     box.addEventListener("scroll", () => this.draw(), {passive: true});
@@ -28,6 +30,9 @@ export class Grid {
   async show(filter) {
     this.filter = filter;
     this.pages.clear();
+    this.ahead = FIRST;
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => { this.ahead = AHEAD; this.draw(); }, SETTLED_MS);
     this.version += 1;
     const version = this.version;
     const found = await post("rows", {...filter, start: 0, count: PAGE});
@@ -58,7 +63,7 @@ export class Grid {
     const down = top >= (this.top ?? 0);
     this.top = top;
     // What comes next is fetched before it is in sight.
-    const [above, below] = down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
+    const [above, below] = down ? [BEHIND, this.ahead] : [this.ahead, BEHIND];
     const line = (y) => Math.max(0, Math.floor(y / this.height));
     const first = line(top - above * screen) * this.columns;
     const last = Math.min(this.total, (line(top + (1 + below) * screen) + 1) * this.columns);
