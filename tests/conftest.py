@@ -17,6 +17,10 @@ import visual_memory  # noqa: F401  (what JAX compiles is kept from now on)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Files of tests that ask what is computed, not by which machine code, and that
+# compile more than they run.
+COMPILED_QUICKLY = ("pretraining_", "procedural_mixing_test")
+
 DATA_ROOT = os.path.abspath(
   os.environ.get(
     "VISUAL_MEMORY_DATA",
@@ -24,6 +28,25 @@ DATA_ROOT = os.path.abspath(
   )
 )
 os.environ["VISUAL_MEMORY_DATA"] = DATA_ROOT  # Wherever a test goes.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machine_code(request):
+  """Little optimized machine code for some modules and what they start.
+
+  LLVM's optimizations are half of what these tests take. All else, above all
+  what promises the same bits on any devices and in any batches, is tested as
+  users run it: so no such module is left a program of these. Programs are kept
+  on the disk by how they were compiled.
+  """
+  name = "jax_disable_most_optimizations"
+  quickly = request.module.__name__.startswith(COMPILED_QUICKLY)
+  if jax.config.read(name) and not quickly:
+    jax.clear_caches()
+  jax.config.update(name, quickly)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv(name.upper(), str(int(quickly)))
+    yield
 
 
 @pytest.fixture(scope="session")

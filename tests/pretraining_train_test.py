@@ -26,7 +26,6 @@ ROOT = pathlib.Path(__file__).parent.parent
 COMMAND = (sys.executable, str(ROOT / "tests" / "pretraining_process.py"))
 # As here: the number of threads, and so rounding, depends on the devices.
 ENV = {
-  **os.environ,
   "JAX_PLATFORMS": "cpu",
   "JAX_NUM_CPU_DEVICES": str(jax.device_count()),
   "PYTHONPATH": str(ROOT),
@@ -94,7 +93,8 @@ def test_a_killed_run_ends_with_the_same_bits(whole, tmp_path):
   """SIGKILL after some checkpoint, then the same call again, here."""
   recipe, feed, expected, _, _ = whole
   process = subprocess.Popen(
-    [*COMMAND, str(tmp_path), str(NUM_STEPS)], cwd=ROOT, env=ENV,
+    [*COMMAND, str(tmp_path), str(NUM_STEPS)], cwd=ROOT,
+    env={**os.environ, **ENV},
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
   )  # fmt: skip
   last = tmp_path / "checkpoints" / "last"
@@ -389,7 +389,7 @@ def test_two_hundred_steps_learn_without_collapse_and_survive_a_kill(tmp_path):
   process = subprocess.Popen(
     [*COMMAND, str(tmp_path / "cut"), "200"],
     cwd=ROOT,
-    env=ENV,
+    env={**os.environ, **ENV},
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )

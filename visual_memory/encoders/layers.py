@@ -26,6 +26,30 @@ from jaxtyping import Float
 
 from visual_memory.types import Array
 
+
+class _OneKey(nnx.Rngs):
+  """The same key always: nnx counts keys in time that grows while it traces."""
+
+  def __init__(self):
+    """No streams."""
+    super().__init__()
+
+  def params(self) -> jax.Array:
+    """The key."""
+    return jax.random.key(0)
+
+
+def abstract(
+  make: Callable[[nnx.Rngs], nnx.Module],
+) -> tuple[nnx.GraphDef, nnx.State]:
+  """A module's structure, and jax.ShapeDtypeStructs in place of its arrays.
+
+  Args:
+    make: the module, from what gives its layers their keys.
+  """
+  return nnx.split(nnx.eval_shape(lambda: make(_OneKey())))
+
+
 _kernel_init = nnx.initializers.truncated_normal(stddev=0.02)
 
 

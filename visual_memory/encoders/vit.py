@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders.layers import LayerNorm, Linear
+from visual_memory.encoders.layers import LayerNorm, Linear, abstract
 from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import (
   patch_grid,
@@ -335,4 +335,4 @@ def _half_kernel(path: tuple, leaf: Array, *, dtype: np.dtype) -> Array:
 @functools.cache
 def _abstract(config: ViTConfig) -> tuple[nnx.GraphDef, nnx.State]:
   """The module's structure, traced once per config, with no arrays made."""
-  return nnx.split(nnx.eval_shape(lambda: ViT(config, rngs=nnx.Rngs(0))))
+  return abstract(lambda rngs: ViT(config, rngs=rngs))

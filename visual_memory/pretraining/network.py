@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Key
 
+from visual_memory.encoders import layers
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.vit import ViT
 from visual_memory.pretraining.heads import DinoHead, ProjectionHead
@@ -174,5 +175,4 @@ def moved_average(average: Any, params: Any, momentum: Float[Array, ""]) -> Any:
 @functools.cache
 def _graph(recipe: Recipe) -> nnx.GraphDef:
   """The network's structure, traced once per recipe."""
-  abstract = nnx.eval_shape(lambda: Network(recipe, rngs=nnx.Rngs(0)))
-  return nnx.split(abstract)[0]
+  return layers.abstract(lambda rngs: Network(recipe, rngs=rngs))[0]

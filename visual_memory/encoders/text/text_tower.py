@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
 
-from visual_memory.encoders.layers import LayerNorm, Linear
+from visual_memory.encoders.layers import LayerNorm, Linear, abstract
 from visual_memory.encoders.settings import PRECISIONS, TextConfig
 from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
@@ -135,4 +135,4 @@ def shapes(config: TextConfig) -> dict[str, Any]:
 @functools.cache
 def _abstract(config: TextConfig) -> tuple[nnx.GraphDef, nnx.State]:
   """The module's structure, traced once per config, with no arrays made."""
-  return nnx.split(nnx.eval_shape(lambda: TextTower(config, rngs=nnx.Rngs(0))))
+  return abstract(lambda rngs: TextTower(config, rngs=rngs))
