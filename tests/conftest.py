@@ -34,7 +34,7 @@ os.environ["VISUAL_MEMORY_DATA"] = DATA_ROOT  # Wherever a test goes.
 def _machine_code(request):
   """Little optimized machine code for some modules and what they start.
 
-  LLVM's optimizations are half of what these tests take. All else, above all
+  LLVM's optimizations are a third of what these tests take. All else, above all
   what promises the same bits on any devices and in any batches, is tested as
   users run it: so no such module is left a program of these. Programs are kept
   on the disk by how they were compiled.
