@@ -108,7 +108,7 @@ def _not_from_images(store: Store) -> StoreError:
   return StoreError(
     f"{store.path} does not say which encoder made its rows: it was made"
     " by Store.create, not from images. Embed images as it was made, and use"
-    " Store.add; or import it with --encoder."
+    " Store.add."
   )
 
 
