@@ -149,6 +149,15 @@ def test_images_are_added_by_folder_and_one_by_one(user, capsys):
   assert "new.png\teel" in text
 
 
+def test_nothing_is_removed_when_its_receipt_cannot_be_written(user, capsys):
+  os.mkdir("folder")
+  for file in ("folder", "nowhere/receipt.json"):
+    _, says = run(capsys, "remove", "ant/3.png", "--receipt", file, code=1)
+    assert file in says
+  assert len(Store.open("memory")) == 12
+  assert not Store.open("memory").receipts()
+
+
 def test_removing_leaves_a_receipt_and_nothing_else(user, capsys):
   _, says = run(capsys, "remove", "3.png", code=1)
   assert "Did you mean 'ant/3.png'" in says

@@ -16,7 +16,7 @@ import pytest
 import torch_files
 from PIL import Image
 
-from experiments import evaluate, from_config, launch, sweep
+from experiments import evaluate, from_config, launch, privacy, sweep
 from visual_memory import distributed
 from visual_memory.encoders.families import catalog
 from visual_memory.reports import runs
@@ -181,6 +181,23 @@ def test_a_workdir_belongs_to_its_config(evaluated):
   config.voting.temperature = 0.5
   with pytest.raises(ValueError, match="voting.temperature.*0.07.*0.5"):
     launch.run(config, evaluated)
+
+
+def test_a_run_that_failed_gives_its_workdir_to_a_mended_config(
+  tmp_path, monkeypatch
+):
+  def fail(*_, **__):
+    raise ValueError("no")
+
+  config = get_config("privacy")
+  wrong = config.copy_and_resolve_references()
+  wrong.title = "Wrong"
+  with monkeypatch.context() as patch:
+    patch.setattr(privacy, "main", fail)
+    with pytest.raises(ValueError, match="no"):
+      launch.run(wrong, tmp_path)
+  launch.run(config, tmp_path)
+  assert read(tmp_path / "config.json")["title"] == config.title
 
 
 def test_stopped_runs_continue_to_the_same_report(

@@ -209,6 +209,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, tmp_path):
   assert_equal(state, expected)
 
 
+@pytest.mark.parametrize("name", ["run.json", "best.json"])
+def test_a_torn_file_of_a_run_is_named(whole, tmp_path, name):
+  recipe, feed, _, _, directory = whole
+  copy = tmp_path / "copy"
+  shutil.copytree(directory, copy)
+  if name == "best.json":  # The last step is done anew, and scored.
+    shutil.rmtree(copy / "checkpoints" / "last" / "8")
+  (copy / name).write_text('{"step": 4, "sc')
+  with pytest.raises(ValueError, match=name):
+    run(recipe, feed, copy, evaluate=lambda params: {"score": 0.5})
+
+
 def test_another_recipe_or_feed_is_refused_with_its_differences(whole):
   recipe, feed, _, _, directory = whole
   other = dataclasses.replace(recipe, temperature=0.2)
