@@ -9,6 +9,7 @@ import headless
 import memory_cases
 import numpy as np
 import pytest
+import server_browser_test
 import server_test
 import uvicorn
 
@@ -92,7 +93,7 @@ def test_a_browser_looks_for_words(worded):
   session.warm()
   hostile = "<img src=x onerror=alert(1)> cat"
   with headless.chromium() as browser, served(session) as address:
-    with server_test.page_at(browser, address) as page:
+    with server_browser_test.page_at(browser, address) as page:
       first = "document.querySelector('[data-index=\"0\"]')?.title"
       for text in (hostile, "a cat"):
         best = session.by_words(text, 1)["rows"][0]["id"]
