@@ -348,3 +348,20 @@ def test_as_a_process(user):
   )
   assert done.returncode == 0, done.stderr
   assert "12 images of 2 classes" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize(
+  "words, says",
+  [
+    (["relabel", "x", "--to", ""], "--to: '' is no name"),
+    (["relabel", "x", "--to", "\udcff"], "is no name"),
+    (["add", "more", "--class", " "], "--class: ' ' is no name"),
+    (["add", "more", "--metadata", "[1]"], "no JSON object"),
+    (["add", "more", "--metadata", "{"], "no JSON object"),
+    (["classify", "x", "--min-similarity", "nan"], "is no number"),
+  ],
+)
+def test_values_that_are_none_are_refused(capsys, words, says):
+  with pytest.raises(SystemExit) as caught:
+    cli.main(words)
+  assert caught.value.code == 2 and says in capsys.readouterr().err

@@ -7,6 +7,7 @@ import tempfile
 import webbrowser
 from typing import Any
 
+from visual_memory import files
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
 from visual_memory.collection import inputs, origins, provenance
@@ -37,7 +38,7 @@ _CSV = ("image", "class", "probability", "similarity", "nearest", "error")
   ),
   option(
     "--min-similarity",
-    type=float,
+    type=commands.similarity,
     metavar="X",
     help="below it an image is unknown (-1: none is); by default 98 %% of the"
     " memory's own images are above",
@@ -233,6 +234,5 @@ def _write_page(path: str | None, image: str, page: str) -> str:
     name = os.path.splitext(os.path.basename(image))[0]
     file, path = tempfile.mkstemp(prefix=f"explain-{name}-", suffix=".html")
     os.close(file)
-  with open(path, "w", encoding="utf-8") as file:
-    file.write(page)
+  files.write_text(path, page)
   return os.path.abspath(path)

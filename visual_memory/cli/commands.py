@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import math
 import os
 import sys
 import textwrap
@@ -172,6 +173,34 @@ def page(parser: argparse.ArgumentParser) -> None:
 key = option(
   "--key", metavar="FILE", help="sign the receipt with this Ed25519 key"
 )
+
+
+def class_name(word: str) -> str:
+  """The name of a class that images are given."""
+  if not word.strip() or any("\ud800" <= char <= "\udfff" for char in word):
+    raise argparse.ArgumentTypeError(f"{word!r} is no name: give a word.")
+  return word
+
+
+def json_object(word: str) -> dict[str, Any]:
+  """What is to be kept with every image."""
+  try:
+    value = json.loads(word)
+  except ValueError:
+    value = None
+  if not isinstance(value, dict):
+    raise argparse.ArgumentTypeError(
+      f'{word!r} is no JSON object: write it as \'{{"license": "CC0"}}\'.'
+    )
+  return value
+
+
+def similarity(word: str) -> float:
+  """A number that similarities are compared to."""
+  value = float(word)
+  if math.isnan(value):
+    raise argparse.ArgumentTypeError(f"{word!r} is no number.")
+  return value
 
 
 def fields(flag: str, words: Sequence[str]) -> dict[str, Any]:

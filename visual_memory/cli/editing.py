@@ -100,7 +100,13 @@ def remove(arguments: argparse.Namespace) -> int:
 @command(
   "relabel",
   _chosen,
-  option("--to", required=True, metavar="NAME", help="their class from now on"),
+  option(
+    "--to",
+    required=True,
+    type=commands.class_name,
+    metavar="NAME",
+    help="their class from now on",
+  ),
   examples=_RELABEL,
 )
 def relabel(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """Which pictures a command means, and how their folders are to be read."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from visual_memory.cli import commands
@@ -26,6 +25,7 @@ def new(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--class",
     dest="class_name",
+    type=commands.class_name,
     metavar="NAME",
     help="the class of all of them, whatever their folders",
   )
@@ -58,7 +58,7 @@ def new(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--metadata",
-    type=json.loads,
+    type=commands.json_object,
     metavar="JSON",
     help="an object that is kept with every image, such as its license",
   )

@@ -39,8 +39,17 @@ def open_store(arguments: argparse.Namespace) -> Store:
 def show(arguments: argparse.Namespace, result: Any, text: str) -> None:
   """Prints a command's result, as JSON or as text."""
   if arguments.json:
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-  print(text, flush=True)
+    text = _json(result)
+  print(_printable(text), flush=True)
+
+
+def _json(result: Any) -> str:
+  return _printable(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def _printable(text: str) -> str:
+  """Text that UTF-8 holds: bytes of a name that are none become an escape."""
+  return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextlib.contextmanager
@@ -55,7 +64,7 @@ def listing(arguments: argparse.Namespace):
   def show_one(result: Any, line: str | None) -> None:
     nonlocal count
     if arguments.json:
-      text = json.dumps(result, indent=2, ensure_ascii=False)
+      text = _json(result)
       print(("[\n" if not count else ",\n") + text, end="", flush=True)
     elif line is not None:
       print(line, flush=True)

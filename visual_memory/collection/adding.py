@@ -9,6 +9,7 @@ Both look at every file first, and with `dry_run` do nothing more.
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,15 +119,16 @@ class Report:
       )
     if forgotten := of(Status.FORGOTTEN):
       lines.append(
-        f"{_named(forgotten, 'picture')} that was removed from this memory"
-        " before: it stays out; --forgotten adds it again."
+        f"{_named(forgotten, 'picture')} that this memory was told to forget"
+        " before: not added; --forgotten adds what was removed again."
       )
     if conflicts := self.plan.conflicts:
       one = conflicts[0]
       lines.append(
-        f"{_named(conflicts, 'file')} that says another class:"
+        f"{_named(conflicts, 'file')} of another class:"
         f" {one.found.class_name!r}, but {one.id!r} is {one.class_name!r} and"
-        " stays so. Relabel it, or say --update."
+        f" stays so. `relabel {shlex.quote(one.id)} --to"
+        f" {shlex.quote(one.found.class_name)}` changes that."
       )
     if missing := self.plan.missing:
       verb = "picture is" if len(missing) == 1 else "pictures are"

@@ -12,8 +12,7 @@ import io
 import os
 import sys
 import threading
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
@@ -30,7 +29,6 @@ from visual_memory.data.file_trees import FileTree
 from visual_memory.data.image_source import Unlabeled
 
 STDIN = "-"
-_SNIFFED = 64
 _LARGE_PIXELS = 1 << 22
 """Pictures of more are unpacked one at a time, however many threads read: one
 takes seven bytes a pixel while it is."""
@@ -107,9 +105,12 @@ def open_pictures(
     of other files in folders and archives.
   """
   files, problems, left_out = [], [], []
-  for word in words:
+  for word in _expanded(words, stdin):
+    if isinstance(word, _Held):
+      files.append(("(standard input)", word, ""))
+      continue
     try:
-      found, others = _opened(word, stdin)
+      found, others = _opened(word)
       files += found
       left_out += others
     except (ValueError, OSError) as error:
@@ -118,38 +119,40 @@ def open_pictures(
   return Pictures(files), problems, left_out
 
 
-def _opened(word: str, stdin) -> tuple[list, list[tuple[str, str]]]:
+def _expanded(words: Sequence[str], stdin) -> Iterator[str | _Held]:
+  """Words, with those of standard input, or its picture, for "-"."""
+  for word in words:
+    if word != STDIN:
+      yield word
+      continue
+    data = (stdin or sys.stdin.buffer).read()
+    lines = [os.fsdecode(line.strip()) for line in data.split(b"\n")]
+    names = [line for line in lines if line not in ("", STDIN)]
+    if b"\0" not in data and any(map(os.path.exists, names)):
+      yield from names
+    else:
+      yield _Held(data=data)
+
+
+def _opened(word: str) -> tuple[list, list[tuple[str, str]]]:
   """The files of one word, and what lies beside them."""
   if not word:
     raise ValueError("an empty name")
-  if word == STDIN:
-    return _from_stdin(stdin or sys.stdin.buffer)
   if not os.path.exists(word) and glob.has_magic(word):
     names = sorted(glob.glob(word, recursive=True))
     if not names:
       raise ValueError("no file fits this pattern")
-    parts = [_opened(name, stdin) for name in names]
+    parts = [_opened(name) for name in names]
     return sum((p[0] for p in parts), []), sum((p[1] for p in parts), [])
-  if os.path.isdir(word) or (os.path.exists(word) and zipfile.is_zipfile(word)):
+  name = file_trees.unicode_name(word)
+  if file_trees.is_tree(word):
     tree = file_trees.open_tree(word)
     images, left_out = origins.sort_out(tree)
     if not images:
       found = "; ".join(origins.summary(left_out))
       raise ValueError(f"no images in it{f' ({found})' if found else ''}")
-    named = [(os.path.join(word, path), tree, path) for path in images]
+    named = [(os.path.join(name, path), tree, path) for path in images]
     return named, left_out
-  root, name = os.path.split(word)
-  tree = file_trees.DirectoryTree(root or ".", only=(name,))
-  return [(word, tree, tree.paths[0])], []
-
-
-def _from_stdin(stdin) -> tuple[list, list]:
-  """One picture, or the pictures of the names on each line."""
-  data = stdin.read()
-  lines = data.decode("utf-8", "surrogateescape").splitlines()
-  names = [line.strip() for line in lines if line.strip()]
-  are_names = b"\0" not in data[:_SNIFFED] and all(map(os.path.exists, names))
-  if not are_names or not names:
-    return [("(standard input)", _Held(data=data), "")], []
-  parts = [_opened(name, None) for name in names if name != STDIN]
-  return sum((p[0] for p in parts), []), sum((p[1] for p in parts), [])
+  root, base = os.path.split(word)
+  tree = file_trees.DirectoryTree(root or ".", only=(base,))
+  return [(name, tree, tree.paths[0])], []

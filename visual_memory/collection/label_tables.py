@@ -50,18 +50,17 @@ def read_labels(store: Store, path: str | os.PathLike) -> dict[str, str]:
       hold, or a class taken away; names the line.
     FileNotFoundError: there is no such file.
   """
-  with open(path, encoding="utf-8-sig", newline="") as file:
-    first = file.readline()
-    file.seek(0)
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(file, delimiter=separator)
-    if not {"id", "class"} <= set(reader.fieldnames or ()):
-      raise ValueError(
-        f"{os.fspath(path)!r} has the columns"
-        f" {', '.join(map(repr, reader.fieldnames or ()))}: it needs 'id' and"
-        " 'class', as `export labels.csv` writes them."
-      )
-    rows = [(reader.line_num, row["id"], row["class"] or "") for row in reader]
+  try:
+    rows = _rows(path)
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f"{os.fspath(path)!r} is not in UTF-8: save it as 'CSV UTF-8'. Nothing"
+      " was changed."
+    ) from error
+  except csv.Error as error:
+    raise ValueError(
+      f"{os.fspath(path)!r} is no table: {error}. Nothing was changed."
+    ) from error
   known = Known(store, origins_of(store))
   seen: dict[str, int] = {}
   change: dict[str, str] = {}
@@ -86,3 +85,24 @@ def read_labels(store: Store, path: str | os.PathLike) -> dict[str, str]:
     if name != was:
       change[row_id] = name
   return change
+
+
+def _rows(path: str | os.PathLike) -> list[tuple[int, str, str]]:
+  """The line number, id and class of each row of a table."""
+  with open(path, encoding="utf-8-sig", newline="") as file:
+    first = file.readline()
+    file.seek(0)
+    separator = max(",;\t", key=first.count)
+    reader = csv.DictReader(file, delimiter=separator)
+    columns = reader.fieldnames or ()
+    if not {"id", "class"} <= set(columns):
+      raise ValueError(
+        f"{os.fspath(path)!r} has the columns"
+        f" {', '.join(map(repr, columns))}: it needs"
+        " 'id' and 'class', as `export labels.csv` writes them."
+      )
+    is_named = lambda row: (row["class"] or "").strip()
+    return [
+      (reader.line_num, row["id"], row["class"] if is_named(row) else "")
+      for row in reader
+    ]

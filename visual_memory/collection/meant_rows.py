@@ -17,6 +17,7 @@ from typing import Any
 from visual_memory.collection import identity, pending_edits
 from visual_memory.collection.identity import Known
 from visual_memory.collection.provenance import origins_of
+from visual_memory.data.file_trees import unicode_name
 from visual_memory.store.receipts import Receipt
 from visual_memory.store.store import Store
 
@@ -110,13 +111,17 @@ def _meant(known: Known, word: str) -> list[str]:
   location = os.path.abspath(word) if word else ""
   if location in known.at:
     return [known.at[location]]
-  below = {
-    row
-    for origin in known.origins
-    if (row := known.at.get(origin.location(word.removeprefix("./"))))
-  }
-  if len(below) == 1:
-    return list(below)
+  for inside in (
+    lambda origin: location.removeprefix(f"{origin.path}/"),
+    lambda origin: word.removeprefix("./"),
+  ):
+    below = {
+      row
+      for origin in known.origins
+      if (row := known.at.get(origin.location(unicode_name(inside(origin)))))
+    }
+    if len(below) == 1:
+      return list(below)
   if not _WILD.intersection(word):
     return []
   ids = [i for i in known.classes if fnmatch.fnmatchcase(i, word)]

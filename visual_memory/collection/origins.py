@@ -13,7 +13,6 @@ import collections
 import dataclasses
 import fnmatch
 import os
-import zipfile
 from collections.abc import Iterable, Sequence
 
 from visual_memory.collection import class_folders
@@ -134,21 +133,22 @@ def open_origin(
   """
   check_there([path])
   whole = os.path.abspath(path)
-  if not os.path.isdir(whole) and not zipfile.is_zipfile(whole):
+  if not file_trees.is_tree(whole):
     return _one_file(path, whole, options, recorded)
-  tree = file_trees.open_tree(whole, zip_encoding=options.zip_encoding)
   before = _recorded(whole, options, recorded)
+  encoding = options.zip_encoding or (before.zip_encoding if before else None)
+  tree = file_trees.open_tree(whole, zip_encoding=encoding)
   exclude = options.exclude or (before.exclude if before else ())
   images, left_out = sort_out(tree, exclude)
   if not images:
     raise ValueError(_nothing_in(path, left_out))
-  origin = before or Origin(
-    path=whole, prefix=options.prefix, zip_encoding=options.zip_encoding
-  )
+  origin = before or Origin(path=whole, prefix=options.prefix)
   decided, notes = class_folders.decide(
     images, options, origin, path=path, new=before is None
   )
-  origin = dataclasses.replace(decided, exclude=tuple(exclude))
+  origin = dataclasses.replace(
+    decided, exclude=tuple(exclude), zip_encoding=encoding
+  )
   chosen = [
     p for p in images if class_folders.in_split(origin, p, options.split)
   ]

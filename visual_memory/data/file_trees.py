@@ -12,12 +12,15 @@ and read under its own.
 
 import os
 import re
+import stat as stat_lib
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from visual_memory.data import contents, zip_tree
 from visual_memory.data.contents import Content, Seen
 
+_NO_FILE = "neither a file nor a folder"
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -69,6 +72,14 @@ def open_tree(
   return zip_tree.ZipTree(path, encoding=zip_encoding)
 
 
+def is_tree(path: str) -> bool:
+  """Whether a path is a directory or a .zip, be it a damaged one."""
+  if os.path.isdir(path):
+    return True
+  named = os.path.isfile(path) and path.lower().endswith(".zip")
+  return named or (os.path.isfile(path) and zipfile.is_zipfile(path))
+
+
 def real_path(root: str, path: str) -> str:
   """Where a file of a directory is, by the name that its tree shows."""
   at = os.path.join(root, path)
@@ -89,13 +100,16 @@ class DirectoryTree:
       only: names of files in it; nothing else is looked at.
 
     Raises:
-      ValueError: the directory itself cannot be read.
+      ValueError: the directory itself cannot be read, or one of `only` is a
+        pipe or a device.
     """
     self.root = root
     self.problems: list[tuple[str, str]] = []
     self._files: dict[str, tuple[str, os.stat_result]] = {}
     for name in only or ():
       stat = os.stat(os.path.join(root, name))
+      if not stat_lib.S_ISREG(stat.st_mode):  # A pipe would wait for ever.
+        raise ValueError(f"{name!r} is {_NO_FILE}")
       self._files[unicode_name(name, self._files)] = name, stat
     if only is not None:
       self.paths = sorted(self._files)
@@ -159,6 +173,8 @@ class DirectoryTree:
           yield entry, entry.stat()
         elif entry.is_symlink():
           self._note(entry.path, "a link that leads nowhere")
+        else:
+          self._note(entry.path, _NO_FILE)
       except OSError as error:  # A link to itself, or gone meanwhile.
         self._note(entry.path, error)
 
