@@ -13,13 +13,15 @@ from collection_cases import add, build, held, paint, picture_bytes
 
 from visual_memory.cli import main as cli
 from visual_memory.collection import provenance
+from visual_memory.data import contents
 from visual_memory.store.store import Store
 
 
 @pytest.fixture
 def photos(tmp_path):
   return paint(
-    tmp_path / "photos", {"cat/1.png": 1, "cat/2.png": 2, "dog/1.png": 3}
+    tmp_path / "photos",
+    {"cat/1.png": 1, "cat/2.png": 2, "dog/1.png": 3, "dog/2.png": 4},
   )
 
 
@@ -127,3 +129,29 @@ def test_the_remedy_for_another_class_works_as_it_is_said(photos, run, moved):
   remedy = said.split("`")[1]
   run(*shlex.split(remedy))
   assert held(Store.open(run.path))["cat/1.png"] == "dog"
+
+
+def test_what_may_not_be_read_or_is_left_out_is_not_called_gone(
+  photos, tmp_path, monkeypatch
+):
+  store, _ = build(tmp_path / "memory", photos)
+  scandir, of_file = os.scandir, contents.of_file
+
+  def refuse(call):
+    def refused(path, *rest):
+      if os.fspath(path).endswith(("photos/cat", "dog/1.png")):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+      return call(path, *rest)
+
+    return refused
+
+  with monkeypatch.context() as patched:
+    patched.setattr(os, "scandir", refuse(scandir))
+    assert add(store, photos).plan.missing == ()
+  with monkeypatch.context() as patched:
+    patched.setattr(contents, "of_file", refuse(of_file))
+    report = add(store, photos, reread=True)
+    assert report.plan.missing == () and len(report.plan.left_out) == 1
+  assert add(store, photos, exclude=("cat",)).plan.missing == ()
+  (photos / "dog/1.png").unlink()
+  assert add(store, photos, exclude=("x",)).plan.missing == ("dog/1.png",)

@@ -6,7 +6,8 @@ plan.of(Status.NEW), plan.of(Status.CHANGED), plan.conflicts, plan.notes
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 
 from visual_memory.collection import identity, judging
@@ -104,6 +105,11 @@ def make_plan(
   )
   if known is None:
     known = Known(store, about.origins, about=files)
+  aside = unread + [
+    (number, path, reason)
+    for number, one in zip(numbers, opened, strict=True)
+    for path, reason in one.left_out
+  ]
   pictures = Pictures(about.origins)
   judged = judging.judge(
     files,
@@ -123,10 +129,8 @@ def make_plan(
     after=judging.pictures_after(judged, known, update=update),
     relabel=tuple(relabel.items()),
     conflicts=tuple(e for e in differ if e.id not in relabel),
-    missing=_missing(known, judged, opened, numbers),
-    left_out=tuple(
-      unread + [entry for one in opened for entry in one.left_out]
-    ),
+    missing=_missing(known, judged, opened, numbers, aside),
+    left_out=tuple((path, reason) for _, path, reason in aside),
     notes=tuple(note for one in opened for note in one.notes),
     update=update,
   )
@@ -147,7 +151,7 @@ def _look(opened, numbers, class_name, look, *, progress: bool):
       ):
         counter.advance(1)
         if isinstance(found, str):
-          unread.append((path, found))
+          unread.append((number, path, found))
           continue
         content, seen = found
         files.append(
@@ -191,9 +195,13 @@ def _is_moved(entry: Judged) -> bool:
   return entry.status is Status.MOVED
 
 
-def _missing(known: Known, judged, opened, numbers) -> tuple[str, ...]:
-  """Rows of these origins, read whole, whose picture was not found there."""
+def _missing(known: Known, judged, opened, numbers, aside) -> tuple[str, ...]:
+  """Rows of these origins, read whole, whose picture was not found there.
+
+  What was left aside, or lies in such a folder, is there.
+  """
   found = {entry.id for entry in judged}
+  there = {(number, path) for number, path, _ in aside}
   whole = {
     n for n, one in zip(numbers, opened, strict=True)
     if one.whole and not one.origin.read
@@ -203,5 +211,15 @@ def _missing(known: Known, judged, opened, numbers) -> tuple[str, ...]:
     for row_id, picture in known.pictures.items()
     if row_id not in found
     and picture.places
-    and all(number in whole for number, _ in picture.places)
+    and all(
+      number in whole and not any((number, p) in there for p in _above(path))
+      for number, path in picture.places
+    )
   )
+
+
+def _above(path: str) -> Iterator[str]:
+  """A path and the folders above it."""
+  while path:
+    yield path
+    path = posixpath.dirname(path)
