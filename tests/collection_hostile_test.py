@@ -31,7 +31,9 @@ def run(photos, tmp_path, capsys):
   store = build(tmp_path / "memory", photos)[0]
 
   def run(*words, code=0):
-    assert cli.main([*map(str, words), "--store", store.path]) == code
+    words = [*map(str, words)]
+    here = [] if "--store" in words else ["--store", store.path]
+    assert cli.main([*words, *here]) == code
     return capsys.readouterr()
 
   run.path = store.path
@@ -155,3 +157,15 @@ def test_what_may_not_be_read_or_is_left_out_is_not_called_gone(
   assert add(store, photos, exclude=("cat",)).plan.missing == ()
   (photos / "dog/1.png").unlink()
   assert add(store, photos, exclude=("x",)).plan.missing == ("dog/1.png",)
+
+
+def test_a_memory_without_any_class_answers(photos, run, tmp_path):
+  path = build(tmp_path / "bare", photos, flat=True)[0].path
+  picture, page = photos / "cat/1.png", tmp_path / "page.html"
+  for words in (["classify"], ["explain", "--no-open", "--output", page]):
+    said = run(*words, picture, "--json", "--store", path)[0]
+    answer = json.loads(said)
+    answer = answer[0] if isinstance(answer, list) else answer
+    assert answer["prediction"] is None and answer["best"] == []
+    assert answer["neighbors"][0]["id"] == "cat/1.png"
+  assert "(no class)" in run("classify", picture, "--store", path)[0]

@@ -245,8 +245,8 @@ def _probabilities(
     values[:, place] = np.where(first, total, 0)
   total = values.sum(axis=1, keepdims=True)
   values = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-  if calibration is None:
-    return values
+  if calibration is None or not values.any():
+    return values  # Where nobody votes, as without any class, none is likely.
   share = Shares(labels=labels, values=values)
   model = probabilities(share, calibration.model, num_classes=num_classes)
   return np.where(values > 0, model.values, 0.0)
