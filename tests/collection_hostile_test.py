@@ -169,3 +169,36 @@ def test_a_memory_without_any_class_answers(photos, run, tmp_path):
     assert answer["prediction"] is None and answer["best"] == []
     assert answer["neighbors"][0]["id"] == "cat/1.png"
   assert "(no class)" in run("classify", picture, "--store", path)[0]
+
+
+@pytest.mark.parametrize(
+  "words", [["remove", "--yes"], ["relabel", "--to", "owl"]]
+)
+def test_an_id_that_is_another_rows_file_here_is_refused(
+  photos, run, tmp_path, monkeypatch, words
+):
+  """From within `more`, cat/1.png is a row's id and another row's file."""
+  paint(tmp_path / "more", {"cat/1.png": 8, "cat/9.png": 9})
+  run("add", tmp_path / "more")
+  before = held(Store.open(run.path))
+  other = next(i for i in before if i.endswith("1.png") and "more" in i)
+  monkeypatch.chdir(tmp_path / "more")
+  said = run(*words, "cat/1.png", code=1)[1]
+  assert f"'{other}': say ./cat/1.png for the file" in said
+  assert held(Store.open(run.path)) == before
+  monkeypatch.chdir(photos)  # Here it is one and the same.
+  run(*words, "cat/1.png")
+  monkeypatch.chdir(tmp_path / "more")
+  run(*words, "./cat/1.png")
+  after = held(Store.open(run.path))
+  assert {i for i in before if before[i] != after.get(i)} == {
+    "cat/1.png",
+    other,
+  }
+
+
+def test_the_memorys_own_field_is_not_a_users(photos, run):
+  said = run(
+    "add", photos, "--metadata", '{"picture": 1, "license": "CC0"}', code=1
+  )[1]
+  assert "'picture' is the memory's own" in said

@@ -68,6 +68,7 @@ def remove(arguments: argparse.Namespace) -> int:
     arguments.ids,
     class_name=arguments.class_name,
     where=commands.fields("--where", arguments.where),
+    typed=True,
   )
   what = f"{output.counted(len(chosen), 'image')} of {len(store):,}"
   if arguments.dry_run:
@@ -116,7 +117,7 @@ def relabel(arguments: argparse.Namespace) -> int:
   """
   store = output.open_store(arguments)
   chosen = meant_rows.find(
-    store, arguments.ids, class_name=arguments.class_name
+    store, arguments.ids, class_name=arguments.class_name, typed=True
   )
   what = output.counted(len(chosen), "image")
   if arguments.dry_run:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.collection import ingest, origins, plan, provenance
-from visual_memory.collection.identity import Judged, Status
+from visual_memory.collection.identity import PICTURE, Judged, Status
 from visual_memory.collection.origins import Opened, Options, Origin
 from visual_memory.collection.plan import Plan
 from visual_memory.encoders.encoder import Encoder
@@ -50,6 +50,14 @@ class Request:
   dry_run: bool = False
   batch_size: int | None = None
   progress: bool = True
+
+  def __post_init__(self):
+    """Raises ValueError if the metadata have a field that is the memory's."""
+    if PICTURE in (self.metadata or ()):
+      raise ValueError(
+        f"The metadata's field {PICTURE!r} is the memory's own: name yours"
+        " otherwise."
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ def find(
   *,
   class_name: str | None = None,
   where: dict[str, Any] | None = None,
+  typed: bool = False,
 ) -> list[str]:
   """The ids of the rows that are meant, each once.
 
@@ -39,10 +40,12 @@ def find(
     words: ids, files or patterns; or leave them out and choose by
     class_name: a class, and/or
     where: fields that the metadata must have.
+    typed: somebody wrote the words, in a folder: one that is an id must not be
+      the file of another row there. Otherwise an id is an id.
 
   Raises:
-    ValueError: nothing was chosen, both ways were, or a word means no row;
-      it names what was probably meant.
+    ValueError: nothing was chosen, both ways were, a word means no row (it
+      names what was probably meant), or a typed one means two.
   """
   if words and (class_name is not None or where):
     raise ValueError("Name ids, or choose by --class or --where: not both.")
@@ -54,6 +57,8 @@ def find(
       raise ValueError("There is no such image in the memory.")
     return ids
   ids, others = store.among(words)
+  if typed:
+    _refuse_two_meanings(store, ids)
   if not others:  # As a page or a script names them: nothing is listed.
     return list(dict.fromkeys(ids))
   known = Known(store, origins_of(store))
@@ -130,6 +135,20 @@ def _meant(known: Known, word: str) -> list[str]:
     for i, name in known.classes.items()
     if fnmatch.fnmatchcase(f"{name}/{i.rsplit('/', 1)[-1]}", word)
   ]
+
+
+def _refuse_two_meanings(store: Store, ids: Sequence[str]) -> None:
+  """Raises if an id is also the name of a file here that is another row's."""
+  here = [row_id for row_id in ids if os.path.lexists(row_id)]
+  at = Known(store, origins_of(store)).at if here else {}
+  for row_id in here:
+    other = at.get(os.path.abspath(row_id), row_id)
+    if other != row_id:
+      raise ValueError(
+        f"{row_id!r} is the id of one image, and here it is the file of"
+        f" another, {other!r}: say ./{row_id} for the file, or name the id from"
+        " another folder. Nothing was changed."
+      )
 
 
 def _absent(known: Known, absent: list[str], count: int) -> str:
