@@ -55,7 +55,8 @@ _TILES = """
     return Math.max(tiles.length, least) - tiles.filter(shows).length;
   };
 """
-# Frames of a scroll from the top; in each, the places without a picture.
+# Frames of a scroll from the top, which has been looked at for a second; in
+# each, the places without a picture.
 _SCROLL = f"""([pixelsPerSecond, seconds]) => new Promise((done) => {{
   {_TILES}
   const frames = [], blanks = [];
@@ -77,6 +78,8 @@ _SCROLL = f"""([pixelsPerSecond, seconds]) => new Promise((done) => {{
   }};
   const begin = (now) => {{
     if (blank()) {{ requestAnimationFrame(begin); return; }}
+    if (!last) {{ last = now; }}
+    if (now - last < 1000) {{ requestAnimationFrame(begin); return; }}
     from = last = now;
     requestAnimationFrame(step);
   }};
