@@ -60,7 +60,7 @@ export class Grid {
   draw() {
     if (!this.columns) return;
     const top = this.box.scrollTop, screen = this.box.clientHeight;
-    const down = top >= (this.top ?? 0);
+    const down = top >= (this.top ?? 0) || top < screen;  // There is nothing above.
     this.top = top;
     // What comes next is fetched before it is in sight.
     const [above, below] = down ? [BEHIND, this.ahead] : [this.ahead, BEHIND];
