@@ -83,6 +83,18 @@ def test_a_mesh_needs_devices():
       distributed.make_mesh(count)
 
 
+def test_no_rows_are_mapped_to_no_rows():
+  found = distributed.map_rows(
+    _doubled, (np.zeros((0, 3), np.float32),), np.ones(3),
+    mesh=distributed.make_mesh(3), block=2,
+  )  # fmt: skip
+  assert found["doubled"].shape == (0, 3)
+
+
+def _doubled(shared, rows):
+  return {"doubled": rows + rows * shared[None]}
+
+
 def test_shares_of_processes_are_disjoint_and_even():
   for rows in (0, 1, 7, 100):
     for count in (1, 3, 8):

@@ -27,10 +27,12 @@ EXPERIMENTS = (
   "scaling", "hierarchy", "composition", "class_sequence", "debiasing",
   "unlabeled_growth", "unlearning", "all_pairs", "linear_probe", "galleries",
   "human_study", "rerank", "cost", "latency", "neighbor_files", "sift",
+  "dual_memory", "image_memories",
 )  # fmt: skip
 FAST = [
   *((name, "tiny") for name in EXPERIMENTS[:11]),
   *((name, "one_class") for name in ("unlearning", "rerank", "hierarchy")),
+  ("image_memories", "perfect"),
 ]
 """What is run every time; the others are slow tests."""
 RUNS = [
@@ -75,6 +77,7 @@ REFUSED = {
   ("human_study", "tiny"): "4 trials, but there are 2 queries",
   **{("sift", case): "too few for 10 words" for case in CASES},
   ("human_study", "one_class"): "1 plausible classes for 2 choices",
+  ("image_memories", "tiny"): "2 shots were asked for",
   ("rerank", "tiny"): "each query has 3 neighbors",
   ("unlearning", "one_class"): "all that the memory has",
   **{("debiasing", case): TOO_FEW for case in CASES},

@@ -158,7 +158,7 @@ def map_rows(
   step = block * mesh.size
   shared = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), mesh), shared)
   parts = []
-  for start in range(0, num_rows, step):
+  for start in range(0, max(num_rows, 1), step):  # Of no rows: its shapes.
     given = tuple(
       shard_rows(_padded(array[start : start + step], step), mesh)
       for array in arrays

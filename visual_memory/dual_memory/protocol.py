@@ -86,7 +86,8 @@ def shot_test(
     settings: of the memories; sharpness and temperature come from candidates.
     candidates: (sharpness, inverse temperature) to choose from; the first is
       used where nothing can choose.
-    held_out: queries to choose by; None for halves of the shots.
+    held_out: queries to choose by; if there are none, nothing chooses. None for
+      halves of the shots.
     fit: trains a projection; None for none.
     mesh: the devices.
   """
@@ -137,7 +138,7 @@ def shot_test(
 def _held_out(held_out, shots, every) -> list[tuple[np.ndarray, Asked]]:
   """Which shots remember, and the queries that choose: none, one or two."""
   if held_out is not None:
-    return [(every, held_out)]
+    return [(every, held_out)] if len(held_out.labels) else []
   if len(every) < 2:
     return []
   halves = np.array_split(every, 2)
