@@ -12,7 +12,7 @@ import pytest
 from collection_cases import add, build, held, paint, picture_bytes
 
 from visual_memory.cli import main as cli
-from visual_memory.collection import provenance
+from visual_memory.collection import pending_edits, provenance
 from visual_memory.data import contents
 from visual_memory.store.store import Store
 
@@ -202,3 +202,16 @@ def test_the_memorys_own_field_is_not_a_users(photos, run):
     "add", photos, "--metadata", '{"picture": 1, "license": "CC0"}', code=1
   )[1]
   assert "'picture' is the memory's own" in said
+
+
+@pytest.mark.parametrize("left", [b"\0" * 300, b""])
+def test_a_list_whose_erasing_was_killed_is_empty(run, left):
+  """Zeros are written before a file is deleted; here the process ended."""
+  store = Store.open(run.path)
+  with open(pending_edits.path_of(store), "wb") as file:
+    file.write(left)
+  assert pending_edits.pending(store) == []
+  run("remove", "cat/1.png", "--later")
+  assert len(pending_edits.pending(store)) == 1
+  run("undo")
+  assert not os.path.exists(pending_edits.path_of(store))

@@ -154,6 +154,12 @@ def erase(path: str | os.PathLike) -> None:
   os.unlink(path)
 
 
+def is_erased(path: str | os.PathLike) -> bool:
+  """Whether a file is what `erase` leaves when its process is killed: zeros."""
+  with open(path, "rb") as file:
+    return not file.read().strip(b"\0")
+
+
 def read_arrays(
   path: str | os.PathLike, names: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:

@@ -75,7 +75,7 @@ def pending(store: Store) -> list[dict[str, Any]]:
     ValueError: the file holds something else.
   """
   path = path_of(store)
-  if not os.path.exists(path):
+  if not os.path.exists(path) or files.is_erased(path):
     return []
   found = files.read_json(path)
   try:
