@@ -38,9 +38,7 @@ def open_store(arguments: argparse.Namespace) -> Store:
 
 def show(arguments: argparse.Namespace, result: Any, text: str) -> None:
   """Prints a command's result, as JSON or as text."""
-  if arguments.json:
-    text = _json(result)
-  print(_printable(text), flush=True)
+  print(_json(result) if arguments.json else _printable(text), flush=True)
 
 
 def _json(result: Any) -> str:

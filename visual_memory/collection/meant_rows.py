@@ -57,11 +57,11 @@ def find(
       raise ValueError("There is no such image in the memory.")
     return ids
   ids, others = store.among(words)
-  if typed:
-    _refuse_two_meanings(store, ids)
-  if not others:  # As a page or a script names them: nothing is listed.
+  here = [i for i in ids if os.path.lexists(i)] if typed else []
+  if not others and not here:  # As a page or a script names them.
     return list(dict.fromkeys(ids))
   known = Known(store, origins_of(store))
+  _refuse_two_meanings(known, here)
   found = {word: _meant(known, word) for word in words}
   absent = [word for word, ids in found.items() if not ids]
   if absent:
@@ -137,12 +137,10 @@ def _meant(known: Known, word: str) -> list[str]:
   ]
 
 
-def _refuse_two_meanings(store: Store, ids: Sequence[str]) -> None:
+def _refuse_two_meanings(known: Known, ids: Sequence[str]) -> None:
   """Raises if an id is also the name of a file here that is another row's."""
-  here = [row_id for row_id in ids if os.path.lexists(row_id)]
-  at = Known(store, origins_of(store)).at if here else {}
-  for row_id in here:
-    other = at.get(os.path.abspath(row_id), row_id)
+  for row_id in ids:
+    other = known.at.get(os.path.abspath(row_id), row_id)
     if other != row_id:
       raise ValueError(
         f"{row_id!r} is the id of one image, and here it is the file of"
