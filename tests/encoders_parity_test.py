@@ -63,7 +63,10 @@ def loaded(case, folder):
     family = found.family
     model = found.model
   else:  # A file alone: its name says what it is, here at a small size.
-    model = catalog.find(str(SETTINGS[case[0]])).model
+    described = folder / "described"
+    described.mkdir()
+    cases.write((case[0], "Hugging Face"), described)
+    model = catalog.find(str(described)).model
     key = {"ViT": "plain_vit", "SigLIP": "siglip", "DINOv3": "dinov3"}[kind]
     family = catalog.FAMILIES[key]
   both = {"unused": family.unused}
@@ -78,17 +81,11 @@ def loaded(case, folder):
   return model, image, text
 
 
-SETTINGS = {}
-"""Where a described repository of each model is."""
-
-
 @pytest.mark.parametrize("case", cases.CASES, ids=" as ".join)
 def test_equal_to_transformers(case, table, tmp_path_factory):
   family, layout = case
   folder = tmp_path_factory.mktemp("files")
   model = cases.write(case, folder)
-  if layout == "Hugging Face":
-    SETTINGS[family] = folder
   ours, image, text = loaded(case, folder)
   random = np.random.RandomState(1)
   # What another size is resampled by, open_clip and timm decide otherwise.
