@@ -31,11 +31,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def use_archive(config: ml_collections.ConfigDict, name: str) -> None:
   """Rows and queries from an archive below VISUAL_MEMORY_DATA."""
-  root = os.environ.get("VISUAL_MEMORY_DATA", "../shared/data")
   for section, split in ((config.memory, "train"), (config.data, "test")):
     section.source = "folder"
-    section.options.path = os.path.join(root, name)
+    section.options.path = archive(name)
     section.options.split = split
+
+
+def archive(name: str) -> str:
+  """The path of a file below VISUAL_MEMORY_DATA."""
+  return os.path.join(
+    os.environ.get("VISUAL_MEMORY_DATA", "../shared/data"), name
+  )
 
 
 def of(

@@ -100,7 +100,7 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
   tmp_path, monkeypatch
 ):
   config = comparison_config.get_config("smoke")
-  config.left_out = ("pixels_8",)
+  config.left_out, config.whitened = ("pixels_8",), (1.0,)
   learned = []
   learn_from = dictionary_lib.learn
   monkeypatch.setattr(
@@ -121,7 +121,10 @@ def test_a_stopped_comparison_learns_only_what_is_missing(
   assert learned == ["all", "nothing", "whitening", "whitening"]
   report = json.loads((tmp_path / "run/report.json").read_text())
   # Those without weights, as the vision transformers, are left out.
-  assert set(report["encoders"]) == {"fractal_noise", "random", "random_words"}
+  names = ("fractal_noise", "random", "random_words")
+  assert set(report["encoders"]) == {
+    f"{name}{way}" for name in names for way in ("", ", whitened")
+  }
   assert report["counts"]["images_embedded"] == 0  # Of the baseline.
   for one in report["encoders"].values():
     assert one["num_weights"] == 27 * 16 + 16 + 64 + 64 * 16

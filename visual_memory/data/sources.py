@@ -16,6 +16,7 @@ from visual_memory.data import (
   folder,
   huggingface,
   mask_sources,
+  pieces,
   split_files,
   synthetic,
   tfds_source,
@@ -67,6 +68,12 @@ def open_source(
     "ade20k_full": path, split ("training", "validation").
     "coco": path, split ("train", "val").
 
+  Parts of the pictures of another source, named `of`:
+    "windows": of, its options, side=64, share=0.5: windows of the class of more
+      than that share of their pixels.
+    "crops": of, its options, per_image=10, scale=(0.1, 0.5): each crop is of
+      the class of its picture; per_image=0: the pictures, each its own class.
+
   Args:
     name: one of `list_sources()`.
     class_names: what the classes are called, where their folders or numbers
@@ -110,6 +117,23 @@ def _procedural(**options: Any) -> ImageSource:
   return procedural_source.procedural(**options)
 
 
+def _windows(
+  of: str, side: int = 64, share: float = 0.5, **options: Any
+) -> ImageSource:
+  return pieces.windows(open_source(of, **options), side=side, share=share)
+
+
+def _crops(
+  of: str,
+  per_image: int = 10,
+  scale: tuple[float, float] = (0.1, 0.5),
+  **options: Any,
+) -> ImageSource:
+  return pieces.crops(
+    open_source(of, **options), per_image=per_image, scale=scale, seed=0
+  )
+
+
 SOURCES = {
   "folder": folder.folder,
   "split_file": split_files.split_file,
@@ -130,5 +154,7 @@ SOURCES = {
   "ade20k": mask_sources.ade20k,
   "ade20k_full": mask_sources.ade20k_full,
   "coco": coco.coco,
+  "windows": _windows,
+  "crops": _crops,
 }
 """Functions of keyword arguments that open a source."""

@@ -81,6 +81,8 @@ def vit_random(
   dim: int = 192,
   depth: int = 4,
   heads: int = 3,
+  stem: Sequence[int] = (),
+  pooling: str = "class",
   precision: str = "float32",
   preprocess: Preprocess | str | None = None,
 ) -> Parts:
@@ -94,6 +96,8 @@ def vit_random(
     dim: width of a token, D; a multiple of heads.
     depth: number of blocks.
     heads: attention heads.
+    stem: channels of the strided convolutions before the patches, if any.
+    pooling: "class", "mean" (of the patches) or "class_and_mean".
     precision: "float32" or "bfloat16".
     preprocess: another way to make the pixels.
   """
@@ -108,12 +112,14 @@ def vit_random(
     depth=depth,
     num_heads=heads,
     mlp_dim=4 * dim,
+    stem=tuple(stem),
   )
   return vit_parts(
     vit.init(config, seed=seed),
     config,
     preprocess=_chosen(preprocess) or preprocess_lib.square(size),
     precision=precision,
+    pooling=pooling,
   )
 
 

@@ -41,9 +41,19 @@ class Settings(StudySettings):
   recipe: dictionary.Settings
   learned: Mapping[str, Learned]
   learned_encoder: EncoderSettings
+  whitened: tuple[float, ...]
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
   series: Mapping[str, tuple[str, ...]]
+
+
+def ways(config: Settings, name: str) -> dict[str, float | None]:
+  """An encoder's name as it is, and whitened by each ridge: to the ridge."""
+  plain = {name: config.retrieval.whitening}
+  return plain | {
+    f"{name}, whitened" if ridge == 1 else f"{name}, whitened {ridge:g}": ridge
+    for ridge in config.whitened
+  }
 
 
 def encoders(
