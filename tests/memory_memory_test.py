@@ -275,7 +275,7 @@ def test_removal_leaves_no_bit_of_a_row(precision, donate, mesh):
       assert not any(row.tobytes() in held for row in secret)
   assert (np.asarray(memory.rows.labels)[slots] == types.UNLABELED).all()
   assert (np.asarray(memory.rows.serials)[slots] == rows_lib.EMPTY).all()
-  assert not set(gone) & (set(memory.table.ids) | set(memory.table.slots))
+  assert not set(gone) & set(memory.ids)
   near = exact.search(secret, memory, k=3)
   assert not set(gone) & set(near.ids.ravel())
 

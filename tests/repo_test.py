@@ -47,6 +47,7 @@ LAYERS = (
     "showing",
     "files",
     "direct_files",
+    "parallel",
     "compilation_cache",
     "when_imported",
     "native",

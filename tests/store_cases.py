@@ -7,9 +7,8 @@ import random
 import memory_cases as cases
 import numpy as np
 
-from visual_memory import types
+from visual_memory import parallel, types
 from visual_memory.store import creation
-from visual_memory.store.storage import parallel
 from visual_memory.store.store import Store
 
 DIM = 8

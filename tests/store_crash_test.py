@@ -14,8 +14,8 @@ import store_cases
 import store_editor
 from store_cases import FailingDisk, PowerLoss, contents, numbered, small_store
 
+from visual_memory import parallel
 from visual_memory.store.errors import StoreError
-from visual_memory.store.storage import parallel
 from visual_memory.store.store import Store
 
 EDITS = {

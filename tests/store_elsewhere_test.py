@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from store_cases import contents, numbered, small_store
 
+from visual_memory import parallel
 from visual_memory.store import derived, receipts, row_edits
 from visual_memory.store.errors import (
   StoreDamaged,
@@ -28,7 +29,6 @@ from visual_memory.store.storage import (
   lease,
   local,
   manifest,
-  parallel,
 )
 from visual_memory.store.storage.place import Overwrite
 from visual_memory.store.store import REBUILD, Store

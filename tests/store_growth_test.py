@@ -9,7 +9,7 @@ import pytest
 import store_cases
 from store_cases import contents, numbered, rows_of, small_store
 
-from visual_memory.memory.layout import RowTable
+from visual_memory.memory.row_table import RowTable
 from visual_memory.store import refreshing, verification
 from visual_memory.store.storage import arrays, manifest, state
 from visual_memory.store.storage.local import LocalFiles
@@ -168,7 +168,7 @@ def test_refresh_reads_and_finds_only_what_changed(
   fresh.refresh(memory)
   keys.clear()
   monkeypatch.setattr(
-    RowTable, "slots", property(lambda self: pytest.fail("all ids"))
+    RowTable, "find_or_none", lambda self, ids: pytest.fail("all ids")
   )
   new = fresh.refresh(memory, donate=donate)
   assert len([key for key in keys if key.startswith("text/c")]) <= 20

@@ -9,6 +9,8 @@ search and by its oracle alike: then all hardware gives the same answers.
 import numpy as np
 from jaxtyping import Float, Float32
 
+from visual_memory import parallel
+
 SMALLEST = 2.0**-126
 """The smallest normal float32 number."""
 
@@ -19,9 +21,13 @@ _ENTRIES = 1 << 18
 def flushed(values: Float32[np.ndarray, "*N D"]) -> Float32[np.ndarray, "*N D"]:
   """The values with subnormal entries set to zero; themselves if none is."""
   bits = np.ascontiguousarray(values).view(np.uint32).reshape(-1)
-  parts = (bits[i : i + _ENTRIES] for i in range(0, bits.size, _ENTRIES))
-  # Twice the bits, less one, without the sign: zero becomes the largest number.
-  if all(((part << 1) - np.uint32(1)).min() >= 0x00FFFFFF for part in parts):
+
+  def sound(start: int) -> np.bool_:
+    part = bits[start : start + _ENTRIES]
+    # Twice the bits, less one, unsigned: zero becomes the largest number.
+    return ((part << 1) - np.uint32(1)).min() >= 0x00FFFFFF
+
+  if all(parallel.run(sound, range(0, bits.size, _ENTRIES))):
     return values
   return np.where(np.abs(values) < SMALLEST, np.float32(0), values)
 

@@ -18,7 +18,8 @@ from visual_memory.checks import (
   Ids,
   as_class_names,
   as_embeddings,
-  as_ids,
+  as_id_column,
+  as_ids,  # noqa: F401  # Where others find it.
   as_labels,
   check_counts,
   check_unique,
@@ -68,7 +69,8 @@ class EmbeddedSet:
   Attributes:
     embeddings: float32 rows of unit length (or all zero), [N, D].
     labels: int32 indices into class_names (UNLABELED where unknown), [N].
-    ids: unique strings, [N] (a NumPy object array).
+    ids: unique strings, [N]: a NumPy object array, or one of StringDType if
+      that was given, or a memory has a million rows: it is much smaller.
     class_names: one name for each class index.
     fingerprint: the encoder's fingerprint: weights, preprocessing, version.
   """
@@ -326,7 +328,7 @@ def embedded_set(
   """
   embeddings = as_embeddings(embeddings)
   labels = as_labels(labels)
-  ids = as_ids(ids)
+  ids = as_id_column(ids)
   class_names = as_class_names(class_names)
   check_counts(embeddings, labels, ids)
   check_unit_rows(embeddings, ids)

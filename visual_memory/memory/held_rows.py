@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed, showing
-from visual_memory.memory import layout, matching, transport
+from visual_memory import distributed, parallel, showing
+from visual_memory.memory import matching, transport
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
+from visual_memory.memory.row_table import RowTable
 from visual_memory.types import EmbeddedSet
 
 HOLDER = "memory"
@@ -32,7 +33,7 @@ class HeldRows:
   """
 
   rows: rows_lib.Rows
-  table: layout.RowTable = dataclasses.field(metadata={"static": True})
+  table: RowTable = dataclasses.field(metadata={"static": True})
   class_names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
   fingerprint: str = dataclasses.field(metadata={"static": True})
   mesh: Mesh = dataclasses.field(metadata={"static": True})
@@ -56,10 +57,8 @@ class HeldRows:
 
   @property
   def ids(self) -> np.ndarray:
-    """The ids of all rows, in order of insertion, [N] (object array)."""
-    return self.table.ids[
-      in_serial_order(distributed.gather(self.rows.serials))
-    ]
+    """The ids of all rows, in order of insertion, [N]; see EmbeddedSet."""
+    return self.table.ids
 
   def __repr__(self) -> str:
     """How many rows of which encoder, and where."""
@@ -130,9 +129,9 @@ class HeldRows:
   def ids_with_label(self, label: int | np.integer | str) -> np.ndarray:
     """The ids of a class (index or name), in order of insertion."""
     index = matching.label_index(self.class_names, label, holder=HOLDER)
-    labels = distributed.gather(self.rows.labels)
-    order = in_serial_order(distributed.gather(self.rows.serials))
-    return self.table.ids[order[labels[order] == index]]
+    slots = self.table.slots
+    labels = distributed.gather(self.rows.labels)[slots]
+    return self.table.ids[labels == index].astype(object)
 
   @property
   def given(self) -> jax.Array:
@@ -142,18 +141,11 @@ class HeldRows:
 
   def _on_host(self, embeddings: jax.Array) -> EmbeddedSet:
     """Rows in order of insertion, with these embeddings."""
-    serials = distributed.gather(self.rows.serials)
-    order = in_serial_order(serials)
+    slots = self.table.slots
     return EmbeddedSet(
-      embeddings=distributed.gather(embeddings)[order],
-      labels=distributed.gather(self.rows.labels)[order],
-      ids=self.table.ids[order],
+      embeddings=parallel.take(distributed.gather(embeddings), slots),
+      labels=distributed.gather(self.rows.labels)[slots],
+      ids=self.table.ids,
       class_names=self.class_names,
       fingerprint=self.fingerprint,
     )
-
-
-def in_serial_order(serials: np.ndarray) -> np.ndarray:
-  """The occupied slots, in order of insertion."""
-  occupied = np.flatnonzero(serials >= 0)
-  return occupied[np.argsort(serials[occupied], kind="stable")]

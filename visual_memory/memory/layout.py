@@ -1,4 +1,4 @@
-"""Where rows live: turns, slots, positions, and which id is where.
+"""Where rows live: turns and slots.
 
 Rows take turns 0, 1, 2, ... as they come; the turn of a row that is removed is
 left unused until a new layout. Turn t goes to slot (t * stride) mod capacity,
@@ -15,8 +15,6 @@ import math
 import numpy as np
 
 from visual_memory import distributed
-from visual_memory.checks import Ids
-from visual_memory.memory import matching
 
 _LEAST_GRANULE = 256
 _FINENESS = 5
@@ -81,122 +79,3 @@ def _rule(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fold(places: np.ndarray) -> np.ndarray:
   """High bits mixed into the low ones; its own inverse."""
   return places ^ places // 16
-
-
-class RowTable:
-  """The host's side of a memory: which id is in which slot.
-
-  Attributes:
-    ids: object array, the id of every slot (None where empty), [capacity].
-    next_turn: of the next inserted row, counted from the last layout.
-    next_serial: the serial of the next inserted row; serials are never reused.
-    num_rows: live rows.
-    origin: the store that the rows with a smaller serial than this came from,
-      as (store_id, serial); None for a memory of no store.
-    as_of: the store and its generation that all rows are of; None once the
-      memory is edited by itself.
-  """
-
-  def __init__(  # noqa: D107
-    self,
-    ids: np.ndarray,
-    *,
-    next_turn: int,
-    next_serial: int,
-    num_rows: int,
-  ):
-    self.ids = ids
-    self.next_turn = next_turn
-    self.next_serial = next_serial
-    self.num_rows = num_rows
-    self.origin: tuple[str, int] | None = None
-    self.as_of: tuple[str, int] | None = None
-    self._slots: dict[str, int] | None = None
-    self._ranks: np.ndarray | None = None
-
-  @property
-  def capacity(self) -> int:
-    """The number of slots."""
-    return len(self.ids)
-
-  @property
-  def free(self) -> int:
-    """Turns left before the rows must be laid out anew."""
-    return self.capacity - self.next_turn
-
-  @property
-  def slots(self) -> dict[str, int]:
-    """The slot of every id (built at first use)."""
-    if self._slots is None:
-      self._slots = {
-        row_id: slot for slot, row_id in enumerate(self.ids)
-        if row_id is not None
-      }  # fmt: skip
-    return self._slots
-
-  def copy(self) -> "RowTable":
-    """An independent table with the same content."""
-    table = RowTable(
-      self.ids.copy(),
-      next_turn=self.next_turn,
-      next_serial=self.next_serial,
-      num_rows=self.num_rows,
-    )
-    table.origin = self.origin
-    table._slots = None if self._slots is None else dict(self._slots)
-    table._ranks = self._ranks  # Replaced, never written to.
-    return table
-
-  def find(self, ids: Ids) -> np.ndarray:
-    """The slots of these ids, int64.
-
-    Raises:
-      KeyError: names the ids that are not in the memory.
-    """
-    return matching.check_found(ids, self.find_or_none(ids), holder="memory")
-
-  def find_or_none(self, ids: Ids) -> np.ndarray:
-    """The slots of these ids, int64; -1 where the memory lacks one."""
-    slots = self.slots
-    return np.array([slots.get(i, -1) for i in ids], dtype=np.int64)
-
-  def positions(self, slots: np.ndarray) -> np.ndarray:
-    """The positions of the rows in these slots, int32, of any shape.
-
-    A row's position is its place among the rows that are there, in order of
-    insertion: 0 to num_rows - 1. Every slot must hold a row. What it takes to
-    tell is made once after an edit, and nothing where no row was removed.
-    """
-    turns = turns_of(slots, self.capacity)
-    if self.num_rows == self.next_turn:
-      return turns.astype(np.int32)
-    if self._ranks is None:
-      ids = self.ids[slots_of(np.arange(self.next_turn), self.capacity)]
-      self._ranks = np.cumsum(ids != None, dtype=np.int32) - 1  # noqa: E711
-    return self._ranks[turns]
-
-  def append(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Takes the next turns for new ids; their (slots, serials)."""
-    count = len(ids)
-    turns = np.arange(self.next_turn, self.next_turn + count)
-    slots = slots_of(turns, self.capacity)
-    serials = np.arange(self.next_serial, self.next_serial + count)
-    self.ids[slots] = ids
-    self.as_of = None
-    if self._slots is not None:
-      self._slots.update(zip(ids, slots.tolist(), strict=True))
-    self.next_turn += count
-    self.next_serial += count
-    self.num_rows += count
-    self._ranks = None
-    return slots, serials.astype(np.int32)
-
-  def forget(self, slots: np.ndarray) -> None:
-    """Empties these slots; their turns stay unused until a new layout."""
-    if self._slots is not None:
-      for row_id in self.ids[slots]:
-        del self._slots[row_id]
-    self.ids[slots] = None
-    self.as_of = None
-    self.num_rows -= len(slots)
-    self._ranks = None

@@ -22,8 +22,9 @@ from visual_memory import distributed
 from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
-from visual_memory.memory.held_rows import HOLDER, HeldRows, in_serial_order
+from visual_memory.memory.held_rows import HOLDER, HeldRows
 from visual_memory.memory.precision import choose
+from visual_memory.memory.row_table import RowTable
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
@@ -78,13 +79,7 @@ class VisualMemory(HeldRows):
       mesh=mesh,
       whitened=whitening is not None,
     )
-    table = layout.RowTable(
-      np.full(capacity, None, dtype=object),
-      next_turn=0,
-      next_serial=0,
-      num_rows=0,
-    )
-    table.append(embedded.ids)
+    table = RowTable(embedded.ids, capacity=capacity, next_serial=count)
     rows = rows_lib.rows_from_host(embedded, capacity, mesh)
     made = cls(
       rows=rows,
@@ -208,9 +203,10 @@ class VisualMemory(HeldRows):
 
   def subset(self, ids: Ids) -> "VisualMemory":
     """A memory of these rows alone, keeping their order of insertion."""
-    slots = self._find_distinct(ids)
-    serials = distributed.gather(self.rows.serials)
-    slots = slots[np.argsort(serials[slots])]
+    found = np.zeros(self.capacity, bool)
+    found[self._find_distinct(ids)] = True
+    slots = self.table.slots
+    slots = slots[found[slots]]
     return self._laid_out(slots, capacity=len(slots))._rewhitened()
 
   def with_rows(
@@ -296,8 +292,7 @@ class VisualMemory(HeldRows):
       capacity = max(
         int(needed * (1 + rows_lib.SPARE)), int(capacity * _GROWTH)
       )
-    serials = distributed.gather(self.rows.serials)
-    memory = self._laid_out(in_serial_order(serials), capacity=capacity)
+    memory = self._laid_out(self.table.slots, capacity=capacity)
     if donate:
       for array in jax.tree.leaves(self.rows):
         array.delete()
@@ -316,13 +311,10 @@ class VisualMemory(HeldRows):
     targets = layout.slots_of(np.arange(len(slots)), capacity)
     sources = np.full(capacity, -1, np.int64)
     sources[targets] = slots
-    ids = np.full(capacity, None, dtype=object)
-    ids[targets] = self.table.ids[slots]
-    table = layout.RowTable(
-      ids,
-      next_turn=len(slots),
+    table = RowTable(
+      self.table.ids_in(slots),
+      capacity=capacity,
       next_serial=self.table.next_serial,
-      num_rows=len(slots),
     )
     table.origin = self.table.origin
     rows = edits.lay_out(self.rows, self.mesh, sources)

@@ -5,12 +5,13 @@ import functools
 import typing
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from visual_memory import distributed
+from visual_memory import distributed, parallel
 from visual_memory.memory import coarse as coarse_lib
 from visual_memory.memory import layout
 from visual_memory.types import UNLABELED, EmbeddedSet
@@ -23,6 +24,9 @@ SHARDED = PartitionSpec(distributed.DATA)
 
 SPARE = 1 / 32
 """Slots reserved beyond the rows, as a fraction of them."""
+
+_BLOCK_BYTES = 32 << 20
+"""Of rows, brought to a device at once."""
 
 _COPIED_ROWS = 4096
 """Of a device, copied coarsely at once: a power of two."""
@@ -129,22 +133,60 @@ def rows_from_host(
   """
   count = len(embedded)
   serials = np.arange(count) if serials is None else serials
+  sharding = distributed.row_sharding(mesh)
+  shards = sharding.addressable_devices_indices_map((capacity,))
+  turns_on = {
+    device: layout.turns_of(np.arange(*index[0].indices(capacity)), capacity)
+    for device, index in shards.items()
+  }
 
-  def shard(values: np.ndarray, default: int, dtype) -> jax.Array:
-    def local(index):
-      slots = np.arange(*index[0].indices(capacity))
-      turns = layout.turns_of(slots, capacity)
-      found = turns < count
-      part = np.full((len(slots),) + values.shape[1:], default, dtype)
-      part[found] = values[turns[found]]
-      return part
-
-    return jax.make_array_from_callback(
-      (capacity,) + values.shape[1:], distributed.row_sharding(mesh), local
+  def put(values: np.ndarray, default: int, dtype) -> jax.Array:
+    values = values.astype(dtype, copy=False)
+    parts = [
+      _on_device(values, turns, default, device)
+      for device, turns in turns_on.items()
+    ]
+    return jax.make_array_from_single_device_arrays(
+      (capacity,) + values.shape[1:], sharding, parts
     )
 
   return Rows(
-    embeddings=shard(embedded.embeddings, 0, np.float32),
-    labels=shard(embedded.labels, UNLABELED, np.int32),
-    serials=shard(serials, EMPTY, np.int32),
+    embeddings=put(embedded.embeddings, 0, np.float32),
+    labels=put(embedded.labels, UNLABELED, np.int32),
+    serials=put(serials, EMPTY, np.int32),
   )
+
+
+def _on_device(
+  values: np.ndarray, turns: np.ndarray, default: int, device: jax.Device
+) -> jax.Array:
+  """values[turns] on a device, and the default past the end of the values.
+
+  What is large is copied block by block into memory that is the device's own:
+  on a CPU, an array of the host's would be copied by the first edit.
+  """
+
+  def taken(turns: np.ndarray) -> np.ndarray:
+    block = parallel.take(values, turns)
+    block[turns >= len(values)] = default
+    return block
+
+  if not len(values):
+    values = np.full((1, *values.shape[1:]), default, values.dtype)
+  row_bytes = values.nbytes // len(values)
+  size = 1 << max(0, (_BLOCK_BYTES // max(1, row_bytes)).bit_length() - 1)
+  size = min(size, len(turns) & -len(turns))
+  if len(turns) * row_bytes <= _BLOCK_BYTES:
+    return jax.device_put(taken(turns), device)
+  shape = (len(turns), *values.shape[1:])
+  whole = jnp.zeros(shape, values.dtype, device=device)
+  for start in range(0, len(turns), size):
+    block = jax.device_put(taken(turns[start : start + size]), device)
+    whole = _overwrite(whole, block, start)
+  return whole
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _overwrite(whole: Array, block: Array, start: int) -> Array:
+  """An array with the rows from `start` on replaced."""
+  return lax.dynamic_update_slice_in_dim(whole, block, start, axis=0)

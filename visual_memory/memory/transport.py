@@ -12,6 +12,7 @@ import numpy as np
 from visual_memory import distributed
 from visual_memory.memory import layout, room
 from visual_memory.memory import rows as rows_lib
+from visual_memory.memory.row_table import RowTable
 from visual_memory.types import EmbeddedSet
 
 
@@ -73,14 +74,10 @@ def unpacked(parts: Packed) -> Any:
     mesh,
     whitened=parts.whitening is not None,
   )
-  ids = np.full(capacity, None, dtype=object)
-  ids[layout.slots_of(np.arange(count), capacity)] = rows.ids
   placed = rows_lib.rows_from_host(rows, capacity, mesh, serials=parts.serials)
   made = parts.kind(
     rows=placed,
-    table=layout.RowTable(
-      ids, next_turn=count, next_serial=parts.next_serial, num_rows=count
-    ),
+    table=RowTable(rows.ids, capacity=capacity, next_serial=parts.next_serial),
     class_names=rows.class_names,
     fingerprint=rows.fingerprint,
     mesh=mesh,

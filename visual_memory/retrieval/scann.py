@@ -247,7 +247,7 @@ class ScannIndex:
       FileNotFoundError: no index of ours there.
     """
     ids, digest = scann_files.read(path)
-    if set(ids) != set(memory.table.slots) or digest != _digest(memory, ids):
+    if set(ids) != set(memory.ids) or digest != _digest(memory, ids):
       raise ValueError(
         f"The index in {path} has other rows than this memory: build it anew."
       )

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed, subnormals
+from visual_memory import distributed, parallel, subnormals
 from visual_memory.memory import layout, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.precision import choose
+from visual_memory.memory.row_table import RowTable
 from visual_memory.store.errors import StoreDamaged, StoreError
-from visual_memory.store.storage import parallel
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.overwrites import by_chunk
 from visual_memory.store.storage.state import State
@@ -61,8 +61,7 @@ def load(
   labels[slots] = state.columns["labels"][rows]
   serials = np.full(capacity, rows_lib.EMPTY, np.int32)
   serials[slots] = state.columns["serials"][rows]
-  ids = np.full(capacity, None, dtype=object)
-  ids[slots] = state.ids[rows]  # Decoded while the embeddings are read.
+  ids = state.ids[rows]  # Decoded while the embeddings are read.
   if bad := [slot for slots in filling for slot in slots.tolist()]:
     raise StoreDamaged([state.describe(slot) for slot in bad])
   device_rows = rows_lib.Rows(
@@ -70,11 +69,8 @@ def load(
     labels=distributed.shard_rows(labels, mesh),
     serials=distributed.shard_rows(serials, mesh),
   )
-  table = layout.RowTable(
-    ids,
-    next_turn=count,
-    next_serial=state.manifest.next_serial,
-    num_rows=count,
+  table = RowTable(
+    ids, capacity=capacity, next_serial=state.manifest.next_serial
   )
   table.origin, table.as_of = origin_of(state), generation_of(state)
   made = VisualMemory(

@@ -120,7 +120,7 @@ def _check_same_ids(
   if store_id == state.manifest.store_id:
     later = state.columns.at("serials", rows) >= known
     rows, slots = rows[later], slots[later]
-  if memory.table.ids[slots].tolist() != state.read_ids(rows):
+  if memory.table.ids_in(slots).tolist() != state.read_ids(rows):
     raise ValueError(
       "The memory has rows that the store never had: it was edited by itself."
       " Load it again, and make every edit in the store."

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.checks import (
   Ids,
   as_class_names,
   as_embeddings,
-  as_ids,
+  as_id_column,
   as_labels,
   as_list,
   check_counts,
@@ -21,7 +22,7 @@ from visual_memory.checks import (
 )
 from visual_memory.memory import matching
 from visual_memory.store.metadata import Metadata, encode_metadata
-from visual_memory.store.storage import arrays, crc, parallel
+from visual_memory.store.storage import arrays, crc
 from visual_memory.store.storage.manifest import FORMAT
 from visual_memory.store.storage.state import State
 from visual_memory.store.storage.transaction import Transaction
@@ -63,7 +64,7 @@ def add(
     embedded,
     embeddings=as_embeddings(embedded.embeddings),
     labels=as_labels(embedded.labels),
-    ids=as_ids(embedded.ids),
+    ids=as_id_column(embedded.ids),
   )
   count = check_counts(embedded.embeddings, embedded.labels, embedded.ids)
   records = encode_metadata(metadata, count)

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.store import receipts
 from visual_memory.store.errors import StoreDamaged, StoreError
 from visual_memory.store.storage import (
@@ -17,7 +18,6 @@ from visual_memory.store.storage import (
   journal,
   keys,
   manifest,
-  parallel,
   upkeep,
 )
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT

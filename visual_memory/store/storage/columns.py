@@ -16,8 +16,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.store.errors import StoreDamaged
-from visual_memory.store.storage import arrays, keys, manifest, parallel
+from visual_memory.store.storage import arrays, keys, manifest
 from visual_memory.store.storage.arrays import COLUMNS, TEXT
 from visual_memory.store.storage.place import Files
 from visual_memory.types import UNLABELED

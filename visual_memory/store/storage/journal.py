@@ -20,12 +20,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.store.errors import (
   StoreDamaged,
   StoreUnfinished,
   sentence,
 )
-from visual_memory.store.storage import keys, manifest, parallel
+from visual_memory.store.storage import keys, manifest
 from visual_memory.store.storage.keys import JOURNAL as KEY
 from visual_memory.store.storage.place import Files, Overwrite
 

@@ -14,9 +14,8 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 
-from visual_memory import direct_files
+from visual_memory import direct_files, parallel
 from visual_memory.store.errors import StoreError, StoreLocked
-from visual_memory.store.storage import parallel
 from visual_memory.store.storage.below import Below, split
 from visual_memory.store.storage.place import Overwrite
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from visual_memory import parallel
 from visual_memory.checks import are_unit_rows
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import (
   arrays,
   crc,
   manifest,
-  parallel,
   recent_steps,
 )
 from visual_memory.store.storage.arrays import EMBEDDINGS, TEXT

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.store.errors import StoreLocked
 from visual_memory.store.storage import (
   arrays,
@@ -22,7 +23,6 @@ from visual_memory.store.storage import (
   keys,
   manifest,
   overwrites,
-  parallel,
   upkeep,
 )
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
