@@ -26,6 +26,10 @@ class Settings:
   name: str
   kind: Literal["best", "last", "untrained"]
 
+  def paths(self) -> list[str]:
+    """What has to be there of the run."""
+    return [f"{self.run}/config.json"] if self.run else []
+
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Writes NAME.npz, NAME.json and report.json into the workdir."""

@@ -30,11 +30,12 @@ def draw(config, rows: int, queries: int) -> None:
   """Leaves so many drawn images of every source in a config; its title too.
 
   Of pictures with masks a hundredth; of pictures that a dictionary is learned
-  from as many as of rows.
+  from as many as of rows, or as it needs.
   """
   if "recipe" in config:
     pictures = config.recipe.pictures
-    pictures.num_programs = min(pictures.num_programs, rows)
+    enough = max(rows, 2 * config.recipe.dictionary.dim)
+    pictures.num_programs = min(pictures.num_programs, enough)
   for path, section in _sources(config):
     asked = path[0] in ("data", "added_data", "sets", "outside")
     most = queries if asked or path[-1] == "data" else rows

@@ -17,6 +17,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   options = config.hierarchy
   study = open_study(config, workdir, mesh, tune=False)
   tree = taxonomies.open_taxonomy(config.taxonomy, study.rows_source)
+  taxonomies.require_placed(tree, study.labels, study.class_names)
   rows = study.embedded
   kept = rows.take(
     discovery.first_per_class(rows.labels, options.rows_per_class)

@@ -15,6 +15,7 @@ import visual_memory as vm
 from experiments import terminal
 from visual_memory import files
 from visual_memory.analysis import diversity
+from visual_memory.data import preprocess
 from visual_memory.procedural import programs, source
 from visual_memory.reports import pictures, workdir
 
@@ -59,10 +60,18 @@ def _pictures(family: str, num: int, size: int, config) -> np.ndarray:
     )
     return np.asarray(images)
   photographs = vm.open_source(**config.photographs[family].to_dict())
+  if num > len(photographs):
+    raise ValueError(
+      f"{num} pictures are compared and shown, but {family} has"
+      f" {len(photographs)}: lower num_images, sheet_rows or sheet_columns."
+    )
   chosen = np.random.default_rng(config.seed).choice(
     len(photographs), num, replace=False
   )
-  return np.stack([photographs[int(i)].image for i in chosen])
+  fit = preprocess.square(size)
+  return np.stack(
+    [fit.resize_and_crop(photographs[int(i)].image) for i in chosen]
+  )
 
 
 def _rows(encoders: dict, images: np.ndarray) -> dict:

@@ -14,12 +14,11 @@ from visual_memory.reports.workdir import Workdir
 from visual_memory.studies.finishing import write_edits
 from visual_memory.studies.pruning import (
   Settings,
-  published_treatments,
+  as_published,
   search_without,
 )
 from visual_memory.studies.shown import image_of
 from visual_memory.studies.study import finish_study, open_study
-from visual_memory.voting.weighting import published_settings
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -73,16 +72,14 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       search=search_without(config, workdir, mesh, study),
     )  # fmt: skip
   with study.clock("prune as published"):
-    published = pruned_votes.best_on_held_out_as_published(
-      study.held_out, published_treatments(study, options), row_ids=row_ids,
-      settings=published_settings(), ks=ks, num_classes=num_classes,
-    )  # fmt: skip
+    published, silent = as_published(study, options, ks)
   sections, values = pruning_sections.sections(
     found, published, wrong=wrong_of[options.hard_k], effects=effects,
     chosen=chosen, row_ids=row_ids, k=min(options.hard_k, near.k),
     row_image=image_of(study.rows_source), seed=config.seed,
     links=write_edits(workdir, remove=row_ids[pruned_votes.to_remove(found)]),
   )  # fmt: skip
+  left_out |= silent
   finish_study(
     workdir, config, study, sections=sections,
     values=values | {"left_out": left_out},

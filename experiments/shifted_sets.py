@@ -62,8 +62,8 @@ def _protocols(config, workdir, mesh, study, queries, truth, k, *, every_class):
   present = np.unique(study.embedded.labels)
   yield "all classes", near, len(present)
   own = np.intersect1d(np.unique(truth.labels), present)
-  if every_class or len(own) == len(present):
-    return
+  if every_class or len(own) in (0, len(present)):
+    return  # There are no other classes, or none of its own.
   yield "own classes, votes", shifted_sets.only_classes(near, own), len(own)
   rows = study.embedded.take(np.isin(study.embedded.labels, own))
   search = cached_search.Search(

@@ -5,7 +5,6 @@ import dataclasses
 from jax.sharding import Mesh
 
 from visual_memory.analysis import choosing
-from visual_memory.data import selection
 from visual_memory.encoders import sift as sift_lib
 from visual_memory.probes import support_vectors
 from visual_memory.reports import page
@@ -58,11 +57,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     held_out = queries_lib.held_out_queries(
       search(queries, max(ks), leave_one_out=False), queries.labels, queries.ids
     )
-    tune = rows.take(
-      selection.tune_mask(
-        rows.ids, fraction=config.voting.tune_fraction, seed=config.seed
-      )
-    )
+    tune = rows.take(opening.tuning_mask(config, rows.ids))
     tuning = queries_lib.tuning_queries(
       search(tune, max(ks), leave_one_out=True), tune.labels, tune.ids,
       held_out=held_out,

@@ -32,9 +32,14 @@ def spread(embeddings: Float32[np.ndarray, "N D"]) -> float:
   """Mean of 1 - similarity over all pairs of different rows, in [0, 2].
 
   Args:
-    embeddings: unit rows, at least two.
+    embeddings: unit rows.
+
+  Raises:
+    ValueError: fewer than two rows.
   """
   num = len(embeddings)
+  if num < 2:
+    raise ValueError(f"{num} pictures cannot differ: two are needed.")
   total = embeddings.astype(np.float64).sum(0)
   return float(1.0 - (total @ total - num) / (num * (num - 1)))
 

@@ -334,8 +334,8 @@ def best_on_held_out_as_published(
   """
   held_out.near.check_rows(row_ids)
   total = max(1, int((held_out.labels != UNLABELED).sum()))
-  found = {}
-  for kind, treatment in treatments.items():
+  found = {kind: {} for kind in treatments}
+  for kind, treatment in treatments.items() if settings else ():
     predictions = answers_as_published(
       held_out.near, treatment, settings=tuple(settings.values()),
       ks=ks, num_classes=num_classes,

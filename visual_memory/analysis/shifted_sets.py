@@ -91,7 +91,8 @@ def score_set(
     near: its neighbors, under that protocol.
     truth: its right labels; queries without any are dropped.
     protocol: its name.
-    choices: by voter, chosen on tuning rows of the memory.
+    choices: by voter, chosen on tuning rows of the memory; where fewer rows
+      than k compete, all of them vote.
     ks: from which "as published" takes the best.
     num_competing: classes that compete.
     num_classes: C, of the memory.
@@ -107,11 +108,15 @@ def score_set(
   known[truth.queries] = True
   votes = {
     name: predict(
-      near, [choice.setting], ks=(choice.k,), num_classes=num_classes
-    )[0, 0]
+      near,
+      [choice.setting],
+      ks=(min(choice.k, near.k),),
+      num_classes=num_classes,
+    )[0, 0]  # fmt: skip
     for name, choice in choices.items()
   }
-  ks = tuple(k for k in ks if k <= (REAL_K if min_max else near.k))
+  most = min(REAL_K, near.k) if min_max else near.k
+  ks = tuple(k for k in ks if k <= most) or (most,)
   best = {}
   for name, setting in published_settings().items():
     predictions = _as_published(

@@ -59,6 +59,16 @@ class DictionarySettings:
   patch_ridge: float
   ridge: float
 
+  def __post_init__(self):
+    """Raises ValueError for sizes that do not go together."""
+    for least, most, what in (
+      (self.patch, self.size, "pixels of a patch, but the pictures have"),
+      (self.num_words, self.num_patches, "words of a dictionary, but patches:"),
+      (self.dim, self.grid**2 * self.num_words, "dimensions, but responses:"),
+    ):
+      if not 0 < least <= most:
+        raise ValueError(f"{least} {what} {most}.")
+
   @property
   def apply(self) -> PatchDictionary:
     """The function of which the learned arrays are the params."""
@@ -95,9 +105,18 @@ def check_images(images: np.ndarray, settings: DictionarySettings) -> None:
     raise ValueError(
       f"images are {images.shape[1:]}; the settings say {settings.size}."
     )
-  if len(images) <= settings.dim:
+  check_enough(len(images), settings)
+  if (images == images[:, :1, :1]).all():
     raise ValueError(
-      f"{len(images)} images cannot decorrelate {settings.dim} values: give"
+      "Each image is of one color: no word can be learned from them."
+    )
+
+
+def check_enough(num_images: int, settings: DictionarySettings) -> None:
+  """Raises ValueError unless so many images decorrelate the embedding."""
+  if num_images <= settings.dim:
+    raise ValueError(
+      f"{num_images} images cannot decorrelate {settings.dim} values: give"
       " more images."
     )
 

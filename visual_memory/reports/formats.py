@@ -10,7 +10,7 @@ Arguments are fractions. What is not there (None, or NaN) is a dash.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,6 +31,11 @@ def percent(
     return NONE
   sign = "+" if signed else ""
   return f"{100 * fraction:{sign}.{digits}f}"
+
+
+def or_none(values: Iterable[float | np.number]) -> list[float | None]:
+  """The same for a report.json: what is not a number is None."""
+  return [float(x) if math.isfinite(x) else None for x in values]
 
 
 def interval(found: Interval, *, digits: int = 1) -> str:

@@ -159,6 +159,8 @@ def estimate(
     precision: of the first pass: "float32", "bfloat16" or "int8".
     hardware: one device.
   """
+  if min(num_rows, dim, k, num_queries, num_devices) < 1:
+    raise ValueError("A search needs at least one row, query and device.")
   shard_rows = layout.capacity_for(num_rows, num_devices) // num_devices
   sizes = tiling.plan(
     num_queries=num_queries,

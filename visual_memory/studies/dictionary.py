@@ -91,7 +91,15 @@ def _name(config: Settings, what: str, identity: dict) -> str:
 
 
 def open_pictures(config: Settings, path: pathlib.Path) -> ImageSource:
-  """The pictures that settings name, rendered into a directory or there."""
+  """The pictures that settings name, rendered into a directory or there.
+
+  Raises:
+    ValueError: too few to learn from; none is rendered then.
+  """
+  dictionary.check_enough(
+    config.pictures.num_programs * config.pictures.per_program,
+    config.dictionary,
+  )
   pictures = dict(vars(config.pictures))
   options = pictures.pop("options")
   pools.write_pool(

@@ -202,6 +202,12 @@ class Data:
     train = self._train
     if train is None:
       raise ValueError("Shots need `memory`, the source of training images.")
+    lost = sorted({*self._test.class_names}.difference(train.class_names))
+    if lost:
+      raise ValueError(
+        f"The class {lost[0]!r} is asked about, but no image of it can be a"
+        " shot: add some to the memory, or leave it out by data.classes."
+      )
     free = ~self._is_tuning(train.ids)
     labels, ids, names = train.labels[free], train.ids[free], train.class_names
     drawn = {

@@ -11,12 +11,11 @@ import pathlib
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory.data import selection
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.retrieval import recording
 from visual_memory.retrieval.neighbor_records import load_records
 from visual_memory.retrieval.published_files import read_published
-from visual_memory.studies import cached_search
+from visual_memory.studies import cached_search, opening
 from visual_memory.studies.study_settings import StudySettings
 from visual_memory.types import EmbeddedSet
 
@@ -58,10 +57,8 @@ def study_fields(
   tuning = tune_near = all_near = None
   if about_rows is not None:
     all_near = _first(about_rows, max_k, paths.rows)
-    mask = selection.tune_mask(
-      embedded.ids, fraction=config.voting.tune_fraction, seed=config.seed
-    )
-    if tune and mask.any():
+    if tune:
+      mask = opening.tuning_mask(config, embedded.ids)
       tuning, tune_near = embedded.take(mask), all_near.take(mask)
   return dict(
     encoder=None,

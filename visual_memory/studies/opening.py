@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from visual_memory.analysis import choosing
 from visual_memory.data import class_names, selection, sources
@@ -145,3 +145,22 @@ def named_encoders(
 ) -> dict[str, study_settings.EncoderSettings]:
   """Those that are encoders, by name: an entry without a name is none."""
   return {name: section for name, section in encoders.items() if section.name}
+
+
+def tuning_mask(
+  config: study_settings.StudySettings,
+  ids: np.ndarray,
+  *,
+  leave_one_out: bool = False,
+) -> Bool[np.ndarray, "N"]:
+  """Which of a memory's rows choose; where a few draw none: all of them.
+
+  Rows that are the queries, too (`leave_one_out`), are then not scored: none
+  chooses where none or all would.
+  """
+  mask = selection.tune_mask(
+    ids, fraction=config.voting.tune_fraction, seed=config.seed
+  )
+  if leave_one_out:
+    return mask & ~mask.all()
+  return mask if mask.any() else ~mask

@@ -201,16 +201,31 @@ def first_backbone(config: Settings, recipe: recipe_lib.Recipe) -> Any:
 def make_evaluation(
   config: Settings, recipe: recipe_lib.Recipe, mesh: Mesh
 ) -> Callable[..., Any] | None:
-  """What scores a backbone; None if the settings name no images."""
+  """What scores a backbone; None if the settings name no images.
+
+  Only numbers of neighbors that there are count, all but one if none is.
+
+  Raises:
+    ValueError: fewer than two images, of which none has a neighbor.
+  """
   section = config.evaluation
   source = opening.open_source(section)
   if source is None:
     return None
-  fraction = min(1.0, section.num_images / len(source))
-  rows = selection.tune_mask(source.ids, fraction=fraction, seed=config.seed)
-  return knn.knn_evaluation(
-    recipe, selection.subset(source, rows), ks=section.ks, mesh=mesh
-  )
+  if section.num_images < len(source):
+    fraction = section.num_images / len(source)
+    source = selection.subset(
+      source,
+      selection.tune_mask(source.ids, fraction=fraction, seed=config.seed),
+    )
+  most = len(source) - 1
+  if most < 1:
+    raise ValueError(
+      f"{len(source)} images in config.evaluation cannot be each other's"
+      " neighbors: name more, or leave evaluation.source empty."
+    )
+  ks = tuple(k for k in section.ks if k <= most) or (most,)
+  return knn.knn_evaluation(recipe, source, ks=ks, mesh=mesh)
 
 
 def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:

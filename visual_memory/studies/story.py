@@ -84,17 +84,20 @@ class Story:
     return memory
 
   def accuracies(self, memory: VisualMemory) -> dict[str, float]:
-    """The accuracy of each group of queries."""
+    """The accuracy of each group that has queries."""
     _, found = self.results(memory)
-    right, total = metrics.count_per_class(
+    counts = metrics.count_per_class(
       found.predictions, found.labels, num_classes=len(found.class_names)
     )
     at = {name: i for i, name in enumerate(found.class_names)}
-    return {
-      group: float(
-        sum(right[at[n]] for n in names) / sum(total[at[n]] for n in names)
-      )
+    told = {
+      group: [each[[at[name] for name in names]].sum() for each in counts]
       for group, names in self._groups.items()
+    }
+    return {
+      group: float(right / total)
+      for group, (right, total) in told.items()
+      if total
     }
 
   def results(self, memory: VisualMemory) -> tuple[Neighbors, Results]:
@@ -129,7 +132,7 @@ class Story:
       f" {names[found.labels[query]]},"
       f" taken for {names[found.predictions[query]]}? The nearest rows:"
     )
-    for i in range(min(5, near.k)):
+    for i in range(min(5, found.k)):
       print(
         f"  {near.ids[query, i]:<12} class {names[near.labels[query, i]]}"
         f"  similarity {near.similarities[query, i]:.4f}"

@@ -204,9 +204,14 @@ def open_study(
       reports.append(report)
       leave_one_out = False
   search = cached_search.Search(embedded, mesh, cache_dir, config.retrieval)
-  tuning = _tuning_rows(config, embedded, leave_one_out) if tune else None
+  tunes = np.zeros(len(embedded), bool)
+  if tune:
+    tunes = opening.tuning_mask(
+      config, embedded.ids, leave_one_out=leave_one_out
+    )
+  tuning = embedded.take(tunes) if tunes.any() else None
   if leave_one_out and tuning is not None:
-    asked = embedded.take(~selection.among(embedded.ids, tuning.ids))
+    asked = embedded.take(~tunes)
   with clock("search"):
     near = search(asked, max_k, leave_one_out=leave_one_out)
     all_near = (
@@ -214,7 +219,7 @@ def open_study(
     )
     tune_near = None
     if tuning is not None and rows_near:
-      tune_near = all_near.take(selection.among(embedded.ids, tuning.ids))
+      tune_near = all_near.take(tunes)
     elif tuning is not None:
       tune_near = search(tuning, max_k, leave_one_out=True)
   class_names, labels = match_classes(embedded.class_names, asked)
@@ -325,18 +330,6 @@ def counts(study: Study) -> dict[str, int | float]:
     "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     // 1024,
   }
-
-
-def _tuning_rows(config, embedded, leave_one_out):
-  """The memory's tuning rows; None if there are none to speak of."""
-  mask = selection.tune_mask(
-    embedded.ids, fraction=config.voting.tune_fraction, seed=config.seed
-  )
-  if not mask.any() and not leave_one_out:
-    mask[:] = True  # A memory of a few rows is tuned on all of them.
-  if not mask.any() or (leave_one_out and mask.all()):
-    return None
-  return embedded.take(mask)
 
 
 def temporary_workdir(config: StudySettings) -> Workdir:

@@ -1,7 +1,10 @@
 """The taxonomy of a memory's classes, from settings."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
 
 from visual_memory.data import taxonomy
 from visual_memory.data.image_source import ImageSource
@@ -45,6 +48,20 @@ class Settings(StudySettings):
 
   taxonomy: TaxonomySettings
   hierarchy: HierarchySettings
+
+
+def require_placed(
+  tree: taxonomy.Taxonomy, labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+  """Raises ValueError for queries that a memory's taxonomy cannot place."""
+  lost = labels[(labels < 0) | (labels >= tree.num_classes)]
+  if len(lost):
+    what = f"the class {class_names[lost[0]]!r}" if lost[0] >= 0 else "no class"
+    raise ValueError(
+      f"{len(lost)} queries are of {what}, which is not in the memory's"
+      " taxonomy: leave them out (data.classes), or give the memory their"
+      " classes."
+    )
 
 
 def open_taxonomy(

@@ -73,22 +73,16 @@ def predict(
   """
   ks = vote_input.ks(ks, labels.shape[1])
   labels = vote_input.labels(labels, num_classes)
-  if (labels == UNLABELED).any():
-    query, place = np.argwhere(labels == UNLABELED)[0]
-    raise ValueError(
-      f"Neighbor {place} of query {query} has no label; the published vote"
-      " knows no such neighbors: use `vote`."
-    )
+  distances = vote_input.finite(distances, "distances").astype(np.float64)
+  reason = obstacle(labels, distances, voter=voter)
+  if reason:
+    raise ValueError(f"{reason}: use `vote`.")
   if ties not in ("reached", "first"):
     raise ValueError(f"Unknown ties {ties!r}; choose 'reached' or 'first'.")
   voting, ranks = _survivors(labels, excluded)
   entries = ranks if index_bug else np.arange(labels.shape[1])[None]
-  weights = _weights(
-    vote_input.finite(distances, "distances").astype(np.float64),
-    ranks,
-    entries,
-    setting=weighting.setting(voter, **hyper),
-  )
+  setting = weighting.setting(voter, **hyper)
+  weights = _weights(distances, ranks, entries, setting=setting)
   if factors is not None:
     factors = vote_input.weights(factors, "factors", labels.shape)
     weights = weights * np.take_along_axis(factors, entries, axis=1)
@@ -98,6 +92,34 @@ def predict(
   nobody = leaders <= 0 if class_zero_bug else leaders == UNLABELED
   predictions = np.where(nobody, labels[:, 0][None], leaders)
   return predictions[np.asarray(ks) - 1].astype(np.int32)
+
+
+def obstacle(
+  labels: Int[np.ndarray, "Q k"],
+  distances: Float[np.ndarray, "Q k"],
+  *,
+  voter: str,
+) -> str:
+  """What of these neighbors the published code stops at; empty if nothing."""
+  bad = labels == UNLABELED
+  if bad.any():
+    query, place = np.argwhere(bad)[0]
+    return (
+      f"Neighbor {place} of query {query} has no label; the published vote"
+      " knows no such neighbors"
+    )
+  if voter != "softmax":
+    return ""
+  bad = (distances < -0.01) | (distances > 1.01)
+  bad[:, 0] |= distances[:, 0] > distances[:, :2][:, -1]
+  if not bad.any():
+    return ""
+  query, place = np.argwhere(bad)[0]
+  return (
+    f"Neighbor {place} of query {query} has distance"
+    f" {distances[query, place]:.3g}; the published softmax vote needs"
+    " distances from -0.01 to 1.01, the nearest first"
+  )
 
 
 def min_max(distances: Float[np.ndarray, "Q k"]) -> Float[np.ndarray, "Q k"]:
@@ -134,7 +156,6 @@ def _weights(distances, ranks, entries, *, setting):
   if setting.voter == "distance":
     return np.exp(-near) ** hyper["exponent"]
   _at_least("temperature", hyper["temperature"], _MIN_TEMPERATURE)
-  _check_softmax(distances)
   return np.exp((1 - near) / hyper["temperature"])
 
 
@@ -143,19 +164,6 @@ def _at_least(name, value, least):
   if value < least:
     raise ValueError(
       f"{name} = {value} is below {least:.3g}, where the published vote fails."
-    )
-
-
-def _check_softmax(distances):
-  """Raises ValueError for distances that the published softmax refuses."""
-  bad = (distances < -0.01) | (distances > 1.01)
-  bad[:, 0] |= distances[:, 0] > distances[:, :2][:, -1]
-  if bad.any():
-    query, place = np.argwhere(bad)[0]
-    raise ValueError(
-      f"Neighbor {place} of query {query} has distance"
-      f" {distances[query, place]}: the published softmax vote needs distances"
-      " from -0.01 to 1.01, the nearest first."
     )
 
 

@@ -32,7 +32,7 @@ class TokenSpread:
 
   mean_square: float
   common: float
-  attended: float
+  attended: float | None
 
 
 def token_spread(
@@ -42,7 +42,7 @@ def token_spread(
 
   Args:
     encoder: has patches.
-    source: at least two pictures.
+    source: at least one picture; `attended` needs two, and is None else.
     batch_size: pictures at once.
   """
   total, squares, count, attended, before = 0.0, 0.0, 0, [], None
@@ -59,7 +59,7 @@ def token_spread(
   return TokenSpread(
     mean_square=squares / count / len(center),
     common=float(np.square(center).sum() / (squares / count)),
-    attended=float(np.mean(attended)),
+    attended=float(np.mean(attended)) if attended else None,
   )
 
 

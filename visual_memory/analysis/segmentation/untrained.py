@@ -143,15 +143,14 @@ def prompted_iou(
       mean token of all prompts is taken away first; WAYS by default.
 
   Returns:
-    What each way gave: {"attention": ..., "nearest": ...}.
-
-  Raises:
-    ValueError: no class of the pictures is in any prompt.
+    What each way gave: {"attention": ..., "nearest": ...}; nothing (M = 0)
+    where no class of the pictures is in any prompt.
   """
   ways = WAYS if ways is None else ways
   shown = list(_pictures(encoder, prompts, batch_size=batch_size))
-  center = np.mean([one.mean(axis=(0, 1)) for one, _ in shown], axis=0)
-  shares = np.stack([_shares(mask, prompts) for _, mask in shown])
+  center = sum(one.mean(axis=(0, 1)) for one, _ in shown) / max(1, len(shown))
+  shares = np.array([_shares(mask, prompts) for _, mask in shown])
+  shares = shares.reshape(len(shown), len(prompts.class_names))
   stream = np.random.default_rng(seed)
   found = {way: [] for way in ways}
   for features, mask in _pictures(encoder, source, batch_size=batch_size):
@@ -166,8 +165,6 @@ def prompted_iou(
         scores.append(
           (label, *_ious(map_, mask == label, mask != UNLABELED, threshold))
         )
-  if not all(found.values()):
-    raise ValueError("No class of the pictures is in any of the prompts.")
   return {way: _prompted(scores) for way, scores in found.items()}
 
 
@@ -194,9 +191,13 @@ def best_attention(
     **options: of `prompted_iou`.
 
   Returns:
-    A way for `prompted_iou` (ties: the first), and scores by name.
+    A way for `prompted_iou` (ties: the first), and scores by name: none where
+    no class of the pictures held out is in the others.
   """
-  shown, asked = selection.split_tune(source, fraction=held_out, seed=seed)
+  is_asked = selection.tune_mask(source.ids, fraction=held_out, seed=seed)
+  shown, asked = (
+    selection.subset(source, rows) for rows in (~is_asked, is_asked)
+  )
   ways = {
     f"{value:g}{', centered' if centered else ''}": {
       "temperature": value, "centered": centered,
@@ -205,8 +206,11 @@ def best_attention(
     for value in temperatures
   }  # fmt: skip
   found = prompted_iou(encoder, shown, asked, seed=seed, ways=ways, **options)
-  scores = {name: float(one.hard.mean()) for name, one in found.items()}
-  return ways[max(scores, key=scores.__getitem__)], scores
+  scores = {
+    name: float(one.hard.mean()) for name, one in found.items() if len(one.hard)
+  }
+  first = next(iter(ways))
+  return ways[max(scores, key=scores.__getitem__, default=first)], scores
 
 
 def clustered_iou(
@@ -275,7 +279,8 @@ def _ious(
 
 
 def _prompted(scores: list[tuple]) -> Prompted:
-  classes, soft, soft_cut, hard = map(np.asarray, zip(*scores, strict=True))
+  classes, soft, soft_cut, hard = np.array(scores, float).reshape(-1, 4).T
+  classes = classes.astype(np.int32)
   return Prompted(classes=classes, soft=soft, soft_cut=soft_cut, hard=hard)
 
 

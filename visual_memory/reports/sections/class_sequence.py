@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from visual_memory.analysis.class_sequence import Course
 from visual_memory.analysis.intervals import bootstrap_mean, paired
 from visual_memory.reports import formats, plots
@@ -108,10 +106,7 @@ def sections(
         "on_arrival": one.on_arrival,
         "behind_on_arrival": behind[name],
         "seconds": one.seconds,
-        "after_each_step": [
-          [None if np.isnan(x) else float(x) for x in row]
-          for row in one.accuracy
-        ],
+        "after_each_step": [formats.or_none(row) for row in one.accuracy],
       }
       | ({"memory_less_it": against[name].values()} if name in against else {})
       for name, one in found.items()

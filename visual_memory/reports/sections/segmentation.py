@@ -11,7 +11,7 @@ from visual_memory.analysis.segmentation.agreement import SegmentScores
 from visual_memory.analysis.segmentation.patch_voting import PatchChoice
 from visual_memory.analysis.segmentation.token_spread import TokenSpread
 from visual_memory.analysis.segmentation.untrained import Explained, Prompted
-from visual_memory.reports import pictures, plots
+from visual_memory.reports import formats, pictures, plots
 from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
@@ -31,7 +31,8 @@ class Found:
     explained: by the principal components.
     seconds: to answer all test pictures: "embed", "search" and "vote".
     prompted: by one prompt each.
-    attention: hard IoU on held-out prompts of every form of attention.
+    attention: hard IoU on held-out prompts of every form of attention; empty
+      where none could be asked about.
     spread: how the tokens of the prompts lie.
     clustered: mean IoU of each picture, [N].
   """
@@ -161,25 +162,25 @@ def _by_features(
     "k-means IoU",
   )  # fmt: skip
   rows = [
-    (view, _mean(one.standard), _mean(one.as_published)) + ("",) * 6
+    (view, _told(one.standard), _told(one.as_published)) + ("",) * 6
     for view, one in seen.items()
   ]
   for name, one in found.items():
     explained, prompted = one.explained, one.prompted
     row = [name]
     row += (
-      [_mean(explained.standard), _mean(explained.as_published)]
+      [_told(explained.standard), _told(explained.as_published)]
       if explained
       else ["", ""]
     )
     soft = prompted and prompted["attention"]
     row += (
-      [*map(_mean, (soft.soft, soft.soft_cut, soft.hard))]
-      + [_mean(prompted[way].hard) for way in ("tuned", "nearest")]
+      [*map(_told, (soft.soft, soft.soft_cut, soft.hard))]
+      + [_told(prompted[way].hard) for way in ("tuned", "nearest")]
       if prompted
       else [""] * 5
     )
-    row.append("" if one.clustered is None else _mean(one.clustered))
+    row.append("" if one.clustered is None else _told(one.clustered))
     rows.append(tuple(row))
   return Section(
     title="By the features alone",
@@ -203,11 +204,11 @@ def _why(found: Mapping[str, Found], seen: Mapping[str, Explained]) -> Section:
   rows = tuple(
     (
       name,
-      "" if one.explained is None else _mean(one.explained.brightness),
+      "" if one.explained is None else _told(one.explained.brightness),
       f"{one.spread.mean_square:.3f}",
       percent(one.spread.common),
       percent(one.spread.attended),
-      max(one.attention, key=one.attention.__getitem__),
+      max(one.attention, key=one.attention.__getitem__, default=formats.NONE),
     )
     for name, one in found.items()
     if one.spread
@@ -222,8 +223,8 @@ def _why(found: Mapping[str, Found], seen: Mapping[str, Explained]) -> Section:
     prose=(
       "PCA R2 rewards few smooth components that follow the classes of a"
       " picture. The brightness of these pictures alone has an R2 of"
-      f" {_mean(bright.standard)} %, their color without it"
-      f" {_mean(seen['its color without brightness'].standard)} %. An encoder"
+      f" {_told(bright.standard)} %, their color without it"
+      f" {_told(seen['its color without brightness'].standard)} %. An encoder"
       " that normalizes the brightness and contrast of every patch away, as a"
       " dictionary of patches does, cannot show what brightness explains; its"
       " components follow texture. Votes of nearest patches use all"
@@ -279,34 +280,41 @@ def _looked_at(
 def _values(one: Found) -> dict[str, Any]:
   result: dict[str, Any] = {}
   if one.scores:
-    result |= dataclasses.asdict(one.scores)
+    result |= vars(one.scores)
+    result["class_iou"] = formats.or_none(one.scores.class_iou)
     result["chosen"] = {"voter": one.choice.voter, "k": one.choice.k}
     result["tuning_mean_iou"] = one.choice.mean_iou
     result["seconds"] = dict(one.seconds)
   if one.explained:
     result |= _explained_values(one.explained)
   if one.clustered is not None:
-    result["clusters_iou"] = float(np.nanmean(one.clustered))
+    result["clusters_iou"] = _mean(one.clustered)
   if one.spread:
     result["attention_on_held_out_prompts"] = dict(one.attention)
     result["token_spread"] = dataclasses.asdict(one.spread)
   for way, pairs in (one.prompted or {}).items():
     result.setdefault("prompted", {})[way] = {
-      "soft_iou": float(pairs.soft.mean()),
-      "soft_iou_cut": float(pairs.soft_cut.mean()),
-      "hard_iou": float(pairs.hard.mean()),
+      "soft_iou": _mean(pairs.soft),
+      "soft_iou_cut": _mean(pairs.soft_cut),
+      "hard_iou": _mean(pairs.hard),
       "num_pairs": len(pairs.soft),
     }
   return result
 
 
-def _explained_values(explained: Explained) -> dict[str, float]:
+def _explained_values(explained: Explained) -> dict[str, float | None]:
   return {
-    "pca_r2": float(np.nanmean(explained.standard)),
-    "pca_r2_as_published": float(np.nanmean(explained.as_published)),
-    "brightness_in_components": float(np.nanmean(explained.brightness)),
+    "pca_r2": _mean(explained.standard),
+    "pca_r2_as_published": _mean(explained.as_published),
+    "brightness_in_components": _mean(explained.brightness),
   }
 
 
-def _mean(column: np.ndarray) -> str:
-  return percent(float(np.nanmean(column)))
+def _mean(column: Float[np.ndarray, "N"]) -> float | None:
+  """Of those that are numbers; None if none is."""
+  numbers = column[np.isfinite(column)]
+  return float(numbers.mean()) if len(numbers) else None
+
+
+def _told(column: Float[np.ndarray, "N"]) -> str:
+  return percent(_mean(column))
