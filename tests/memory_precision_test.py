@@ -1,11 +1,13 @@
 """Which first pass "auto" is: what the machine is said to do fast."""
 
+import jax
+import jax.numpy as jnp
 import memory_cases as cases
 import numpy as np
 import pytest
 
 from visual_memory import distributed
-from visual_memory.memory import precision, room
+from visual_memory.memory import coarse, precision, room
 from visual_memory.native import library
 from visual_memory.retrieval import exact
 
@@ -65,3 +67,17 @@ def test_auto_is_shown_and_changes_no_answer(monkeypatch):
     exact.search(queries, memory, k=9), exact.search(queries, plain, k=9)
   )
   assert np.asarray(memory.rows.coarse.values).dtype == np.int8
+
+
+def test_no_compiler_leaves_out_the_rounding_of_a_copy():
+  # To bfloat16 and back is nothing at all to those that may be too precise, as
+  # on a GPU: then no residual says what the copy lost, and answers are wrong.
+  rows, scale = jnp.asarray(cases.random_rows(64, 16)), jnp.float32(1)
+  program = jax.jit(coarse.coarsen, static_argnames="precision").lower(
+    rows, scale, precision="bfloat16"
+  )
+  assert "reduce_precision" in program.as_text()
+  copy = coarse.coarsen(rows, scale, "bfloat16")
+  lost = np.asarray(copy.values, np.float64) - rows
+  assert (np.linalg.norm(lost, axis=1) <= copy.residuals).all()
+  assert (np.asarray(copy.residuals) > 1e-4).all()

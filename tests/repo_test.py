@@ -320,3 +320,33 @@ def test_every_name_is_defined():
   assert not list(undefined_names("."))
   bad = 'x: Float[Array, "N"]\ny = no_such_name(1)\n'
   assert len(list(undefined_names("-", given=bad))) == 3  # Float, Array, y's.
+
+
+PRODUCTS = ("einsum", "matmul", "dot", "tensordot", "vdot", "inner")
+
+
+def silent_products(source):
+  """Lines of products on devices that leave their precision to the hardware."""
+  return [
+    node.lineno
+    for node in ast.walk(ast.parse(source))
+    if isinstance(node, ast.Call)
+    and isinstance(node.func, ast.Attribute)
+    and ast.unparse(node.func.value) == "jnp"
+    and node.func.attr in PRODUCTS
+    and "precision" not in [keyword.arg for keyword in node.keywords]
+  ]
+
+
+def test_products_say_how_precise_they_are():
+  # Float32 products of a GPU have eleven bits where nobody asks for more.
+  found = {
+    str(path.relative_to(ROOT)): lines
+    for path in PRODUCT
+    if (lines := silent_products(path.read_text(encoding="utf-8")))
+  }
+  assert not found
+
+
+def test_a_product_that_says_nothing_is_found():
+  assert silent_products("jnp.dot(x, y)\njnp.dot(x, y, precision=p)") == [1]

@@ -141,7 +141,8 @@ def test_tiles_change_no_bit(
   queries = cases.random_rows(24, DIM, seed=3)
   memory = cases.memory_of(rows, mesh=mesh)
   expected = exact.search(queries, memory, k=10)
-  monkeypatch.setattr(tiling, "_SUPER_TILE_ROWS", super_rows)
+  for backend in ("cpu", "gpu", "tpu"):
+    monkeypatch.setitem(tiling._SUPER_TILE_ROWS, backend, super_rows)
   near = exact.tiled_search(
     queries, memory, k=10, query_tile=query_tile, row_tile=row_tile
   )

@@ -1,18 +1,20 @@
 """The border from configs to settings, and studies without any config."""
 
+import contextlib
 import dataclasses
 import importlib
 import pathlib
+import re
 import sys
 
 import numpy as np
 import pytest
 
-from configs import aggregation, evaluate, rerank
+from configs import aggregation, evaluate, pretrain, rerank
 from experiments import from_config, launch, sweep
 from visual_memory import files
 from visual_memory.reports import workdir
-from visual_memory.studies import opening, study
+from visual_memory.studies import before_work, opening, study
 from visual_memory.studies.from_values import from_values
 from visual_memory.studies.study_settings import (
   EncoderSettings,
@@ -274,3 +276,27 @@ def test_a_model_is_not_asked_without_its_key(tmp_path, monkeypatch):
   assert not (tmp_path / "run").exists()
   monkeypatch.setenv("GEMINI_API_KEY", "a key")
   assert launch.settings_of(config).rerank.by == "gemini"
+
+
+def _forms(module):
+  """A config in the forms that its docstring names."""
+  for form in ("", *re.findall(r"(?:^|[\s/.\w]):([a-z_0-9]+)", module.__doc__)):
+    with contextlib.suppress(ValueError):
+      yield module.get_config(form)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_form_names_what_there_is(name):
+  for config in _forms(importlib.import_module(name)):
+    if "experiment" in config:  # Others are benchmarks and tools.
+      settings = from_config.settings(
+        config.lock(), launch.load(config).Settings
+      )
+      before_work.check_names(settings)
+
+
+@pytest.mark.parametrize("form", pretrain.MIXTURES)
+def test_mixtures_can_be_learned_from(form):
+  config = pretrain.get_config(f"smoke,{form}")
+  assert config.data.source == "mixed"
+  launch.settings_of(config)

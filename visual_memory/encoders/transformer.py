@@ -38,14 +38,11 @@ class Attention(nnx.Module):
     precision: str,
     maps: bool,
     turns: Float[np.ndarray, "2 T d"] | None = None,
-    training: bool = False,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
     """The attended tokens and, if asked for, the attention maps.
 
     turns, if given, are cosines and sines by which queries and keys are
     rotated (see `patch_grid.rotations`).
-    training says that gradients will be asked for: cuDNN has none for an odd
-    number of tokens.
     """
     batch, tokens, dim = x.shape
     qkv = self.qkv(x, precision=precision, hidden=True)
@@ -56,13 +53,11 @@ class Attention(nnx.Module):
     if turns is not None:
       q, k = rotated(q, turns), rotated(k, turns)
     fused = fused_attention()
-    if training and tokens % 2:
-      fused = None
     if fused and precision != "float32" and not maps:
       half = jnp.dtype(precision)
-      mixed = jax.nn.dot_product_attention(
+      mixed = _fused(
         *(part.astype(half) for part in (q, k, v)),
-        is_causal=causal,
+        causal=causal,
         implementation=fused,
       )
       weights = None
@@ -147,7 +142,6 @@ class Block(nnx.Module):
     maps: bool = False,
     branch_scales: Float[Array, "2 B"] | None = None,
     turns: Float[np.ndarray, "2 T d"] | None = None,
-    training: bool = False,
   ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
     """The tokens after the block and, if asked for, its attention maps.
 
@@ -159,7 +153,6 @@ class Block(nnx.Module):
       branch_scales: what each image's attention and mlp branches are multiplied
         by (stochastic depth in training); ones if None.
       turns: rotations of queries and keys; see `Attention`.
-      training: whether gradients will be asked for.
     """
     mixed, weights = self.attn(
       self.norm1(x),
@@ -167,7 +160,6 @@ class Block(nnx.Module):
       precision=precision,
       maps=maps,
       turns=turns,
-      training=training,
     )
     mixed = _scaled(mixed, self.scale1)
     if branch_scales is not None:
@@ -270,6 +262,36 @@ def attend(
   # Dividing after the product touches T * d values instead of T * T.
   mixed = dot(scores, v, (((3,), (2,)), heads), precision=precision) / total
   return mixed, scores / total
+
+
+def _fused(
+  q: Float[Array, "B T h d"],
+  k: Float[Array, "B T h d"],
+  v: Float[Array, "B T h d"],
+  *,
+  causal: bool,
+  implementation: str,
+) -> Float[jax.Array, "B T h d"]:
+  """softmax(q k^T / sqrt(d)) v by a fused kernel, of 16-bit values.
+
+  cuDNN has no gradient for an odd number of tokens: one is added then, which
+  no other sees.
+  """
+  batch, tokens = q.shape[:2]
+  lengths = None
+  if tokens % 2:
+    q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
+    lengths = jnp.full(batch, tokens, jnp.int32)
+  mixed = jax.nn.dot_product_attention(
+    q,
+    k,
+    v,
+    is_causal=causal,
+    query_seq_lengths=lengths,
+    key_value_seq_lengths=lengths,
+    implementation=implementation,
+  )
+  return mixed[:, :tokens]
 
 
 def fused_attention() -> str | None:

@@ -111,13 +111,11 @@ class ViT(nnx.Module):
     attention: Sequence[int] = (),
     branch_scales: Float[Array, "depth 2 B"] | None = None,
     remat: bool = False,
-    training: bool = False,
   ) -> ViTOutputs:
     """The tokens of a batch of normalized images; see `forward`.
 
     In training, branch_scales drop residual branches (see `Block`), and remat
-    computes the inside of a block again in the backward pass, to save memory;
-    training says that gradients will be asked for.
+    computes the inside of a block again in the backward pass, to save memory.
     """
     tokens = self.embed(pixels, precision=precision)
     if self.norm_pre is not None:
@@ -131,7 +129,6 @@ class ViT(nnx.Module):
         maps=index in attention,
         branch_scales=None if branch_scales is None else branch_scales[index],
         turns=turns,
-        training=training,
       )
       tokens, weights = (jax.checkpoint(run) if remat else run)(tokens)
       if index in blocks:

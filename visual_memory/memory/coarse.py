@@ -14,6 +14,7 @@ import typing
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -90,10 +91,14 @@ def coarsen(
   the residual says so.
   """
   if precision == "bfloat16":
-    values = rows.astype(jnp.bfloat16)
+    # A compiler may take a conversion there and back for none at all, and
+    # residuals would be zero.
+    copies = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
+    values = copies.astype(jnp.bfloat16)
   else:
-    values = _steps(rows, scale).astype(jnp.int8)
-  residuals = _residuals(rows, values.astype(jnp.float32) * scale)
+    steps = _steps(rows, scale)
+    values, copies = steps.astype(jnp.int8), steps * scale
+  residuals = _residuals(rows, copies)
   return Coarse(values=values, scale=scale, residuals=residuals * _ROUND_UP)
 
 

@@ -124,7 +124,7 @@ def contrastive_loss(
   views, batch, dim = projections.shape
   # Images lead, as they do on the devices.
   rows = projections.astype(jnp.float32).swapaxes(0, 1).reshape(-1, dim)
-  similarities = rows @ rows.T / temperature
+  similarities = jnp.matmul(rows, rows.T, precision="highest") / temperature
   labels = jnp.repeat(labels, views)
   left_out = jnp.eye(views * batch, dtype=bool)
   if weights is not None:

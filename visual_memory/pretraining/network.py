@@ -126,7 +126,6 @@ def project(
       precision=recipe.precision,
       branch_scales=scales,
       remat=recipe.remat,
-      training=True,
     )
     rows = POOLINGS[recipe.pooling](outputs)
     pooled.append(rows.reshape(batch, count, -1))

@@ -85,7 +85,8 @@ def fractal_noise(keys: jax.Array, *, size: int) -> Float[Array, "B S S 3"]:
     planes = planes - planes.mean((1, 2), keepdims=True)
     planes = planes / (planes.std((1, 2), keepdims=True) + 1e-6)
     colors = jax.random.normal(mix, (3, 3)) * 0.15
-    return jnp.clip(0.5 + jnp.einsum("khw,kc->hwc", planes, colors), 0.0, 1.0)
+    mixed = jnp.einsum("khw,kc->hwc", planes, colors, precision="highest")
+    return jnp.clip(0.5 + mixed, 0.0, 1.0)
 
   return jax.lax.map(one, keys)
 
@@ -121,7 +122,10 @@ def _attractor(key: jax.Array, size: int) -> Array:
   jumps = jax.random.randint(jump_key, (NUM_JUMPS, NUM_CHAINS), 0, NUM_MAPS)
 
   def jump(points, which):
-    moved = jnp.einsum("nij,nj->ni", matrix[which], points) + shift[which]
+    turned = jnp.einsum(
+      "nij,nj->ni", matrix[which], points, precision="highest"
+    )
+    moved = turned + shift[which]
     return moved, moved
 
   _, orbit = jax.lax.scan(jump, points, jumps)

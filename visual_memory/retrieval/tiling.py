@@ -17,13 +17,15 @@ import statistics
 
 _SCORE_TILES = {
   # backend: (queries, rows) of one matrix product. On CPU the scores stay in
-  # cache (512 x 1024 float32 = 2 MB; measured best of 1k to 4k rows). The
-  # others are chosen from published cache and memory sizes.
+  # cache (512 x 1024 float32 = 2 MB; measured best of 1k to 4k rows); on a GPU
+  # every product and every selection has a price of its own, so they are few.
+  # Those of a TPU are chosen from published sizes.
   "cpu": (512, 1024),
   "gpu": (4096, 32768),
   "tpu": (1024, 8192),
 }
-_SUPER_TILE_ROWS = 1 << 20
+_MOST_TILE_ROWS = 1 << 20
+_SUPER_TILE_ROWS = {"cpu": 1 << 20, "gpu": 1 << 21, "tpu": 1 << 20}
 _TILE_BYTES = 3 << 20
 """Rows of one matrix product on a CPU stay in cache as well."""
 _LARGEST_LANE = 64
@@ -54,7 +56,7 @@ class Tiling:
 
   Attributes:
     queries: queries per call.
-    rows: rows per matrix product; a power of two.
+    rows: rows per matrix product; a multiple of `lane`.
     super_rows: rows between two selections; a multiple of `rows`.
     lane: rows per lane, a power of two; 2 hides nothing.
     num_candidates: candidates kept per query and super-tile.
@@ -119,7 +121,7 @@ def plan(
     precision: of the first pass.
     backend: "cpu", "gpu" or "tpu".
     num_shards: devices that the rows are spread over.
-    row_tile: overrides the rows per matrix product (a power of two).
+    row_tile: overrides the most rows per matrix product (a power of two).
     thorough: sizes of the second attempt: nothing hidden, many candidates.
 
   Raises:
@@ -129,10 +131,11 @@ def plan(
     raise ValueError(
       f"row_tile = {row_tile}: choose a power of two, 2 or more (or None)."
     )
-  tile = row_tile or _row_tile(dim, backend)
-  rows = min(tile, shard_rows & -shard_rows)  # The power of two dividing it.
+  rows = _tile_rows(
+    shard_rows, row_tile or _row_tile(dim, backend, num_queries)
+  )
   super_rows = rows * _largest_divisor(
-    shard_rows // rows, max(1, _SUPER_TILE_ROWS // rows)
+    shard_rows // rows, max(1, _SUPER_TILE_ROWS[backend] // rows)
   )
   wanted = _wanted(k, shard_rows * num_shards, dim, precision)
   if thorough:
@@ -194,13 +197,22 @@ def _share(count: int, num_parts: int) -> int:
   return min(count, math.ceil(most))
 
 
-def _row_tile(dim: int, backend: str) -> int:
-  """Rows of one matrix product, a power of two."""
-  rows = _SCORE_TILES[backend][1]
+def _row_tile(dim: int, backend: str, num_queries: int) -> int:
+  """The most rows of one matrix product, a power of two."""
+  queries, rows = _SCORE_TILES[backend]
   if backend == "cpu":
     fitting = max(1, _TILE_BYTES // (4 * dim))
-    rows = min(rows, max(128, 1 << (fitting.bit_length() - 1)))
-  return rows
+    return min(rows, max(128, 1 << (fitting.bit_length() - 1)))
+  # Few queries leave room for the scores of more rows.
+  room = max(1, queries // num_queries).bit_length() - 1
+  return min(rows << room, _MOST_TILE_ROWS)
+
+
+def _tile_rows(shard_rows: int, most: int) -> int:
+  """Rows of one matrix product: whole lanes that divide a shard."""
+  power = shard_rows & -shard_rows
+  unit = min(most, power, _LEAST_LANES * _LARGEST_LANE)
+  return unit * _largest_divisor(shard_rows // unit, most // unit)
 
 
 def _num_opened(num_candidates: int, super_rows: int, lane: int) -> int:

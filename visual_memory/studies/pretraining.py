@@ -57,7 +57,7 @@ class PicturesSettings(SourceSettings):
   @property
   def opened(self) -> bool:
     """Whether these are no pictures that are made here."""
-    return self.source not in ("procedural", "pool")
+    return self.source not in ("procedural", "pool", "mixed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
