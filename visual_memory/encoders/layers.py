@@ -110,6 +110,8 @@ def dot(
 ) -> jax.Array:
   """lax.dot_general at a stated precision; see `Linear` for `hidden`."""
   if precision != "float32":
+    # Float32 on both sides of the gradient; no value is converted for it.
+    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
     return _half_dot(x, y, dimensions, hidden, jnp.dtype(precision))
   return lax.dot_general(x, y, dimensions, precision=lax.Precision.HIGHEST)
 

@@ -23,6 +23,7 @@ from visual_memory import compilation_cache, files
 
 _SOURCE = pathlib.Path(__file__).parent / "nearest.cpp"
 _FLAGS = "-std=c++20 -O3 -mavx2 -mfma -shared -fPIC -pthread".split()
+_VNNI = {"avx512f", "avx512_vnni"}
 _COMPILERS = ("c++", "g++", "clang++")
 _COMPILE_S = 120
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
@@ -71,14 +72,17 @@ def _nearest() -> Callable | None:
 
 def _built(compiler: str) -> pathlib.Path:
   """The compiled source, compiled now if it never was."""
-  told = "\n".join([compiler, *_FLAGS, _SOURCE.read_text(encoding="utf-8")])
+  flags = list(_FLAGS)
+  if instructions() >= _VNNI:
+    flags += ["-mavx512f", "-mavx512vnni"]
+  told = "\n".join([compiler, *flags, _SOURCE.read_text(encoding="utf-8")])
   name = f"nearest-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
   cache = compilation_cache.user_caches(os.environ)
   path = cache / "visual_memory" / name
   if not path.exists():
     with files.replacing(path) as temporary:
       subprocess.run(
-        [compiler, *_FLAGS, str(_SOURCE), "-o", str(temporary)],
+        [compiler, *flags, str(_SOURCE), "-o", str(temporary)],
         check=True,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-// The exact k nearest rows of each query, for CPUs with AVX2.
+// The exact k nearest rows of each query, for CPUs with AVX2 or AVX-512 VNNI.
 //
 // Queries and rows are rounded to whole numbers of 16 bits (rows that have an
 // int8 copy: to that), whose products are exact and twice as fast as float32's.
@@ -22,6 +22,11 @@ namespace {
 constexpr double kUnit = 30000;  // 1.0 in 16 bits: sums stay below 2**30.
 constexpr double kMost = 1 << 30;
 constexpr int64_t kPanel = 16, kMostKept = 1 << 14;  // Rows; of one query.
+#ifdef __AVX512VNNI__
+constexpr int kQueries = 8;  // At once, as registers allow.
+#else
+constexpr int kQueries = 4;
+#endif
 
 struct Shard {
   const float* rows;
@@ -54,6 +59,23 @@ struct Own {
 template <int M>
 inline void products(const int16_t* queries, const int16_t* panel,
                      int64_t width, __m256i (*sums)[2]) {
+#ifdef __AVX512VNNI__
+  __m512i own[M] = {};
+  for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
+    const __m512i rows = _mm512_loadu_si512(panel);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      int32_t two;
+      std::memcpy(&two, queries + m * width + d, 4);
+      own[m] = _mm512_dpwssd_epi32(own[m], rows, _mm512_set1_epi32(two));
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    sums[m][0] = _mm512_castsi512_si256(own[m]);
+    sums[m][1] = _mm512_extracti64x4_epi64(own[m], 1);
+  }
+#else
   __m256i own[M][2] = {};
   for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
     const __m256i low = _mm256_loadu_si256((const __m256i*)panel);
@@ -69,6 +91,7 @@ inline void products(const int16_t* queries, const int16_t* panel,
   }
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) sums[m][0] = own[m][0], sums[m][1] = own[m][1];
+#endif
 }
 
 // Sixteen entries of a row as whole numbers.
@@ -305,8 +328,8 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
                              lowers[t]);
       };
       int64_t q = 0;
-      for (; q + 4 <= num_queries; q += 4)
-        scan(q, std::integral_constant<int, 4>());
+      for (; q + kQueries <= num_queries; q += kQueries)
+        scan(q, std::integral_constant<int, kQueries>());
       for (; q < num_queries; ++q) scan(q, std::integral_constant<int, 1>());
     }
   });
