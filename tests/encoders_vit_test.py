@@ -286,6 +286,42 @@ def test_fused_attention_is_for_cuda_alone():
   assert transformer.fused_attention() is None
 
 
+@pytest.mark.parametrize("tokens", [6, 7])
+@pytest.mark.parametrize("causal", [False, True])
+def test_fused_attention_has_a_gradient_for_any_number_of_tokens(
+  tokens, causal
+):
+  q, k, v = np.random.default_rng(0).standard_normal(
+    (3, 2, tokens, 3, 8), np.float32
+  )
+
+  def fused(q, k, v):
+    return jnp.sum(jnp.sin(transformer._fused(q, k, v, causal, "xla")))
+
+  def plain(*parts):
+    heads_first = (part.swapaxes(1, 2) for part in parts)
+    return jnp.sum(
+      jnp.sin(
+        transformer.attend(*heads_first, causal=causal, precision="float32")[0]
+      )
+    )
+
+  ours = jax.grad(fused, (0, 1, 2))(q, k, v)
+  expected = jax.grad(plain, (0, 1, 2))(q, k, v)
+  for mine, its in zip(ours, expected, strict=True):
+    np.testing.assert_allclose(mine, its, atol=2e-6)
+
+
+def test_gradients_of_half_products_have_the_type_of_what_was_given():
+  last = (((1,), (0,)), ((), ()))
+  for dtype in (jnp.bfloat16, jnp.float32):
+    x, y = jnp.ones((2, 3), dtype), jnp.ones((3, 4))
+    gradient = jax.grad(
+      lambda x, y: jnp.sum(layers.dot(x, y, last, precision="bfloat16"))
+    )(x, y)
+    assert gradient.dtype == dtype
+
+
 PUBLISHED_COUNTS = {
   # Without the mask token; the keys' biases are ours, and zero.
   "dinov3_vits16": 21_596_544 - 384 + 12 * 384,

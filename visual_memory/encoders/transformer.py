@@ -3,6 +3,8 @@
 Tokens are [B, T, D]; `layers` says what the precisions are.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,11 +57,8 @@ class Attention(nnx.Module):
     fused = fused_attention()
     if fused and precision != "float32" and not maps:
       half = jnp.dtype(precision)
-      mixed = _fused(
-        *(part.astype(half) for part in (q, k, v)),
-        causal=causal,
-        implementation=fused,
-      )
+      halves = (part.astype(half) for part in (q, k, v))
+      mixed = _fused(*halves, causal, fused)
       weights = None
     else:
       heads_first = [jnp.swapaxes(part, 1, 2) for part in (q, k, v)]
@@ -264,34 +263,51 @@ def attend(
   return mixed, scores / total
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _fused(
   q: Float[Array, "B T h d"],
   k: Float[Array, "B T h d"],
   v: Float[Array, "B T h d"],
-  *,
   causal: bool,
   implementation: str,
 ) -> Float[jax.Array, "B T h d"]:
-  """softmax(q k^T / sqrt(d)) v by a fused kernel, of 16-bit values.
-
-  cuDNN has no gradient for an odd number of tokens: one is added then, which
-  no other sees.
-  """
-  batch, tokens = q.shape[:2]
-  lengths = None
-  if tokens % 2:
-    q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
-    lengths = jnp.full(batch, tokens, jnp.int32)
-  mixed = jax.nn.dot_product_attention(
-    q,
-    k,
-    v,
-    is_causal=causal,
-    query_seq_lengths=lengths,
-    key_value_seq_lengths=lengths,
-    implementation=implementation,
+  """softmax(q k^T / sqrt(d)) v by a fused kernel, of 16-bit values."""
+  return jax.nn.dot_product_attention(
+    q, k, v, is_causal=causal, implementation=implementation
   )
-  return mixed[:, :tokens]
+
+
+def _fused_forward(q, k, v, causal, implementation):
+  """As before, and its pullback.
+
+  cuDNN has no gradient for an odd number of tokens: one is added then, which no
+  other sees.
+  """
+
+  def even(*parts):
+    batch, tokens = parts[0].shape[:2]
+    lengths = None
+    if tokens % 2:
+      parts = [jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in parts]
+      lengths = jnp.full(batch, tokens, jnp.int32)
+    mixed = jax.nn.dot_product_attention(
+      *parts,
+      is_causal=causal,
+      query_seq_lengths=lengths,
+      key_value_seq_lengths=lengths,
+      implementation=implementation,
+    )
+    return mixed[:, :tokens]
+
+  return jax.vjp(even, q, k, v)
+
+
+def _fused_backward(causal, implementation, pullback, cotangent):
+  del causal, implementation
+  return pullback(cotangent)
+
+
+_fused.defvjp(_fused_forward, _fused_backward)
 
 
 def fused_attention() -> str | None:
