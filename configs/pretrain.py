@@ -9,11 +9,12 @@ Published accuracy of a softmax-weighted vote on ImageNet: 30.7 % for raw
 shaders, 35.4 % for KML, 37.9 % for KML Mixup (Rodriguez-Munoz et al. 2025,
 table 1); the pictures here are other ones, and no full run of it has been made.
 
-Measured on one H100 in bfloat16, pictures mixed from a pool: 1,083 pictures/s,
-12.5 % of its peak, and nothing is waited for; with every picture drawn anew at
-256 pixels 193 a second, 82 % of the time for drawing: take a pool there. By
-these rates 4.2 hours on 8 H100, and by the same share of their peak 10 hours on
-16 chips of v5e; `visual_memory.pretraining.cost` plans other recipes. Params,
+Measured on one H200 in bfloat16: 1,585 pictures/s, 18 % of its peak, where the
+pictures are there. On one H100, before attention was fused in training, mixed
+from a pool: 1,083, 12.5 %, and nothing is waited for; with every picture drawn
+anew at 256 pixels 193 a second, 82 % of the time for drawing: take a pool
+there. By the H100's rates 4.2 hours on 8 H100, and by the same share of their
+peak 10 hours on 16 chips of v5e; `visual_memory.pretraining.cost` plans other recipes. Params,
 their average, moments and gradients take 0.9 GB of a device.
 
 A stopped run continues with the same command, on any number of devices; `every`

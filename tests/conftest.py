@@ -67,9 +67,25 @@ def mesh(request):
   """A mesh of one device, then of eight."""
   from visual_memory import distributed
 
-  if request.param > jax.device_count():  # JAX_PLATFORMS=cuda,cpu, say.
-    pytest.skip(f"there are {jax.device_count()} devices")
   return distributed.make_mesh(request.param)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _devices():
+  """With JAX_PLATFORMS=cuda,cpu, say, what needs more devices is skipped."""
+  from visual_memory import distributed
+
+  make = distributed.make_mesh
+
+  def make_or_skip(num_devices=None):
+    if (num_devices or 1) > jax.device_count():
+      pytest.skip(f"{num_devices} devices, of {jax.device_count()}")
+    return make(num_devices)
+
+  with pytest.MonkeyPatch.context() as patch:
+    if jax.device_count() < 8:
+      patch.setattr(distributed, "make_mesh", make_or_skip)
+    yield
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """Ids of a memory against a plain dict, held as objects and as text."""
 
+import copy
+import pickle
+
+import memory_cases as cases
 import numpy as np
 import pytest
 
@@ -7,6 +11,7 @@ from visual_memory import checks
 from visual_memory.memory import layout, row_table
 from visual_memory.memory.row_table import RowTable
 from visual_memory.parallel import take
+from visual_memory.retrieval import exact
 
 _TEXT = np.dtypes.StringDType()
 _ODD = ["", "a\0", "a\0b", "é", "日本", "x" * 300, "a", " ", "1", "\U0001f600"]
@@ -112,3 +117,26 @@ def test_taken_rows_are_those_of_numpy(shape):
   values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
   rows = np.random.default_rng(0).permutation(len(values))
   np.testing.assert_array_equal(take(values, rows), values[rows])
+
+
+def test_ids_are_looked_up_when_read_and_as_they_were(mesh):
+  rows = cases.random_rows(300, 16)
+  memory = cases.memory_of(rows, mesh=mesh)
+  near = exact.search(rows, memory, k=20)
+  assert callable(vars(near)["_ids"])  # Of 6,000 none is looked up yet.
+  expected = memory.ids[near.indices]
+  gone = list(dict.fromkeys(near.ids[0].tolist()))
+  later = exact.search(rows, memory, k=20)
+  memory = memory.remove(gone, donate=True)
+  memory.add(cases.embedded_rows(rows[:8], first_id=1000), donate=True)
+  assert (later.ids == expected).all() and (near.ids == expected).all()
+  assert later.ids is later.ids
+
+
+def test_neighbors_take_their_ids_along_and_no_table():
+  rows = cases.random_rows(2000, 16)
+  near = exact.search(rows[:50], cases.memory_of(rows), k=100)
+  kept = pickle.dumps(near)
+  assert len(kept) < 50 * 100 * 30
+  assert (pickle.loads(kept).ids == near.ids).all()
+  assert (copy.deepcopy(near).first(2).ids == near.ids[:, :2]).all()

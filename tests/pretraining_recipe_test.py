@@ -424,10 +424,12 @@ def test_flops_are_those_of_a_count_by_hand():
 
 def test_recipes_that_contradict_themselves_are_refused():
   recipe = small(config_lib.get_config("smoke"))
+  few_steps = dataclasses.replace(recipe.optimizer, num_steps=4, warmup_steps=9)
   for change, message in (
     ({"objective": "byol"}, "objective cannot be 'byol'"),
     ({"micro_batches": 3}, "3 equal parts"),
     ({"drop_path": 1.0}, "drop_path"),
+    ({"optimizer": few_steps}, "9 warm-up steps of 4"),
   ):
     with pytest.raises(ValueError, match=message):
       checked(dataclasses.replace(recipe, **change))

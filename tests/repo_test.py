@@ -50,6 +50,7 @@ LAYERS = (
     "parallel",
     "compilation_cache",
     "when_imported",
+    "when_read",
     "native",
   ),
 )

@@ -188,6 +188,20 @@ def check_counts(embeddings: Array, labels: Array, ids: Ids) -> int:
   return len(ids)
 
 
+def check_classes(
+  labels: Int[np.ndarray, "N"], ids: Ids, num_classes: int, *, unlabeled: int
+) -> None:
+  """Raises ValueError for a label of no class, naming the first such row."""
+  bad = (labels < unlabeled) | (labels >= num_classes)
+  if bad.any():
+    row = int(np.argmax(bad))
+    raise ValueError(
+      f"Row {row} (id {shown(ids[row])}) has label {labels[row]}, but there"
+      f" are {num_classes} class names: labels go from 0 to"
+      f" {num_classes - 1} (or {unlabeled} for unknown)."
+    )
+
+
 def check_unique(ids: np.ndarray) -> None:
   """Raises ValueError if an id appears twice, naming it."""
   found = hashes(ids)

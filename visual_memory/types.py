@@ -8,11 +8,12 @@ side, P patches, V views.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from visual_memory import showing, when_imported
+from visual_memory import showing, when_imported, when_read
 from visual_memory.checks import (
   Array,
   Ids,
@@ -21,10 +22,10 @@ from visual_memory.checks import (
   as_id_column,
   as_ids,  # noqa: F401  # Where others find it.
   as_labels,
+  check_classes,
   check_counts,
   check_unique,
   check_unit_rows,
-  shown,
 )
 
 UNLABELED = -1
@@ -126,7 +127,8 @@ class Neighbors:
   Order: similarity descending, then serial (order of insertion) ascending.
 
   Attributes:
-    ids: the neighbors' ids, [Q, k] (a NumPy object array of str).
+    ids: the neighbors' ids, [Q, k] (a NumPy object array of str); looked up
+      when they are first read, since most uses need none.
     indices: the neighbors' positions, int32 [Q, k]: a row's place among the
       rows that were there, in order of insertion, 0 to N - 1. So
       `memory.ids[near.indices] == near.ids`, and likewise with the ids of the
@@ -138,12 +140,16 @@ class Neighbors:
     class_names: one for each label; None where nobody told.
   """
 
-  ids: np.ndarray
+  ids: np.ndarray | Callable[[], np.ndarray] = when_read.Field()
   indices: Int[Array, "Q k"]
   labels: Int[Array, "Q k"]
   similarities: Float[Array, "Q k"]
   num_redone: int = 0
   class_names: tuple[str, ...] | None = None
+
+  def __getstate__(self) -> dict[str, Any]:
+    """What is pickled: the ids, and not what they would be looked up in."""
+    return self.__dict__ | {"_ids": self.ids}
 
   @property
   def k(self) -> int:
@@ -333,14 +339,7 @@ def embedded_set(
   check_counts(embeddings, labels, ids)
   check_unit_rows(embeddings, ids)
   check_unique(ids)
-  bad = (labels < UNLABELED) | (labels >= len(class_names))
-  if bad.any():
-    row = int(np.argmax(bad))
-    raise ValueError(
-      f"Row {row} (id {shown(ids[row])}) has label {labels[row]}, but there"
-      f" are {len(class_names)} class names: labels go from 0 to"
-      f" {len(class_names) - 1} (or {UNLABELED} for unknown)."
-    )
+  check_classes(labels, ids, len(class_names), unlabeled=UNLABELED)
   return EmbeddedSet(
     embeddings=embeddings,
     labels=labels.astype(np.int32),

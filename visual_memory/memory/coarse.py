@@ -96,8 +96,8 @@ def coarsen(
     copies = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
     values = copies.astype(jnp.bfloat16)
   else:
-    steps = _steps(rows, scale)
-    values, copies = steps.astype(jnp.int8), steps * scale
+    values = _steps(rows, scale).astype(jnp.int8)
+    copies = values.astype(jnp.float32) * scale
   residuals = _residuals(rows, copies)
   return Coarse(values=values, scale=scale, residuals=residuals * _ROUND_UP)
 

@@ -5,6 +5,8 @@ of eight bytes a row, and a dict of the few that came since it was made. A
 large memory's ids are one array of text, not an object each.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from visual_memory.checks import Ids, hashes, is_compact
@@ -15,6 +17,8 @@ _MANY = 1 << 20
 """From so many rows on, ids are held as text: looked up slower, but small."""
 _FEW = 1 << 16
 """Ids that are found by a dict before the sorted array is made anew."""
+_FEW_ASKED = 1 << 12
+"""Ids that are looked up at once, whether or not they are read."""
 _TEXT = np.dtypes.StringDType()
 _TURN = np.uint64(0xFFFFFFFF)
 """The half of a key that is a turn; the other is half of the id's hash."""
@@ -79,6 +83,19 @@ class RowTable:
   def ids_in(self, slots: np.ndarray) -> np.ndarray:
     """The ids of the rows in these slots, an object array of any shape."""
     return self._ids[turns_of(slots, self.capacity)].astype(object, copy=False)
+
+  def ids_later(self, slots: np.ndarray) -> Callable[[], np.ndarray]:
+    """What `ids_in` returns now, looked up when it is called.
+
+    What it is looked up in stays as it is: the next edit writes to copies, as
+    it would have taken longer to look them all up. Few are looked up at once.
+    """
+    if slots.size < _FEW_ASKED:
+      found = self.ids_in(slots)
+      return lambda: found
+    self._shared = True
+    ids, turns = self._ids, turns_of(slots, self.capacity)
+    return lambda: ids[turns].astype(object, copy=False)
 
   def copy(self) -> "RowTable":
     """An independent table with the same content."""

@@ -13,7 +13,10 @@ from typing import Any
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
-from visual_memory.pretraining.optimizer import OptimizerSettings
+from visual_memory.pretraining.optimizer import (
+  OptimizerSettings,
+  learning_rate_schedule,
+)
 from visual_memory.pretraining.views import ViewSettings
 
 Plain = dict[str, Any]
@@ -127,6 +130,7 @@ def checked(recipe: Recipe) -> Recipe:
     patch_grid((side, side), recipe.backbone.patch_size)
   if not 0 <= recipe.drop_path < 1:
     raise ValueError(f"drop_path = {recipe.drop_path}: choose it from [0, 1).")
+  learning_rate_schedule(recipe.optimizer)  # Refuses more warm-up than steps.
   return recipe
 
 

@@ -111,7 +111,7 @@ def tiled_search(
   if asked > k:
     found = jax.tree.map(lambda x: x[:, :k].copy(), found)
   return Neighbors(
-    ids=memory.table.ids_in(found.slots),
+    ids=memory.table.ids_later(found.slots),
     indices=memory.table.positions(found.slots),
     labels=found.labels,
     similarities=found.similarities,
