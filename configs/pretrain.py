@@ -14,8 +14,8 @@ pictures are there. On one H100, before attention was fused in training, mixed
 from a pool: 1,083, 12.5 %, and nothing is waited for; with every picture drawn
 anew at 256 pixels 193 a second, 82 % of the time for drawing: take a pool
 there. By the H100's rates 4.2 hours on 8 H100, and by the same share of their
-peak 10 hours on 16 chips of v5e; `visual_memory.pretraining.cost` plans other recipes. Params,
-their average, moments and gradients take 0.9 GB of a device.
+peak 10 hours on 16 chips of v5e; `visual_memory.pretraining.cost` plans other
+recipes. Params, their average, moments and gradients take 0.9 GB of a device.
 
 A stopped run continues with the same command, on any number of devices; `every`
 may be changed on the way. Forms, which a comma joins:
