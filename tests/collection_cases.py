@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from visual_memory.collection import adding, origins
+from visual_memory.collection import adding, origins, provenance
 from visual_memory.encoders import encoder as encoder_lib
 
 ARGUMENTS = {"name": "pixels", "size": 4}
@@ -63,3 +63,14 @@ def held(store):
   """{id: class} of a memory."""
   names = np.array([*store.class_names, None], object)
   return dict(zip(store.ids.tolist(), names[store.labels], strict=True))
+
+
+def vectors(store):
+  """{id: embedding} of a memory."""
+  rows = store.embedded()
+  return dict(zip(rows.ids.tolist(), rows.embeddings, strict=True))
+
+
+def pictures_of(store, row_id):
+  pictures = provenance.Pictures(provenance.origins_of(store))
+  return pictures.read(row_id, store.metadata([row_id])[0])
