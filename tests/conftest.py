@@ -19,7 +19,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Files of tests that ask what is computed, not by which machine code, and that
 # compile more than they run.
-COMPILED_QUICKLY = ("pretraining_", "procedural_mixing_test")
+COMPILED_QUICKLY = (
+  "analysis_", "comparison_test", "dual_memory_training_test",
+  "encoders_encoder_test", "encoders_grad_cam_test", "encoders_parity_test",
+  "encoders_patches_test", "encoders_text_test", "encoders_vit_test",
+  "encoders_words_test", "pretraining_", "procedural_mixing_test",
+)  # fmt: skip
 
 DATA_ROOT = os.path.abspath(
   os.environ.get(

@@ -15,6 +15,7 @@ similarities differ by less may change places.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from visual_memory.types import Array
 
@@ -50,7 +51,31 @@ def abstract(
   return nnx.split(nnx.eval_shape(lambda: make(_OneKey())))
 
 
-_kernel_init = nnx.initializers.truncated_normal(stddev=0.02)
+_DRAWN = (1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
+
+
+def drawn(
+  key: PRNGKeyArray, *shape: int, deviation: float = 0.02, cut: bool = True
+) -> Float[Array, "*shape"]:
+  """Normal values, by default truncated at two deviations; float32.
+
+  The same as by `jax.nn.initializers`. All shapes are the beginning of one
+  sequence of the key, so that programs of few sizes draw them: each takes half
+  a second to compile.
+  """
+  if isinstance(key, jax.core.Tracer):
+    made = nnx.initializers
+    draw = made.truncated_normal if cut else made.normal
+    return draw(deviation)(key, shape)
+  number = math.prod(shape)
+  size = next((size for size in _DRAWN if size >= number), number)
+  values = (
+    jax.random.truncated_normal(key, -2.0, 2.0, (size,))
+    if cut
+    else jax.random.normal(key, (size,))
+  )
+  values = np.asarray(values)[:number].reshape(shape)
+  return jnp.asarray(values * np.float32(deviation))
 
 
 class Linear(nnx.Module):
@@ -60,7 +85,7 @@ class Linear(nnx.Module):
     self, in_dim: int, out_dim: int, *, bias: bool = True, rngs: nnx.Rngs
   ):
     """Kernel truncated normal of deviation 0.02, bias zero."""
-    self.kernel = nnx.Param(_kernel_init(rngs.params(), (in_dim, out_dim)))
+    self.kernel = nnx.Param(drawn(rngs.params(), in_dim, out_dim))
     self.bias = nnx.Param(jnp.zeros(out_dim)) if bias else None
 
   def __call__(

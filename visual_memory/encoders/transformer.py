@@ -16,6 +16,7 @@ from visual_memory.encoders.layers import (
   LayerNorm,
   Linear,
   dot,
+  drawn,
   row,
 )
 from visual_memory.types import Array
@@ -189,7 +190,7 @@ class AttentionPool(nnx.Module):
     rngs: nnx.Rngs,
   ):
     """Arguments as the fields of ViTConfig."""
-    self.probe = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (dim,)))
+    self.probe = nnx.Param(drawn(rngs.params(), dim, cut=False))
     self.qkv = Linear(dim, 3 * dim, rngs=rngs)
     self.proj = Linear(dim, dim, rngs=rngs)
     self.norm = LayerNorm(dim, eps=eps)

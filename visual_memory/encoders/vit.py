@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders.layers import LayerNorm, Linear, abstract
+from visual_memory.encoders.layers import LayerNorm, Linear, abstract, drawn
 from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import (
   patch_grid,
@@ -38,8 +38,6 @@ from visual_memory.types import Array
 _CACHE_BYTES = 8 << 20
 """What the hidden layer of a block may take up on a CPU (measured best of 2 to
 32 MiB on a CPU with 32 MiB of last-level cache)."""
-
-_normal = nnx.initializers.truncated_normal(stddev=0.02)
 
 
 class ViT(nnx.Module):
@@ -57,7 +55,7 @@ class ViT(nnx.Module):
     self.patch_embed = Linear(values, dim, bias=config.patch_bias, rngs=rngs)
 
     def table(*shape: int) -> nnx.Param:
-      return nnx.Param(_normal(rngs.params(), (*shape, dim)))
+      return nnx.Param(drawn(rngs.params(), *shape, dim))
 
     has_table = not config.rope
     with_class = config.class_token
@@ -66,7 +64,7 @@ class ViT(nnx.Module):
     self.patch_position = table(config.grid, config.grid) if has_table else None
     registers = (config.num_registers, dim)
     self.registers = (
-      nnx.Param(_normal(rngs.params(), registers)) if registers[0] else None
+      nnx.Param(drawn(rngs.params(), *registers)) if registers[0] else None
     )
     self.norm_pre = LayerNorm(dim, eps=config.eps) if config.ln_pre else None
     self.blocks = nnx.List(

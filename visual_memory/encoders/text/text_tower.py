@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float, Int
 
-from visual_memory.encoders.layers import LayerNorm, Linear, abstract
+from visual_memory.encoders.layers import LayerNorm, Linear, abstract, drawn
 from visual_memory.encoders.settings import PRECISIONS, TextConfig
 from visual_memory.encoders.transformer import Block
 from visual_memory.types import Array
@@ -36,13 +36,13 @@ class TextTower(nnx.Module):
 
   def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
     """Random weights; the temperature CLIP's training began with."""
-    normal = nnx.initializers.normal
     table, positions = config.vocabulary_size, config.context_length
     self.token_embedding = nnx.Param(
-      normal(0.02)(rngs.params(), (table, config.width))
+      drawn(rngs.params(), table, config.width, cut=False)
     )
+    places = (positions, config.width)
     self.position_embedding = nnx.Param(
-      normal(0.01)(rngs.params(), (positions, config.width))
+      drawn(rngs.params(), *places, deviation=0.01, cut=False)
     )
     self.blocks = nnx.List(
       Block(
