@@ -42,7 +42,7 @@ def draw(config, rows: int, queries: int) -> None:
     if section.source in _MASKED:
       most = max(2, most // _PATCHES)
     section.sample = min(section.sample or most, most)
-  config.title += f" – {rows:,} rows and {queries:,} queries drawn"
+  config.title += f" – at most {rows:,} rows, {queries:,} queries"
 
 
 def _sources(section, path=()):

@@ -30,10 +30,9 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     )
   first = next(iter(studies))
   table = Table(
-    header=("encoder", "vote (%)", "best probe (%)"),
+    header=("encoder", "vote (%)", "SGD (%)", "L-BFGS (%)"),
     rows=tuple(
-      (name, percent(next(iter(found["scored"].values()))["mean"]),
-       percent(found["best_probe"]))
+      (name, *(percent(one["mean"]) for one in found["scored"].values()))
       for name, found in values.items()
     ),
     name="encoders",

@@ -121,7 +121,10 @@ def test_a_paper_in_small_draws_what_every_experiment_looks_at():
   assert sizes.recipe.pictures.num_programs == 2000
   assert sizes.tasks.cifar10.memory.sample == 2000
   assert sizes.tasks.cifar10.data.sample == 500
-  assert "2,000 rows and 500 queries" in sizes.title
+  assert "at most 2,000 rows, 500 queries" in sizes.title
+  few = paper_procedural.stand_in("figure16")
+  small(few, 100, 50)  # A dictionary is learned from more than it has values.
+  assert few.recipe.pictures.num_programs > few.recipe.dictionary.dim
 
 
 def test_finished_runs_are_not_run_again(data, tmp_path, monkeypatch):

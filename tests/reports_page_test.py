@@ -12,7 +12,7 @@ from visual_memory import files
 from visual_memory.analysis import aggregation, noise_curve, ood, reliability
 from visual_memory.analysis.growth import GrowthPoint
 from visual_memory.analysis.scaling_law import fit_law
-from visual_memory.reports import gallery, page, plots
+from visual_memory.reports import gallery, page, plots, rendering
 from visual_memory.reports.sections import aggregation as of_voters
 from visual_memory.reports.sections import neighbors as of_neighbors
 from visual_memory.reports.sections import ood as of_distances
@@ -209,6 +209,14 @@ def test_sections_tell_what_was_found():
   json.dumps(values, allow_nan=False)
 
 
+def test_a_table_too_wide_for_the_page_is_set_in_smaller_type():
+  """Headers break between words: they alone make no table wide."""
+  long = "as long as a sentence that breaks wherever a word ends"
+  for cell, dense in (("1.0", False), ("+4.20 (+0.80 to +7.60)", True)):
+    table = Table(header=(long,) * 6, rows=((cell,) * 6,))
+    assert rendering.table(table)["dense"] == dense
+
+
 def test_a_table_says_once_what_rows_have_in_common():
   table = Table(
     header=("voter", "pruning", "accuracy (%)"),
@@ -274,6 +282,18 @@ def test_what_stands_three_in_a_row_is_narrow():
       make_page(make_section(figures=figures, tables=(table,)))
     )
     assert ('<div class="wide">' in text) == wide
+
+
+def test_figures_of_many_pictures_take_half_a_row():
+  """At a third of the page nobody could see what they show."""
+  line = make_section().figures[0]
+  svg = re.sub(r'(<svg[^>]*? width=)"[^"]*"', r'\1"482.4pt"', line.svg)
+  for drawn, three in ((line.svg, True), (svg, False)):
+    figures = tuple(
+      dataclasses.replace(line, name=f"line{i}", svg=drawn) for i in range(3)
+    )
+    text = page.render_page(make_page(make_section(figures=figures)))
+    assert ('class="pair three"' in text) == three
 
 
 def test_pictures_that_do_not_vote_have_no_empty_bars():

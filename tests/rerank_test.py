@@ -9,6 +9,7 @@ import pytest
 import vlm_server
 
 from visual_memory.data import array_source
+from visual_memory.reports.sections import rerank as sections
 from visual_memory.rerank import (
   by_patches,
   clients,
@@ -318,3 +319,16 @@ def test_local_reranker_finds_what_the_vote_missed():
     [dataclasses.replace(local.settings, share=share) for share in (0.0, 0.5)],
   )  # fmt: skip
   assert tuned.settings.share == 0.5 and accuracy == 1.0
+
+
+def test_a_margin_that_leaves_nothing_out_is_told_in_words():
+  found = rerank.Summary(
+    without=0.5, with_reranking=0.6, alone=0.6, votes_there=0.5, usable=10,
+    bound=0.9, hit_rate=0.9, asked=10, fixed=1, broken=0, statuses={},
+    agreement=None, attempts=10, input_tokens=0, output_tokens=0, cost=0.0,
+  )  # fmt: skip
+  told = lambda margin: " ".join(
+    sections.section(found, who="It", k=5, threshold=margin).prose
+  )
+  assert "less than 0.25 of its weight" in told(0.25)
+  assert "every query" in told(np.inf) and "inf " not in told(np.inf)

@@ -217,6 +217,8 @@ def render_page(page: Page) -> str:
 
 def _in_threes(section: Section) -> bool:
   """Whether figures and narrow tables stand three in a row, not two."""
+  if any(rendering.is_broad(figure.svg) for figure in section.figures):
+    return False
   narrow = sum(map(rendering.is_narrow, section.tables))
   return len(section.figures) + narrow > 2
 

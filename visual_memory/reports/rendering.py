@@ -11,10 +11,14 @@ from visual_memory.reports import gallery, tables
 
 _MOST_CHARACTERS = 64
 """Across a table that stands beside a figure."""
+_ROOMY_CHARACTERS = 110
+"""Across a table of the page's width in its usual type."""
 _FEW_CHARACTERS = 42
 """Across one of three things that stand side by side."""
 _ENLARGED = 1.35
 """A figure is drawn at most so many times as wide as it was made."""
+_BROAD_POINTS = 400
+"""A figure drawn wider, as rows of pictures are, takes half a page."""
 _NUMBER = re.compile(r"[-+–<→\s]*\d")
 
 
@@ -48,6 +52,12 @@ def inline(svg: str) -> str:
   svg = re.sub(r'<g id="[^"]*"', "<g", svg)
   svg = re.sub(r'(<svg[^>]*?) width="([0-9.]+)pt"', _at_most, svg, count=1)
   return re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+
+
+def is_broad(svg: str) -> bool:
+  """Whether a figure was drawn too wide to be read at a third of a page."""
+  width = re.search(r'<svg[^>]*? width="([0-9.]+)pt"', svg)
+  return bool(width) and float(width[1]) > _BROAD_POINTS
 
 
 def _at_most(found: re.Match) -> str:
@@ -100,6 +110,7 @@ def table(shown: tables.Table, *, in_three: bool = False) -> dict[str, Any]:
     "caption": shown.caption,
     "text": shown.text,
     "wide": _width(shown) > most,
+    "dense": _least_width(shown) > _ROOMY_CHARACTERS,
     "words": words,
     "pictured": pictured,
     "num_rows": len(shown.rows),
@@ -138,6 +149,13 @@ def _width(shown: tables.Table) -> int:
   """How many characters the widest cells of a table take, and their gaps."""
   columns = zip(shown.header, *shown.rows, strict=True)
   return sum(2 + max(map(len, column)) for column in columns)
+
+
+def _least_width(shown: tables.Table) -> int:
+  """The same with headers broken between their words, as a browser does."""
+  longest = lambda text: max(map(len, text.split()), default=0)
+  columns = zip(map(longest, shown.header), *shown.rows, strict=True)
+  return sum(2 + max([head, *map(len, rows)]) for head, *rows in columns)
 
 
 def _is_words(cells) -> bool:

@@ -149,7 +149,9 @@ def told_by_people(
     accuracy: of the model, over all queries.
   """
   if not options.responses:
-    return Section(title="Responses", prose=("There are none yet.",)), {}
+    ready = f"{len(design.trials)} trials are ready to be handed to people."
+    none = "There are none yet."
+    return Section(title="Responses", finding=ready, prose=(none,)), {}
   found = responses.read_responses(
     sorted(pathlib.Path(options.responses).iterdir()), design.key()
   )

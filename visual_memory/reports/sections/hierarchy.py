@@ -118,8 +118,8 @@ def _descent(descent, tree, by_tests, by_nearest) -> Section:
     prose=(
       f"{len(descent.nodes):,} queries go down the taxonomy, on each level to"
       " the child whose rows they resemble as these resemble each other."
-      f" {descent.num_untested:,} steps among children of one row each were"
-      " decided by the nearest row.",
+      + f" {descent.num_untested:,} steps among children of one row each were"
+      " decided by the nearest row." * bool(descent.num_untested),
     ),
     tables=(
       Table(

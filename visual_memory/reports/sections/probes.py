@@ -83,7 +83,7 @@ def strengths(scores: Mapping[float, float], fitted: Fitted) -> Section:
         svg=plots.curves(
           {"accuracy": {c: 100 * value for c, value in scores.items()}},
           name="probe strength",
-          x_label="strength of the data against the penalty",
+          x_label="inverse strength of the penalty",
           y_label="accuracy on tuning rows (%)",
           x_log=True,
         ),
@@ -93,12 +93,12 @@ def strengths(scores: Mapping[float, float], fitted: Fitted) -> Section:
 
 
 def _finding(scored, gain) -> str:
-  """The vote, and what the best probe adds to it."""
+  """The vote, and what each probe adds to it."""
   vote, *others = scored
-  best = max(others, key=lambda name: scored[name].accuracy.mean, default=vote)
-  found = gain[best]
-  return (
-    f"The {vote} is right for {formats.share(scored[vote].accuracy)}; the best"
-    f" probe ({best}) differs by {formats.change(found.interval)} points"
-    f" ({formats.p_words(found.p_value)})."
+  told = (
+    f"the {name} differs by {formats.change(gain[name].interval)} points"
+    f" ({formats.p_words(gain[name].p_value)})"
+    for name in others
   )
+  right = f"The {vote} is right for {formats.share(scored[vote].accuracy)}"
+  return "; ".join([right, *told]) + "."

@@ -1,5 +1,7 @@
 """Re-ranking: accuracy without and with, its bound, cost and failures."""
 
+import math
+
 from visual_memory.analysis.intervals import mcnemar
 from visual_memory.reports import formats
 from visual_memory.reports.formats import percent
@@ -43,9 +45,14 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
       f" ({formats.p_words(mcnemar(found.fixed, found.broken))})."
     ),
     prose=(
-      f"{who} saw the {k} nearest neighbors of {found.asked:,} queries whose"
-      f" vote was won by less than {threshold:.3g} of its weight, a margin that"
-      " tuning queries chose. Everywhere else, and where an answer could not be"
+      f"{who} saw the {k} nearest neighbors of"
+      + (
+        f" {found.asked:,} queries whose vote was won by less than"
+        f" {threshold:.3g} of its weight, a margin that tuning queries chose."
+        if math.isfinite(threshold)
+        else " every query: tuning queries chose to leave out no clear vote."
+      )
+      + " Everywhere else, and where an answer could not be"
       " used, the vote stands.",
       *nothing,
     ),

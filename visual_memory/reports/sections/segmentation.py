@@ -66,11 +66,12 @@ def sections(
 
 
 def tiles(found: Mapping[str, Found]) -> dict[str, str]:
-  """The mean IoU of each encoder."""
+  """The mean IoU of each encoder, the best first."""
+  scored = {name: one.scores.mean_iou for name, one in found.items()
+            if one.scores}  # fmt: skip
   return {
-    f"mean IoU, {name}": f"{percent(one.scores.mean_iou)} %"
-    for name, one in found.items()
-    if one.scores
+    f"mean IoU, {name}": f"{percent(scored[name])} %"
+    for name in sorted(scored, key=scored.get, reverse=True)
   }
 
 

@@ -54,7 +54,8 @@ function advance() {
     const button = document.createElement("button");
     button.type = "button";
     button.append(Object.assign(document.createElement("kbd"), {textContent: i + 1}), ` ${text}`);
-    button.addEventListener("click", () => answer(i, text));
+    // The second click of a double one would answer the next trial unseen.
+    button.addEventListener("click", (event) => event.detail < 2 && answer(i, text));
     return button;
   }));
   $("question").focus({preventScroll: true});
