@@ -44,6 +44,7 @@ def test_the_wheel_brings_what_is_needed_and_no_more(installed):
   for needed in (
     "visual_memory/py.typed",
     "visual_memory/encoders/shipped/procedural_patches.npz",
+    "visual_memory/encoders/shipped/procedural_vit.npz",
     "visual_memory/reports/templates/page.html.jinja",
     "visual_memory/server/static/index.html",
   ):
