@@ -300,3 +300,18 @@ def test_mixtures_can_be_learned_from(form):
   config = pretrain.get_config(f"smoke,{form}")
   assert config.data.source == "mixed"
   launch.settings_of(config)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "class_sequence", "debiasing", "latency", "lifelong", "quickstart",
+    "scaling", "unlearning",
+  ],
+)  # fmt: skip
+def test_what_edits_a_memory_compares_exact_answers_alone(name, tmp_path):
+  """Approximate ones before and exact ones after are not the same question."""
+  config = importlib.import_module(f"configs.{name}").get_config("smoke")
+  config.retrieval.backend = "scann"
+  with pytest.raises(ValueError, match="searches exactly: leave out"):
+    launch.run(config, tmp_path / "run")
