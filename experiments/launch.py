@@ -43,7 +43,12 @@ def run(config, path: str) -> None:
       or a file that is not there. Nothing has been written then.
   """
   experiment, settings = load(config), settings_of(config)
-  workdir = open_workdir(path, config.to_dict(), tell=logging.info)
+  workdir = open_workdir(
+    path,
+    config.to_dict(),
+    may_change=getattr(settings, "may_change", ()),
+    tell=logging.info,
+  )
   if distributed.everyone(workdir.finished):
     logging.info("Already finished: %s", workdir.path / "report.html")
     return

@@ -21,6 +21,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs or continues a pretraining."""
   env = workdir.write_env(mesh=mesh)
   recipe = pretraining.make_recipe(config)
+  first_backbone = pretraining.first_backbone(config, recipe)
   logs = [workdir.log, _print]
   if config.tensorboard:
     logs.append(meter.tensorboard_log(workdir.path / "tensorboard"))
@@ -35,7 +36,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     log_every=config.every.log,
     save_every=config.every.save,
     evaluate_every=config.every.evaluate,
-    first_backbone=pretraining.first_backbone(config, recipe),
+    first_backbone=first_backbone,
   )
   lines = workdir.metrics()
   scores = [line["score"] for line in lines if "score" in line]

@@ -23,7 +23,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -125,6 +125,7 @@ def open_workdir(
   config: Mapping[str, Any],
   *,
   lead: bool | None = None,
+  may_change: Collection[str] = (),
   tell: Callable[[str], Any] = lambda _: None,
 ) -> Workdir:
   """The workdir at this path, made if absent, resumed if it is this config's.
@@ -136,6 +137,8 @@ def open_workdir(
     path: a directory; parents are made too.
     config: plain nested values (`ConfigDict.to_dict()`).
     lead: whether this process writes; by default `distributed.is_lead()`.
+    may_change: names at the top of the config that decide no result: a run goes
+      on with other values of theirs.
     tell: prints a line for whoever watches; by default nothing is printed.
 
   Raises:
@@ -150,12 +153,16 @@ def open_workdir(
   config = files.plain(config)
   config_path = workdir.path / "config.json"
   old = files.read_json(config_path) if config_path.exists() else None
+  before, now = (
+    {name: x for name, x in (of or {}).items() if name not in may_change}
+    for of in (old, config)
+  )
   if old is not None and _has_results(workdir.path):
-    refuse_other_config(path, old, config)
-  if workdir.lead and (old is None or differing_keys(old, config)):
-    if old is not None:
+    refuse_other_config(path, before, now)
+  if workdir.lead and old != config:
+    if old is not None and (other := differing_keys(before, now)):
       (workdir.path / "metrics.jsonl").unlink(missing_ok=True)
-      keys = ", ".join(differing_keys(old, config))
+      keys = ", ".join(other)
       tell(f"{path}: a run without results, of other {keys}, makes room.")
     workdir.path.mkdir(parents=True, exist_ok=True)
     files.write_json(config_path, config)

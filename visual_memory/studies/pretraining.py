@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jax.sharding import Mesh
 
@@ -81,6 +81,8 @@ class EverySettings:
 class Settings(RunSettings):
   """A pretraining: see configs/pretrain.py and `recipe.Recipe`."""
 
+  # What decides no result: a run goes on with other values.
+  may_change: ClassVar[tuple[str, ...]] = ("every", "tensorboard")
   objective: Literal["dino", "contrastive"]
   batch_size: int
   micro_batches: int
