@@ -9,6 +9,7 @@ import jax
 
 from experiments import terminal
 from visual_memory import distributed
+from visual_memory.memory import room
 from visual_memory.retrieval import planner
 
 _HEADER = (
@@ -34,6 +35,8 @@ def main(config, _) -> None:
       **sizes, precision=config.precision, hardware=hardware
     )
     print(_line(name, plan, hardware, config.num_queries))
+  host_bytes = room.host_bytes(plan.shard_rows * config.num_devices)
+  print(f"\nHost, in each process: {host_bytes / 1e9:.2f} GB of ids")
   if config.compiled:
     plan = planner.estimate(
       **sizes,

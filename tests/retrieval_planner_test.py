@@ -6,9 +6,12 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from visual_memory import distributed
+from visual_memory.memory import room
+from visual_memory.memory.row_table import RowTable
 from visual_memory.retrieval import planner
 
 CASES = {
@@ -30,6 +33,15 @@ def plan_of(rows, dim, k, queries, devices, precision, hardware):
     precision=precision,
     hardware=planner.HARDWARE[hardware],
   )
+
+
+def test_the_hosts_bytes_are_those_of_a_table():
+  plan = plan_of(2_000_000, 64, 10, 8, 1, "float32", "cpu")
+  ids = np.full(2_000_000, "", np.dtypes.StringDType())
+  table = RowTable(ids, capacity=plan.shard_rows, next_serial=len(ids))
+  table.find(ids[:1])
+  keys = 8 * (plan.shard_rows - len(ids))  # Of rows alone.
+  assert table.nbytes == room.host_bytes(plan.shard_rows) - keys
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -38,6 +38,8 @@ Ids = Sequence[str] | np.ndarray
 array of NumPy's StringDType, which takes a fifth of the memory."""
 
 
+_MANY_IDS = 1 << 20
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 
@@ -106,6 +108,15 @@ def as_ids(ids: Ids, *, what: str = "ids") -> np.ndarray:
       raise ValueError(f"{what} must be strings; id {row} is {shown(value)}.")
     array[row] = str(value)
   return array
+
+
+def empty_ids(count: int) -> np.ndarray:
+  """An array for so many ids, all "": compact where they are many.
+
+  An object for each is looked up faster, but takes five times the memory.
+  """
+  compact = count >= _MANY_IDS
+  return np.full(count, "", np.dtypes.StringDType() if compact else object)
 
 
 def is_compact(ids: Any) -> bool:

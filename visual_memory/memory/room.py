@@ -4,6 +4,8 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from visual_memory.memory.row_table import ROW_BYTES
+
 _COARSE_BYTES = {"float32": 0, "bfloat16": 2, "int8": 1}
 
 
@@ -18,6 +20,11 @@ def row_bytes(
   coarse = _COARSE_BYTES[precision] * dim
   embedding = 4 * dim * (2 if whitened else 1)
   return num_slots * (embedding + 8 + (coarse + 4 if coarse else 0))
+
+
+def host_bytes(num_slots: int) -> int:
+  """What each process's table of ids takes, for ids of at most 15 bytes."""
+  return num_slots * ROW_BYTES
 
 
 def item_bytes(precision: str) -> int:

@@ -9,17 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from visual_memory.checks import Ids, hashes, is_compact
+from visual_memory.checks import Ids, empty_ids, hashes, is_compact
 from visual_memory.memory import matching
 from visual_memory.memory.layout import slots_of, turns_of
 
-_MANY = 1 << 20
-"""From so many rows on, ids are held as text: looked up slower, but small."""
 _FEW = 1 << 16
 """Ids that are found by a dict before the sorted array is made anew."""
 _FEW_ASKED = 1 << 12
 """Ids that are looked up at once, whether or not they are read."""
-_TEXT = np.dtypes.StringDType()
+ROW_BYTES = 16 + 1 + 8
+"""Of a row in a large table: an id (of 15 bytes at most), a mark, a key."""
 _TURN = np.uint64(0xFFFFFFFF)
 """The half of a key that is a turn; the other is half of the id's hash."""
 
@@ -57,6 +56,12 @@ class RowTable:
     self._keys: np.ndarray | None = None
     self._later: dict[str, int] = {}
     self._ranks: np.ndarray | None = None
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of its arrays, without the text of long ids."""
+    arrays = self._ids, self._held, self._keys, self._ranks
+    return sum(array.nbytes for array in arrays if array is not None)
 
   @property
   def free(self) -> int:
@@ -147,7 +152,7 @@ class RowTable:
     serials = np.arange(self.next_serial, self.next_serial + count)
     try:
       self._ids[turns] = ids
-    except UnicodeEncodeError:  # Python's own text holds more.
+    except UnicodeEncodeError:
       self._ids = self._ids.astype(object)
       self._ids[turns] = ids
     self._held[turns] = True
@@ -211,13 +216,12 @@ class RowTable:
 
 
 def _column(ids: np.ndarray, capacity: int) -> np.ndarray:
-  """Ids with room for more, as text where there are many."""
-  compact = capacity >= _MANY
+  """Ids with room for more."""
+  column = empty_ids(capacity)
   try:
-    column = np.full(capacity, "", _TEXT if compact else object)
     column[: len(ids)] = ids
-  except UnicodeEncodeError:
-    column = np.full(capacity, "", object)
+  except UnicodeEncodeError:  # Python's own text holds more.
+    column = column.astype(object)
     column[: len(ids)] = ids
   return column
 

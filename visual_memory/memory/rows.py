@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import typing
 
 import jax
@@ -131,20 +132,16 @@ def rows_from_host(
 
   Serials ascend; they count from zero by default.
   """
-  count = len(embedded)
-  serials = np.arange(count) if serials is None else serials
+  if serials is None:
+    serials = np.arange(len(embedded), dtype=np.int32)
   sharding = distributed.row_sharding(mesh)
   shards = sharding.addressable_devices_indices_map((capacity,))
-  turns_on = {
-    device: layout.turns_of(np.arange(*index[0].indices(capacity)), capacity)
-    for device, index in shards.items()
-  }
 
   def put(values: np.ndarray, default: int, dtype) -> jax.Array:
     values = values.astype(dtype, copy=False)
     parts = [
-      _on_device(values, turns, default, device)
-      for device, turns in turns_on.items()
+      _on_device(values, index[0], capacity, default, device)
+      for device, index in shards.items()
     ]
     return jax.make_array_from_single_device_arrays(
       (capacity,) + values.shape[1:], sharding, parts
@@ -158,31 +155,36 @@ def rows_from_host(
 
 
 def _on_device(
-  values: np.ndarray, turns: np.ndarray, default: int, device: jax.Device
+  values: np.ndarray,
+  slots: slice,
+  capacity: int,
+  default: int,
+  device: jax.Device,
 ) -> jax.Array:
-  """values[turns] on a device, and the default past the end of the values.
+  """The values of some slots on a device; the default where there are none.
 
   What is large is copied block by block into memory that is the device's own:
   on a CPU, an array of the host's would be copied by the first edit.
   """
+  first, last, _ = slots.indices(capacity)
+  item = values.shape[1:]
 
-  def taken(turns: np.ndarray) -> np.ndarray:
-    block = parallel.take(values, turns)
-    block[turns >= len(values)] = default
-    return block
+  def taken(start: int, end: int) -> jax.Array:
+    turns = layout.turns_of(np.arange(start, end), capacity)
+    if not len(values):
+      block = np.full((len(turns), *item), default, values.dtype)
+    else:
+      block = parallel.take(values, turns)
+      block[turns >= len(values)] = default
+    return jax.device_put(block, device)
 
-  if not len(values):
-    values = np.full((1, *values.shape[1:]), default, values.dtype)
-  row_bytes = values.nbytes // len(values)
-  size = 1 << max(0, (_BLOCK_BYTES // max(1, row_bytes)).bit_length() - 1)
-  size = min(size, len(turns) & -len(turns))
-  if len(turns) * row_bytes <= _BLOCK_BYTES:
-    return jax.device_put(taken(turns), device)
-  shape = (len(turns), *values.shape[1:])
-  whole = jnp.zeros(shape, values.dtype, device=device)
-  for start in range(0, len(turns), size):
-    block = jax.device_put(taken(turns[start : start + size]), device)
-    whole = _overwrite(whole, block, start)
+  size = max(1, _BLOCK_BYTES // max(1, values.itemsize * math.prod(item)))
+  if last - first <= size:
+    return taken(first, last)
+  size = min(1 << (size.bit_length() - 1), (last - first) & (first - last))
+  whole = jnp.zeros((last - first, *item), values.dtype, device=device)
+  for start in range(first, last, size):
+    whole = _overwrite(whole, taken(start, start + size), start - first)
   return whole
 
 

@@ -33,6 +33,8 @@ HOLDER = "store"
 
 _MOST_SERIALS = 2**31 - 1
 """Device memories keep serials as int32."""
+_CHECKED_IDS = 1 << 16
+_TEXTS_AT_ONCE = 1 << 18
 _CHECKED_ROWS = 1 << 14
 """Rows whose lengths one thread checks at a time."""
 
@@ -71,7 +73,7 @@ def add(
   lengths = _checked_lengths(embedded)
   try:  # While the lengths are checked.
     embedded = _check_addable(state, embedded)
-    ids = _encode_ids(embedded.ids)
+    _check_encodable(embedded.ids)
   finally:
     list(lengths)
   class_names, labels = matching.match_classes(
@@ -93,7 +95,7 @@ def add(
   )
   if begin is not None:
     begin()
-  edit.put_text(slots, ids, records)
+  _put_text(edit, slots, embedded.ids, records)
   edit.set(
     class_names=class_names,
     num_rows=edit.manifest.num_rows + count,
@@ -138,8 +140,7 @@ def replace(
     serials=first + order,
     added=np.full(len(slots), int(time.time())),
   )
-  ids = _encode_ids([embedded.ids[k] for k in order])
-  edit.put_text(slots, ids, [records[k] for k in order])
+  _put_text(edit, slots, embedded.ids[order], [records[k] for k in order])
   edit.set(class_names=class_names, next_serial=first + len(slots))
 
 
@@ -169,8 +170,7 @@ def annotate(
   order = np.argsort(slots)
   slots = slots[order]
   edit.erase_text(edit.state.columns.at("spans", slots))
-  names = _encode_ids([ids[k] for k in order])
-  edit.put_text(slots, names, [records[k] for k in order])
+  _put_text(edit, slots, [ids[k] for k in order], [records[k] for k in order])
 
 
 def rename_class(edit: Transaction, old: str, new: str) -> None:
@@ -252,13 +252,25 @@ def upgrade(edit: Transaction) -> None:
   edit.commit()
 
 
-def _encode_ids(ids: Ids) -> list[bytes]:
-  try:
-    return [row_id.encode() for row_id in ids]
-  except UnicodeEncodeError as error:
-    raise ValueError(
-      f"The id {error.object!r} cannot be written as UTF-8: {error.reason}."
-    ) from error
+def _put_text(
+  edit: Transaction, slots: np.ndarray, ids: Ids, records: Sequence[bytes]
+) -> None:
+  """Appends ids and metadata, of which few are copied at a time."""
+  for first in range(0, len(slots), _TEXTS_AT_ONCE):
+    part = slice(first, first + _TEXTS_AT_ONCE)
+    encoded = [*map(str.encode, ids[part])]
+    edit.put_text(slots[part], encoded, records[part])
+
+
+def _check_encodable(ids: np.ndarray) -> None:
+  """Raises ValueError for an id that is no Unicode text."""
+  for first in range(0, len(ids), _CHECKED_IDS):
+    try:
+      ids[first : first + _CHECKED_IDS].astype(np.dtypes.StringDType())
+    except UnicodeEncodeError as error:
+      raise ValueError(
+        f"The id {error.object!r} cannot be written as UTF-8: {error.reason}."
+      ) from error
 
 
 def _checked_lengths(embedded: EmbeddedSet) -> Iterable[None]:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from visual_memory import parallel
-from visual_memory.checks import are_unit_rows
+from visual_memory.checks import are_unit_rows, check_unique, empty_ids
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.storage import (
   arrays,
@@ -33,6 +33,7 @@ from visual_memory.types import Ids
 
 _MANY = 256
 """From this many rows on, whole chunks are read rather than single rows."""
+_IDS_AT_ONCE = 1 << 20
 
 
 class State:
@@ -76,13 +77,16 @@ class State:
 
   @functools.cached_property
   def ids(self) -> np.ndarray:
-    """The id of every slot, None where there is no row (object array)."""
-    ids = np.full(self.manifest.num_slots, None, dtype=object)
-    if len(self.rows):
-      found = self.read_ids(self.rows)
-      if len(set(found)) < len(found):
-        raise StoreDamaged([f"{TEXT}: two rows have the same id."])
-      ids[self.rows] = found
+    """The id of every slot, "" where there is no row; see `empty_ids`."""
+    ids = empty_ids(self.manifest.num_slots)
+    rows = np.sort(self.rows)  # As their text mostly lies.
+    for start in range(0, len(rows), _IDS_AT_ONCE):
+      some = rows[start : start + _IDS_AT_ONCE]
+      ids[some] = self.read_ids(some)
+    try:
+      check_unique(ids[rows])
+    except ValueError:
+      raise StoreDamaged([f"{TEXT}: two rows have the same id."]) from None
     return ids
 
   def copy(self) -> "State":
@@ -139,8 +143,9 @@ class State:
     )
     self.columns.move_to(new, (), written)
     if "ids" in vars(self):
-      more = np.full(max(0, new.num_slots - len(self.ids)), None, dtype=object)
-      self.ids = np.concatenate([self.ids, more])[: new.num_slots]
+      ids, common = self.ids, min(len(self.ids), new.num_slots)
+      self.ids = empty_ids(new.num_slots)
+      self.ids[:common] = ids[:common]
     self._become(new, before, source, {chunk for _, chunk in written})
 
   def _become(
@@ -165,7 +170,7 @@ class State:
   def forget(self, slots: np.ndarray) -> None:
     """Drops the ids of rows that were removed."""
     if "ids" in vars(self):
-      self.ids[slots] = None
+      self.ids[slots] = ""
 
   def drop_ids(self) -> None:
     """Forgets the ids, after rows have moved, or others changed them."""
@@ -301,8 +306,9 @@ class State:
     if len(slots) < _MANY:
       records = [self.text(start, end) for start, end in ranges]
     else:
-      whole = self.text(0, self.manifest.text_end)
-      records = [whole[start:end] for start, end in ranges]
+      first = int(starts.min())
+      whole = self.text(first, int((starts + lengths).max()))
+      records = [whole[start - first : end - first] for start, end in ranges]
     checksums = np.fromiter(map(crc.crc32, records), np.uint32, len(records))
     expected = self.columns.at("checksums", slots)[:, arrays.TEXT_CRC]
     bad = slots[checksums != expected]

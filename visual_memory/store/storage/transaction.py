@@ -92,7 +92,8 @@ class Transaction:
         target = target[:, which]
       rows = slots[part] - chunk * size
       target[rows] = values[part]
-      self._touched[name, chunk].append(rows)
+      if chunk < len(self.state.manifest.chunks):  # New ones go whole.
+        self._touched[name, chunk].append(rows)
 
   def put_rows(
     self,
