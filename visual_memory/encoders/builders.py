@@ -221,7 +221,7 @@ def from_files(
     raise ValueError(f"The encoder {name!r} has precision float32 alone.")
   settings = sorted(card["config"].items())
   return Parts(
-    params=jax.tree.map(jnp.asarray, params),
+    params=jax.device_put(params),
     apply=PatchDictionary(**card["config"]),
     preprocess=preprocess,
     weights_fingerprint=f"{params_lib.fingerprint(params)} {settings}",
@@ -258,7 +258,7 @@ def _beside(
     mean=tuple(preprocess.mean),
     std=tuple(preprocess.std),
   )
-  words = jax.tree.map(jnp.asarray, params["dictionary"])
+  words = jax.device_put(params["dictionary"])
   return dataclasses.replace(
     tokens,
     params={"vit": tokens.params, "dictionary": words},

@@ -40,7 +40,7 @@ def grad_cam(
       logit, the similarity with a row of the memory.
   """
 
-  params = jax.tree.map(jnp.asarray, params)
+  params = jax.device_put(params)
 
   def score(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
     model = vit.module(params, config)

@@ -282,7 +282,8 @@ def prepare(
   if precision != "float32":
     halve = functools.partial(_half_kernel, dtype=jnp.dtype(precision))
     params = jax.tree_util.tree_map_with_path(halve, params)
-  return jax.tree.map(jnp.asarray, params)
+  # One by one, every shape would have a program of its own.
+  return jax.device_put(params)
 
 
 def grid_of(config: ViTConfig, size: tuple[int, int]) -> tuple[int, int]:

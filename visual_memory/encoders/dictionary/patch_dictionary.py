@@ -142,7 +142,7 @@ class DictionaryWindows:
     self, params: Any, pixels: Float[Array, "B S S 3"]
   ) -> Float[jax.Array, "B P D"]:
     """Embeddings row by row, not normalized; one image at a time."""
-    params = jax.tree.map(jnp.asarray, params)
+    params = jax.device_put(params)
     return jax.lax.map(lambda image: self._windows(params, image[None]), pixels)
 
   def _windows(self, params: Any, image: jax.Array) -> jax.Array:
