@@ -59,9 +59,10 @@ def drawn(
 ) -> Float[Array, "*shape"]:
   """Normal values, by default truncated at two deviations; float32.
 
-  The same as by `jax.nn.initializers`. All shapes are the beginning of one
-  sequence of the key, so that programs of few sizes draw them: each takes half
-  a second to compile.
+  The same as by `jax.nn.initializers` (but for the last bit of what is not
+  truncated, which a compiler may round otherwise). All shapes are the beginning
+  of one sequence of the key, so that programs of few sizes draw them: each
+  takes half a second to compile.
   """
   if isinstance(key, jax.core.Tracer):
     made = nnx.initializers
