@@ -21,9 +21,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # compile more than they run.
 COMPILED_QUICKLY = (
   "analysis_", "comparison_test", "dual_memory_training_test",
-  "encoders_encoder_test", "encoders_grad_cam_test", "encoders_parity_test",
-  "encoders_patches_test", "encoders_text_test", "encoders_vit_test",
-  "encoders_words_test", "pretraining_", "procedural_mixing_test",
+  "encoders_grad_cam_test", "encoders_parity_test", "encoders_patches_test",
+  "encoders_text_test", "encoders_words_test", "pretraining_",
+  "procedural_mixing_test",
 )  # fmt: skip
 
 DATA_ROOT = os.path.abspath(

@@ -59,24 +59,17 @@ def drawn(
 ) -> Float[Array, "*shape"]:
   """Normal values, by default truncated at two deviations; float32.
 
-  The same as by `jax.nn.initializers` (but for the last bit of what is not
-  truncated, which a compiler may round otherwise). All shapes are the beginning
-  of one sequence of the key, so that programs of few sizes draw them: each
-  takes half a second to compile.
+  The same as by `jax.nn.initializers`. All shapes are the beginning of one
+  sequence of the key, so that programs of few sizes draw them: each takes half
+  a second to compile.
   """
+  made = nnx.initializers
+  draw = (made.truncated_normal if cut else made.normal)(deviation)
   if isinstance(key, jax.core.Tracer):
-    made = nnx.initializers
-    draw = made.truncated_normal if cut else made.normal
-    return draw(deviation)(key, shape)
+    return draw(key, shape)
   number = math.prod(shape)
   size = next((size for size in _DRAWN if size >= number), number)
-  values = (
-    jax.random.truncated_normal(key, -2.0, 2.0, (size,))
-    if cut
-    else jax.random.normal(key, (size,))
-  )
-  values = np.asarray(values)[:number].reshape(shape)
-  return jnp.asarray(values * np.float32(deviation))
+  return jnp.asarray(np.asarray(draw(key, (size,)))[:number].reshape(shape))
 
 
 class Linear(nnx.Module):
