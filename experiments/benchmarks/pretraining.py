@@ -1,7 +1,7 @@
 """Times a step of pretraining against a plain one of torch, side by side.
 
   python -m experiments.benchmarks.pretraining \\
-      --config=configs/benchmark_pretraining.py[:smoke] --workdir=DIR
+      --config=configs/benchmark_pretraining.py[:stem] --workdir=DIR
 
 Every peer has a process of its own, all on the same cores; they take turns, and
 a ratio is the median over rounds. Ours makes the views of its pictures, torch's
@@ -41,6 +41,7 @@ def main(config, path) -> None:
         network.mlp_dim,
         network.depth,
       ],
+      "stem": list(network.stem),
     },
   )
   module = ["-m", "experiments.benchmarks.pretraining_peers"]

@@ -7,6 +7,7 @@ This project's step begins with uint8 pictures and makes their views; torch's is
 given views that are ready.
 """
 
+import itertools
 import json
 import math
 import os
@@ -73,11 +74,22 @@ def torch(task):
   views, head = recipe["views"], recipe["head"]
   patch, (dim, heads, mlp, depth) = task["patch_size"], task["widths"]
   side = views["global_size"] // patch
+  channels = [3, *task["stem"]]
+  with_mean = recipe["backbone"]["pooling"] == "class_and_mean"
+
+  class ChannelNorm(nn.LayerNorm):
+    def forward(self, x):
+      return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
   class Network(nn.Module):
     def __init__(self):
       super().__init__()
-      self.patches = nn.Conv2d(3, dim, patch, patch)
+      self.stem = nn.Sequential()
+      for source, target in itertools.pairwise(channels):
+        conv = nn.Conv2d(source, target, 3, stride=2, padding=1)
+        self.stem.extend([conv, ChannelNorm(target), nn.GELU()])
+      cell = patch >> len(task["stem"])
+      self.patches = nn.Conv2d(channels[-1], dim, cell, cell)
       self.token = nn.Parameter(torch.zeros(1, 1, dim))
       self.class_position = nn.Parameter(torch.zeros(1, 1, dim))
       self.positions = nn.Parameter(0.02 * torch.randn(1, dim, side, side))
@@ -89,7 +101,7 @@ def torch(task):
         block, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False
       )
       self.head = nn.Sequential(
-        nn.Linear(dim, head["hidden"]), nn.GELU(),
+        nn.Linear(dim * (1 + with_mean), head["hidden"]), nn.GELU(),
         nn.Linear(head["hidden"], head["hidden"]), nn.GELU(),
         nn.Linear(head["hidden"], head["bottleneck"]),
       )  # fmt: skip
@@ -100,7 +112,7 @@ def torch(task):
       )  # fmt: skip
 
     def embed(self, x):
-      patches = self.patches(x)
+      patches = self.patches(self.stem(x))
       places = self.positions
       if patches.shape[2:] != places.shape[2:]:
         places = functional.interpolate(
@@ -108,7 +120,11 @@ def torch(task):
         )
       patches = (patches + places).flatten(2).transpose(1, 2)
       token = (self.token + self.class_position).expand(len(x), -1, -1)
-      return self.blocks(torch.cat([token, patches], dim=1))[:, 0]
+      tokens = self.blocks(torch.cat([token, patches], dim=1))
+      said = tokens[:, 0]
+      if with_mean:
+        said = torch.cat([said, tokens[:, 1:].mean(dim=1)], dim=1)
+      return said
 
     def forward(self, *sizes):
       rows = self.head(torch.cat([self.embed(x) for x in sizes]))
