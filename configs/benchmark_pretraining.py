@@ -4,8 +4,9 @@
       --config=configs/benchmark_pretraining.py[:stem] --workdir=DIR
 
 `stem` is the network of configs/pretrain.py:cpu, convolutions before six blocks
-at 32 pixels; without it, ViT-Ti at 64 pixels. About three minutes on two CPU cores; torch must be installed, or left out with
---config.peers. Expected: see experiments/results.
+at 32 pixels; without it, ViT-Ti at 64 pixels. About three minutes on two CPU
+cores; torch must be installed, or left out with --config.peers. Expected: see
+experiments/results.
 """
 
 import ml_collections
