@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from visual_memory import distributed, types
-from visual_memory.memory import coarse, layout, room
+from visual_memory.memory import buffers, coarse, layout, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
@@ -168,6 +168,19 @@ def test_coarse_copies_bound_their_own_error():
     coarse.scale_for(held, "int4")
   with pytest.raises(ValueError, match="overflow at dimension 40000"):
     coarse.scale_for(jnp.zeros((1, 40000)), "int8")
+
+
+@pytest.mark.parametrize("large_bytes", [0, 1 << 30])
+def test_rows_are_reused_by_edits_where_they_are_large(
+  large_bytes, mesh, monkeypatch
+):
+  monkeypatch.setattr(buffers, "_LARGE_BYTES", large_bytes)
+  memory = cases.memory_of(BASE[:300], mesh=mesh)
+  assert_holds(memory, BASE[:300], [f"r{i}" for i in range(300)])
+  before = [rows.ctypes.data for _, rows in buffers.views(memory.given)]
+  memory = memory.remove(["r7"], donate=True)
+  after = [rows.ctypes.data for _, rows in buffers.views(memory.given)]
+  assert (before == after) == (large_bytes == 0)
 
 
 # Edits

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
+from visual_memory.native import library
 
 HEAVY = (
   "jax", "flax", "orbax", "scipy", "tensorstore", "sklearn", "pandas",
@@ -93,6 +94,33 @@ vm.Store, vm.EmbeddedSet, vm.embedded_set, vm.Neighbors, vm.__version__, dir(vm)
 print([name for name in heavy if name in sys.modules])
 """
   assert run(program, HEAVY) == "[]\n"
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_first_search_on_the_host_compiles_nothing(precision):
+  if library.nearest() is None:
+    pytest.skip("This machine has no compiled search.")
+  program = """
+import json, sys
+import jax
+import numpy as np
+import visual_memory as vm
+given = json.load(sys.stdin)
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+  lambda name, *_, **__: compiled.append(name) if "compile" in name else None
+)
+rows = vm.embedded_set(
+  np.eye(9, 16, dtype=np.float32), np.arange(9), list("abcdefghi"),
+  class_names=list("abcdefghi"), fingerprint="f",
+)
+memory = vm.VisualMemory.from_embedded(rows, precision=given["precision"])
+near = vm.search(rows.embeddings[:3], memory, k=1)
+print([name for name in given["heavy"] if name in sys.modules], compiled,
+      near.ids.ravel().tolist())
+"""
+  given = {"heavy": ("scipy", "PIL", "flax"), "precision": precision}
+  assert run(program, given) == "[] [] ['a', 'b', 'c']\n"
 
 
 def test_what_jax_must_know_of_a_type_it_is_told_when_it_comes():

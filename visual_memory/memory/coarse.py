@@ -11,11 +11,15 @@ with coarse copy c and a query q with coarse copy p,
 
 import dataclasses
 import typing
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from visual_memory.types import Array
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 """First-pass precisions; float32 needs no coarse copy."""
@@ -26,7 +30,8 @@ _ROUND_UP = 1 + 2**-10
 _FRACTIONS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Of the largest entry: what int8's 127 may stand for."""
 
-_SAMPLE_ROWS = 4096
+SAMPLE_ROWS = 1024
+"""From which the scale of all rows is found."""
 
 LARGEST_INT8_DIM = 1 << 15
 """Up to here, sums of D products of int8 stay below 2**29."""
@@ -70,25 +75,38 @@ def scale_for(rows: Float[Array, "N D"], precision: str) -> Float[Array, ""]:
     raise ValueError(
       f"int8 sums overflow at dimension {rows.shape[1]}: use bfloat16."
     )
-  largest = jnp.maximum(jnp.max(jnp.abs(rows)), 1e-6) / 127
-  sample = rows[:_SAMPLE_ROWS]
+  return int8_scale(jnp.max(jnp.abs(rows)), rows[:SAMPLE_ROWS], jnp)
+
+
+def int8_scale(
+  largest: Float[Array, ""] | np.float32,
+  sample: Float[Array, "M D"],
+  numpy: Any,
+) -> Float[Array, ""] | np.float32:
+  """`scale_for` rows of this largest entry, found from some of them.
+
+  Args:
+    largest: magnitude.
+    sample: the first rows, SAMPLE_ROWS or fewer.
+    numpy: the module of their arrays, NumPy or JAX's.
+  """
+  largest = numpy.maximum(largest, numpy.float32(1e-6)) / 127
   scales = [fraction * largest for fraction in _FRACTIONS]
   errors = [
-    jnp.mean(_residuals(sample, _steps(sample, scale) * scale))
-    for scale in scales
+    _residuals(sample, _steps(sample, scale) * scale).mean() for scale in scales
   ]
-  return jnp.stack(scales)[jnp.argmin(jnp.stack(errors))]
+  return numpy.stack(scales)[numpy.argmin(numpy.stack(errors))]
 
 
 def coarsen(
   rows: Float[Array, "N D"],
-  scale: Float[Array, ""] | Float[Array, "N 1"],
+  scale: Float[Array, ""] | Float[Array, "N 1"] | np.float32,
   precision: str,
 ) -> Coarse:
   """The coarse copy of float32 rows; zero rows stay exactly zero.
 
-  Entries that a given scale (of all rows, or of each) cannot hold are clipped;
-  the residual says so.
+  Of arrays of JAX, or in int8 of NumPy. Entries that a given scale (of all
+  rows, or of each) cannot hold are clipped; the residual says so.
   """
   if precision == "bfloat16":
     # A compiler may take a conversion there and back for none at all, and
@@ -96,17 +114,17 @@ def coarsen(
     copies = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
     values = copies.astype(jnp.bfloat16)
   else:
-    values = _steps(rows, scale).astype(jnp.int8)
-    copies = values.astype(jnp.float32) * scale
+    values = _steps(rows, scale).astype(np.int8)
+    copies = values.astype(np.float32) * scale
   residuals = _residuals(rows, copies)
   return Coarse(values=values, scale=scale, residuals=residuals * _ROUND_UP)
 
 
-def _steps(rows: Array, scale: Array) -> Array:
+def _steps(rows: Array, scale: Array | np.float32) -> Array:
   """The nearest int8 values, as float32."""
-  return jnp.clip(jnp.round(rows / scale), -127, 127)
+  return (rows / scale).round().clip(-127, 127)
 
 
 def _residuals(rows: Array, copies: Array) -> Float[Array, "N"]:
   """The Euclidean length of each row's error."""
-  return jnp.sqrt(jnp.sum(jnp.square(rows - copies), axis=1))
+  return ((rows - copies) ** 2).sum(axis=1) ** 0.5

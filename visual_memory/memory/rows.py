@@ -13,8 +13,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from visual_memory import distributed, parallel
+from visual_memory.memory import buffers, host_copies, layout
 from visual_memory.memory import coarse as coarse_lib
-from visual_memory.memory import layout
 from visual_memory.types import UNLABELED, EmbeddedSet
 
 EMPTY = -1
@@ -89,6 +89,10 @@ def with_precision(rows: Rows, precision: str) -> Rows:
   """
   if precision == "float32":
     return rows  # Outside of jit, which would copy what it returns as it is.
+  if precision == "int8" and buffers.reachable(rows.embeddings):
+    return dataclasses.replace(
+      rows, coarse=host_copies.int8_copy(rows.embeddings)
+    )
   coarse = _coarse_copy(
     rows.embeddings, mesh=rows.embeddings.sharding.mesh, precision=precision
   )
@@ -134,23 +138,38 @@ def rows_from_host(
   """
   if serials is None:
     serials = np.arange(len(embedded), dtype=np.int32)
+  return Rows(
+    embeddings=laid_out(embedded.embeddings, 0, np.float32, capacity, mesh),
+    labels=laid_out(embedded.labels, UNLABELED, np.int32, capacity, mesh),
+    serials=laid_out(serials, EMPTY, np.int32, capacity, mesh),
+  )
+
+
+def laid_out(
+  values: np.ndarray,
+  default: int,
+  dtype: np.dtype | type,
+  capacity: int,
+  mesh: Mesh,
+) -> jax.Array:
+  """One of the arrays of Rows, from the host's values in order of turns.
+
+  Args:
+    values: of the rows, [N, ...].
+    default: of empty slots.
+    dtype: of the array.
+    capacity: slots.
+    mesh: the devices.
+  """
   sharding = distributed.row_sharding(mesh)
   shards = sharding.addressable_devices_indices_map((capacity,))
-
-  def put(values: np.ndarray, default: int, dtype) -> jax.Array:
-    values = values.astype(dtype, copy=False)
-    parts = [
-      _on_device(values, index[0], capacity, default, device)
-      for device, index in shards.items()
-    ]
-    return jax.make_array_from_single_device_arrays(
-      (capacity,) + values.shape[1:], sharding, parts
-    )
-
-  return Rows(
-    embeddings=put(embedded.embeddings, 0, np.float32),
-    labels=put(embedded.labels, UNLABELED, np.int32),
-    serials=put(serials, EMPTY, np.int32),
+  values = values.astype(dtype, copy=False)
+  parts = [
+    _on_device(values, index[0], capacity, default, device)
+    for device, index in shards.items()
+  ]
+  return jax.make_array_from_single_device_arrays(
+    (capacity,) + values.shape[1:], sharding, parts
   )
 
 
@@ -163,28 +182,34 @@ def _on_device(
 ) -> jax.Array:
   """The values of some slots on a device; the default where there are none.
 
-  What is large is copied block by block into memory that is the device's own:
-  on a CPU, an array of the host's would be copied by the first edit.
+  What is large is brought to a GPU or TPU block by block, as copies of it on
+  the host would take as much room again.
   """
   first, last, _ = slots.indices(capacity)
   item = values.shape[1:]
-
-  def taken(start: int, end: int) -> jax.Array:
-    turns = layout.turns_of(np.arange(start, end), capacity)
-    if not len(values):
-      block = np.full((len(turns), *item), default, values.dtype)
-    else:
-      block = parallel.take(values, turns)
-      block[turns >= len(values)] = default
-    return jax.device_put(block, device)
-
   size = max(1, _BLOCK_BYTES // max(1, values.itemsize * math.prod(item)))
-  if last - first <= size:
-    return taken(first, last)
+
+  def taken(start: int, end: int) -> buffers.Buffer:
+    made = buffers.Buffer((end - start, *item), values.dtype, device)
+
+    def fill(part: slice) -> None:
+      out = made.rows[part]
+      begin = start + part.start
+      turns = layout.turns_of(np.arange(begin, begin + len(out)), capacity)
+      if len(values):
+        np.take(values, turns, axis=0, out=out, mode="clip")
+      out[turns >= len(values)] = default
+
+    parallel.run(fill, parallel.parts(made.rows))
+    return made
+
+  if last - first <= size or device.platform == "cpu":
+    return taken(first, last).on_device()
   size = min(1 << (size.bit_length() - 1), (last - first) & (first - last))
   whole = jnp.zeros((last - first, *item), values.dtype, device=device)
   for start in range(first, last, size):
-    whole = _overwrite(whole, taken(start, start + size), start - first)
+    block = taken(start, start + size).on_device()
+    whole = _overwrite(whole, block, start - first)
   return whole
 
 

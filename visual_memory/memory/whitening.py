@@ -25,7 +25,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int
@@ -198,6 +197,8 @@ def whitening(moments: Moments, ridge: float) -> Whitening:
 
   Where rows do not vary (there are fewer than two), they stay as they are.
   """
+  import scipy.linalg  # A fifth of a second, of which few searches have need.
+
   dim = len(moments.sums)
   count = max(1, moments.count)
   mean = moments.sums / (count * _STEPS)

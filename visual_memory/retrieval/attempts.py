@@ -18,13 +18,7 @@ from jaxtyping import Float, Int
 from visual_memory import distributed
 from visual_memory.memory import room
 from visual_memory.memory.rows import Rows
-from visual_memory.retrieval import (
-  certified,
-  on_host,
-  planner,
-  scan,
-  tiling,
-)
+from visual_memory.retrieval import on_host, tiling
 from visual_memory.retrieval.found import Found
 
 _SCAN_QUERIES = 16
@@ -114,6 +108,8 @@ def _certified(rows, mesh, k, num_queries, row_tile, thorough=False):
   Raises:
     MemoryError: what it needs does not fit on the devices.
   """
+  from visual_memory.retrieval import certified, planner  # Not for the host.
+
   dim = rows.embeddings.shape[1]
   sizes = tiling.plan(
     num_queries=num_queries,
@@ -143,6 +139,8 @@ def _certified(rows, mesh, k, num_queries, row_tile, thorough=False):
 
 def _exhaustive(rows, mesh, k):
   """The exhaustive scan, as a function of a tile of queries."""
+  from visual_memory.retrieval import scan
+
   shard_rows = len(rows.labels) // mesh.size
   row_tile = min(_SCAN_ROWS, shard_rows & -shard_rows)
 

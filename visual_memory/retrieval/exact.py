@@ -11,18 +11,19 @@ The answer is the same for every device count, batch size, tile size, process
 count and first-pass precision.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from visual_memory import distributed, subnormals
-from visual_memory.data.given_images import are_images
-from visual_memory.encoders.encoder import Encoder
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import attempts, tiling
 from visual_memory.types import Array, EmbeddedSet, Ids, Neighbors, as_ids
+
+if TYPE_CHECKING:
+  import visual_memory.encoders.encoder
 
 
 def search(
@@ -31,7 +32,7 @@ def search(
   *,
   k: int,
   exclude_self: Ids | None = None,
-  encoder: Encoder | None = None,
+  encoder: Optional["visual_memory.encoders.encoder.Encoder"] = None,
 ) -> Neighbors:
   """The k nearest rows of each query.
 
@@ -125,7 +126,7 @@ def _embeddings(queries, memory, encoder) -> Array:
   if isinstance(queries, EmbeddedSet):
     _check_same(queries.fingerprint, memory)
     return queries.embeddings
-  if are_images(queries):
+  if _are_images(queries):
     if encoder is None:
       raise ValueError(
         "The queries are images, and a memory holds none: pass encoder=, the"
@@ -136,6 +137,15 @@ def _embeddings(queries, memory, encoder) -> Array:
   if not isinstance(queries, jax.Array):
     queries = np.asarray(queries)
   return queries[None] if queries.ndim == 1 else queries
+
+
+def _are_images(queries: Any) -> bool:
+  """Whether these are no embeddings; Pillow is imported only to tell."""
+  if getattr(queries, "dtype", np.uint8) != np.uint8:
+    return False
+  from visual_memory.data.given_images import are_images
+
+  return are_images(queries)
 
 
 def _check_same(fingerprint: str, memory: VisualMemory) -> None:

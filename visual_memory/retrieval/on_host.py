@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.memory import precision
+from visual_memory.memory import buffers, precision
 from visual_memory.memory.rows import Rows
 from visual_memory.native import library
 from visual_memory.retrieval.found import Found
@@ -30,11 +30,7 @@ AVX-512 VNNI is there."""
 
 def answers(rows: Rows, num_queries: int) -> bool:
   """Whether these rows can be searched here, and are best searched here."""
-  embeddings = rows.embeddings
-  devices = embeddings.sharding.device_set
-  if not embeddings.is_fully_addressable or library.nearest() is None:
-    return False
-  if any(device.platform != "cpu" for device in devices):
+  if not buffers.reachable(rows.embeddings) or library.nearest() is None:
     return False
   by_vnni = (
     rows.precision == "int8"
@@ -110,8 +106,8 @@ def _addresses(array, rows: Rows) -> np.ndarray:
   """Where each shard of an array begins, in order; zeros for None."""
   if array is None:
     return np.zeros(len(rows.labels.sharding.device_set), np.uint64)
-  shards = sorted(array.addressable_shards, key=lambda x: x.index[0].start or 0)
-  return np.array([x.data.unsafe_buffer_pointer() for x in shards], np.uint64)
+  shards = [shard.ctypes.data for _, shard in buffers.views(array)]
+  return np.array(shards, np.uint64)
 
 
 def _num_cores() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, parallel, subnormals
-from visual_memory.memory import layout, whitening
+from visual_memory.memory import buffers, layout, whitening
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.precision import choose
@@ -25,9 +25,6 @@ from visual_memory.types import UNLABELED
 
 WHITENING = "whitening"
 """Names the ridge in a store's description."""
-
-_ALIGNMENT = 64
-"""What the CPU's devices want of a host buffer to take it as it is."""
 
 
 def load(
@@ -57,17 +54,17 @@ def load(
   slots = layout.slots_of(np.arange(count), capacity)
   parts = _Parts(capacity, state.manifest.dim, mesh)
   filling = _start_filling(parts, state, rows, slots)
-  labels = np.full(capacity, UNLABELED, np.int32)
-  labels[slots] = state.columns["labels"][rows]
-  serials = np.full(capacity, rows_lib.EMPTY, np.int32)
-  serials[slots] = state.columns["serials"][rows]
+  labels = state.columns["labels"][rows]
+  serials = state.columns["serials"][rows]
   ids = state.ids[rows]  # Decoded while the embeddings are read.
   if bad := [slot for slots in filling for slot in slots.tolist()]:
     raise StoreDamaged([state.describe(slot) for slot in bad])
   device_rows = rows_lib.Rows(
     embeddings=parts.on_devices(),
-    labels=distributed.shard_rows(labels, mesh),
-    serials=distributed.shard_rows(serials, mesh),
+    labels=rows_lib.laid_out(labels, UNLABELED, np.int32, capacity, mesh),
+    serials=rows_lib.laid_out(
+      serials, rows_lib.EMPTY, np.int32, capacity, mesh
+    ),
   )
   table = RowTable(
     ids, capacity=capacity, next_serial=state.manifest.next_serial
@@ -107,32 +104,30 @@ def generation_of(state: State) -> tuple[str, int]:
 
 
 class _Parts:
-  """Host buffers for the shards of this process's devices."""
+  """Memory for the shards of this process's devices.
+
+  Attributes:
+    shards: the buffer of each range of slots, as (first, last).
+  """
 
   def __init__(self, capacity: int, dim: int, mesh: Mesh):
     self._shape = (capacity, dim)
     self._sharding = distributed.row_sharding(mesh)
     indices = self._sharding.addressable_devices_indices_map(self._shape)
-    bounds = {index[0].indices(capacity)[:2] for index in indices.values()}
-    self.buffers = {
-      (first, last): _aligned_zeros(last - first, dim)
-      for first, last in sorted(bounds)
-    }
+    self.shards = {}
+    for device, index in indices.items():
+      first, last, _ = index[0].indices(capacity)
+      self.shards[first, last] = buffers.Buffer(
+        (last - first, dim), np.float32, device
+      )
 
   def on_devices(self) -> jax.Array:
-    """The buffers as one row-sharded array."""
-    return jax.make_array_from_callback(
+    """The shards as one row-sharded array."""
+    return jax.make_array_from_single_device_arrays(
       self._shape,
       self._sharding,
-      lambda index: self.buffers[index[0].indices(self._shape[0])[:2]],
+      [buffer.on_device() for buffer in self.shards.values()],
     )
-
-
-def _aligned_zeros(rows: int, dim: int) -> np.ndarray:
-  """Zeros, float32 [rows, dim], that a CPU device can use without a copy."""
-  raw = np.zeros(4 * rows * dim + _ALIGNMENT, np.uint8)
-  start = -raw.ctypes.data % _ALIGNMENT
-  return raw[start : start + 4 * rows * dim].view(np.float32).reshape(rows, dim)
 
 
 def _start_filling(
@@ -150,12 +145,12 @@ def _start_filling(
     part = order[chunk_range[1]]
     found, bad = state.chunk_rows(rows[part])
     found = subnormals.flushed(found)  # Of a store that others wrote.
-    for (first, last), buffer in parts.buffers.items():
+    for (first, last), buffer in parts.shards.items():
       here = (slots[part] >= first) & (slots[part] < last)
       if here.all():
-        buffer[slots[part] - first] = found
+        buffer.rows[slots[part] - first] = found
       else:
-        buffer[slots[part][here] - first] = found[here]
+        buffer.rows[slots[part][here] - first] = found[here]
     return bad
 
   groups = by_chunk(ordered, state.manifest.rows_per_chunk)

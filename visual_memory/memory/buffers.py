@@ -1,0 +1,71 @@
+"""Memory of a device's rows, which the host fills.
+
+buffer = Buffer((rows, dim), np.float32, device)    # zeros
+buffer.rows[some] = ...                              # by many threads at once
+array = buffer.on_device()                           # never write to it again
+
+A CPU's device can take the host's own memory as it is, but would copy all of it
+in the first edit that is to reuse it. What is large lies in the device's own
+memory from the beginning, where the host can reach it; what is small is spared
+the compiled program that this takes.
+"""
+
+import ctypes
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_LARGE_BYTES = 128 << 20
+_ALIGNMENT = 64
+"""What the CPU's devices want of a host buffer to take it as it is."""
+
+
+class Buffer:
+  """Zeros to be filled, then an array of one device.
+
+  Attributes:
+    rows: what to fill.
+  """
+
+  def __init__(
+    self, shape: tuple[int, ...], dtype: np.dtype | type, device: jax.Device
+  ):
+    """Memory for these rows; of a GPU or TPU, the host's for the time being."""
+    self._device = device
+    self._array = None
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    if device.platform == "cpu" and size > _LARGE_BYTES:
+      self._array = jnp.zeros(shape, dtype, device=device)
+      self.rows = view(self._array)
+    else:
+      raw = np.zeros(size + _ALIGNMENT, np.uint8)
+      start = -raw.ctypes.data % _ALIGNMENT
+      self.rows = raw[start : start + size].view(dtype).reshape(shape)
+
+  def on_device(self) -> jax.Array:
+    """The rows as an array of the device."""
+    if self._array is not None:
+      return self._array
+    return jax.device_put(self.rows, self._device)
+
+
+def view(array: jax.Array) -> np.ndarray:
+  """The memory of an array of one CPU device: for as long as that is kept."""
+  address = jax.block_until_ready(array).unsafe_buffer_pointer()
+  held = (ctypes.c_char * array.nbytes).from_address(address)
+  return np.frombuffer(held, array.dtype).reshape(array.shape)
+
+
+def views(array: jax.Array) -> list[tuple[jax.Device, np.ndarray]]:
+  """Each CPU device and the memory of its shard, in order of rows."""
+  shards = sorted(array.addressable_shards, key=lambda x: x.index[0].start or 0)
+  return [(shard.device, view(shard.data)) for shard in shards]
+
+
+def reachable(array: jax.Array) -> bool:
+  """Whether all of an array lies where the host can reach it."""
+  return array.is_fully_addressable and all(
+    device.platform == "cpu" for device in array.sharding.device_set
+  )
