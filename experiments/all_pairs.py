@@ -6,9 +6,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import all_pairs, row_blocks
 from visual_memory.studies.study import finish_study, open_study

@@ -10,10 +10,7 @@ import dataclasses
 from jax.sharding import Mesh
 
 from visual_memory import files
-from visual_memory.analysis import (
-  label_errors,
-  planted_errors,
-)
+from visual_memory.analysis import label_errors
 from visual_memory.reports.page import Section
 from visual_memory.reports.sections import attribution as sections
 from visual_memory.reports.workdir import Workdir
@@ -56,7 +53,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     suspects = rank(study.rows_near, study.embedded.labels)
   planted = None
   if num_classes > 1:  # Of a single class no label can be wrong.
-    planted = planted_errors.find_planted(
+    planted = label_errors.find_planted(
       rank, study.rows_near, study.embedded.labels, study.embedded.ids,
       num_classes=num_classes, fraction=options.planted_fraction,
       counts=options.looked_at, seed=config.seed,

@@ -4,7 +4,7 @@ import dataclasses
 
 from jax.sharding import Mesh
 
-from visual_memory.analysis import label_noise, noise_curve
+from visual_memory.analysis import label_noise
 from visual_memory.data import selection
 from visual_memory.reports.sections import robustness
 from visual_memory.reports.workdir import Workdir
@@ -55,7 +55,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   found = {}
   for kind, noise in kinds.items():
     with study.clock(kind):
-      found[kind] = noise_curve.noise_curve(
+      found[kind] = label_noise.noise_curve(
         study.held_out,
         tuning,
         study.embedded,

@@ -8,10 +8,9 @@ its strength is chosen.
 from jax.sharding import Mesh
 
 from visual_memory.analysis import choosing
-from visual_memory.reports.formats import percent
 from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import probes as sections
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import linear_probes, opening
 from visual_memory.studies.finishing import finish_studies

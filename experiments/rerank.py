@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from visual_memory.reports import formats
+from visual_memory.reports import tables
 from visual_memory.reports.sections import rerank as sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.rerank import rerank as rerank_lib
@@ -45,7 +45,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     neighbor_labels=study.near.labels,
     prices=section.prices,
   )
-  (margin,) = formats.or_none([threshold])  # None: every query is asked about.
+  (margin,) = tables.or_none([threshold])  # None: every query is asked about.
   values = {"threshold": margin, **chosen, **found.values()}
   who = "The local re-ranker" if section.by == "local" else section.model
   finish_study(

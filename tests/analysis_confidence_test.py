@@ -9,7 +9,7 @@ from analysis_selection_test import NUM_CLASSES, K, cases, neighbors
 from sklearn import calibration as sklearn_calibration
 from sklearn import metrics as sklearn_metrics
 
-from visual_memory.analysis import abstention, calibration, confidence
+from visual_memory.analysis import calibration, confidence
 from visual_memory.analysis import probabilities as probabilities_lib
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting import shares as shares_lib
@@ -207,7 +207,7 @@ def test_selective_accuracy_equals_a_loop_with_ties():
   rng = np.random.default_rng(0)
   sure = rng.integers(0, 20, 300) / 20
   right = rng.random(300) < sure
-  curve = abstention.selective_curve(sure, right)
+  curve = confidence.selective_curve(sure, right)
   for threshold, coverage, accuracy in zip(
     curve.thresholds, curve.coverage, curve.accuracy, strict=True
   ):
@@ -229,16 +229,16 @@ def test_thresholds_keep_their_promise_on_tuning_queries(asked):
   predictions = share.leaders()
   sure = share.of(predictions)
   right = predictions == tuning.labels
-  threshold = abstention.threshold_for(sure, tuning, predictions, accuracy=0.85)
+  threshold = confidence.threshold_for(sure, tuning, predictions, accuracy=0.85)
   assert right[sure >= threshold].mean() >= 0.85
   lower = [t for t in np.unique(sure) if t < threshold]
   assert all(right[sure >= t].mean() < 0.85 for t in lower)
-  impossible = abstention.threshold_for(
+  impossible = confidence.threshold_for(
     sure, tuning, (tuning.labels + 1) % NUM_CLASSES, accuracy=0.5
   )
   assert impossible == math.inf
   with pytest.raises(TypeError):
-    abstention.threshold_for(sure, held_out, predictions, accuracy=0.5)
+    confidence.threshold_for(sure, held_out, predictions, accuracy=0.5)
 
 
 def test_every_voter_is_calibrated_and_keeps_unknown_classes_wrong(asked):

@@ -10,7 +10,7 @@ from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
   dense_responses,
 )
-from visual_memory.reports import neighbor_grid
+from visual_memory.reports import pictures
 from visual_memory.types import Neighbors, embedded_set
 
 PATCH, SIDE, WORDS, DIM = 3, 9, 5, 4
@@ -102,8 +102,8 @@ def test_a_direction_is_the_mean_of_the_neighbors():
 
 def test_overlays_show_the_sign():
   picture = np.full((4, 6, 3), 100, np.uint8)
-  shown = neighbor_grid.overlaid(picture, np.array([[1.0, -1.0]], np.float32))
+  shown = pictures.overlaid(picture, np.array([[1.0, -1.0]], np.float32))
   left, right = shown[0, 0].astype(int), shown[0, -1].astype(int)
   assert left[0] > left[2] and right[2] > right[0]
-  same = neighbor_grid.overlaid(picture, np.zeros((2, 2), np.float32))
+  same = pictures.overlaid(picture, np.zeros((2, 2), np.float32))
   np.testing.assert_array_equal(same, picture)

@@ -13,10 +13,8 @@ from visual_memory.analysis import (
   growth,
   label_noise,
   latency,
-  noise_curve,
   ood,
   reliability,
-  scaling_law,
   unlearning,
 )
 from visual_memory.analysis.line_fit import fit_line
@@ -149,7 +147,7 @@ def test_the_noise_curve_equals_a_memory_with_those_labels():
     tune_near, tune.labels, tune.ids, held_out=held_out
   )
   noise = label_noise.pairwise_noise(4)
-  found = noise_curve.noise_curve(
+  found = label_noise.noise_curve(
     held_out,
     tuning,
     rows,
@@ -229,38 +227,34 @@ def test_the_published_law_is_evaluated_as_published():
   np.testing.assert_allclose(
     100 * errors, [41.7, 31.8, 25.8, 21.7, 14.8], atol=0.05
   )
-  law = scaling_law.fit_law("log", sizes, errors)
+  law = growth.fit_law("log", sizes, errors)
   assert law.line.slope == pytest.approx(-0.9434)
   assert law.line.intercept == pytest.approx(2.0704)
   np.testing.assert_allclose(law.error_at(sizes), errors)
 
 
-@pytest.mark.parametrize("form", list(scaling_law.FORMS))
+@pytest.mark.parametrize("form", list(growth.FORMS))
 def test_laws_equal_scipy_and_their_intervals_cover(form):
   rng = np.random.default_rng(0)
   sizes = np.repeat(np.geomspace(20, 50_000, 8), 3)
-  x = scaling_law.FORMS[form](sizes)
+  x = growth.FORMS[form](sizes)
   inside = 0
   for _ in range(200):
     errors = 10 ** (1.9 - 0.2 * x + rng.normal(scale=0.02, size=24)) / 100
-    law = scaling_law.fit_law(form, sizes, errors)
-    new = 10 ** (
-      1.9 - 0.2 * scaling_law.FORMS[form](1e6) + rng.normal(scale=0.02)
-    )
+    law = growth.fit_law(form, sizes, errors)
+    new = 10 ** (1.9 - 0.2 * growth.FORMS[form](1e6) + rng.normal(scale=0.02))
     low, high = law.interval_at(1e6, coverage=0.9)
     inside += low <= new / 100 <= high
   assert stats.binomtest(inside, 200, 0.9).pvalue > 1e-3
   theirs = stats.linregress(x, np.log10(100 * errors))
   assert law.line.slope == pytest.approx(theirs.slope)
   assert law.line.slope_error == pytest.approx(theirs.stderr)
-  miss = scaling_law.extrapolation_error(
-    form, sizes, errors, largest_fitted=5e3
-  )
+  miss = growth.extrapolation_error(form, sizes, errors, largest_fitted=5e3)
   assert abs(miss) < 0.2
   with pytest.raises(ValueError, match="errors above 0"):
-    scaling_law.fit_law(form, np.array([1, 5]), np.array([0.5, 0.1]))
+    growth.fit_law(form, np.array([1, 5]), np.array([0.5, 0.1]))
   with pytest.raises(ValueError, match="Unknown form 'cubic'"):
-    scaling_law.fit_law("cubic", sizes, errors)
+    growth.fit_law("cubic", sizes, errors)
 
 
 # Distances.

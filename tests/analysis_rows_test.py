@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
-from visual_memory.analysis import composition, label_errors, what_if
+from visual_memory.analysis import composition, influence, label_errors
 from visual_memory.types import UNLABELED
 
 C, N, D = 5, 120, 16
@@ -30,7 +30,7 @@ def test_edits_of_neighbors_equal_edits_of_the_memory(clusters):
   near = vm.search(queries.embeddings, memory, k=40)
   removed = [*near.ids[:, 0], *near.ids[3, :4]]
   relabeled = {row_id: 2 for row_id in near.ids[:, 7] if row_id not in removed}
-  ours = what_if.edited(near, removed=removed, relabeled=relabeled, k=10)
+  ours = influence.edited(near, removed=removed, relabeled=relabeled, k=10)
   edited = memory.remove(sorted(set(removed))).relabel(
     list(relabeled), ["c"] * len(relabeled)
   )
@@ -43,7 +43,7 @@ def test_edits_of_neighbors_equal_edits_of_the_memory(clusters):
 def test_edits_that_cannot_be_told(clusters):
   memory = vm.VisualMemory.from_embedded(clusters.take(range(100)))
   near = vm.search(clusters.embeddings[100:], memory, k=40)
-  edit = lambda removed=(), relabeled=(), k=10: what_if.edited(
+  edit = lambda removed=(), relabeled=(), k=10: influence.edited(
     near, removed=removed, relabeled=dict(relabeled), k=k
   )
   with pytest.raises(ValueError, match="Query 2 has fewer than k = 40"):

@@ -10,11 +10,9 @@ from sklearn import decomposition, linear_model, metrics
 import visual_memory as vm
 from visual_memory.analysis.segmentation import (
   agreement,
-  clusters,
-  in_context,
   patch_voting,
-  pca_maps,
   token_spread,
+  unsupervised,
   untrained,
 )
 from visual_memory.types import UNLABELED, embedded_set
@@ -96,7 +94,7 @@ def pictures():
 def test_pca_maps_are_those_of_scikit_learn(pictures):
   """At the size of the features, where nothing is resized."""
   square = pictures[:, :, :4]
-  found = np.asarray(pca_maps.pca_maps(square, size=4))
+  found = np.asarray(unsupervised.pca_maps(square, size=4))
   for picture, maps in zip(square, found, strict=True):
     pca = decomposition.PCA(3, svd_solver="full").fit(picture.reshape(-1, 6))
     expected = pca.transform(picture.reshape(-1, 6))
@@ -115,26 +113,30 @@ def test_explained_variance_by_a_plain_loop(pictures):
       for c in range(3)
     )
     expected = 1 - within / np.square(kept - center).sum()
-    found = pca_maps.explained_by_classes(maps, mask, as_published=as_published)
+    found = unsupervised.explained_by_classes(
+      maps, mask, as_published=as_published
+    )
     assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_explained_variance_where_all_pixels_have_a_class(pictures):
   mask = np.tile(np.array([3, 3, 5, 5, 9], np.int32), (4, 1))
-  standard = pca_maps.explained_by_classes(pictures[0], mask)
-  published = pca_maps.explained_by_classes(
+  standard = unsupervised.explained_by_classes(pictures[0], mask)
+  published = unsupervised.explained_by_classes(
     pictures[0], mask, as_published=True
   )
   without = np.where(mask == 3, UNLABELED, mask)
-  assert published == pca_maps.explained_by_classes(
+  assert published == unsupervised.explained_by_classes(
     pictures[0], without, as_published=True
   )
   assert published != standard
   assert np.isnan(
-    pca_maps.explained_by_classes(pictures[0], np.full_like(mask, UNLABELED))
+    unsupervised.explained_by_classes(
+      pictures[0], np.full_like(mask, UNLABELED)
+    )
   )
   one = np.zeros_like(mask)
-  assert pca_maps.explained_by_classes(pictures[0], one) == pytest.approx(0)
+  assert unsupervised.explained_by_classes(pictures[0], one) == pytest.approx(0)
 
 
 def test_attention_is_that_of_float64():
@@ -154,17 +156,17 @@ def test_attention_is_that_of_float64():
       expected[place] += attention[q, p] * cell
       if p == nearest[q]:
         copied[place] = cell
-  found = in_context.attend(prompt, mask, query)
+  found = unsupervised.attend(prompt, mask, query)
   np.testing.assert_allclose(found, expected, atol=1e-5)
-  found = in_context.attend(prompt, mask, query, nearest=True)
+  found = unsupervised.attend(prompt, mask, query, nearest=True)
   np.testing.assert_array_equal(found, copied)
   np.testing.assert_allclose(
-    in_context.cut(np.array([0.1, 0.2, 0.6, 1.0]), threshold=0.2),
+    unsupervised.cut(np.array([0.1, 0.2, 0.6, 1.0]), threshold=0.2),
     [0, 0, 0.5, 1],
     atol=1e-12,
   )
   with pytest.raises(ValueError, match="7x12 pixels does not divide"):
-    in_context.attend(prompt, np.zeros((7, 12), np.float32), query)
+    unsupervised.attend(prompt, np.zeros((7, 12), np.float32), query)
 
 
 def test_attention_of_cosines_is_that_of_float64():
@@ -177,10 +179,10 @@ def test_attention_of_cosines_is_that_of_float64():
   )
   weights = special.softmax(queries @ keys.T / 0.1, axis=1)
   expected = (weights @ mask.reshape(-1)).reshape(3, 4)
-  found = in_context.attend(prompt, mask, query, temperature=0.1)
+  found = unsupervised.attend(prompt, mask, query, temperature=0.1)
   np.testing.assert_allclose(found, expected, atol=1e-5)
-  nearest = in_context.attend(prompt, mask, query, nearest=True)
-  cold = in_context.attend(prompt, mask, query, temperature=1e-4)
+  nearest = unsupervised.attend(prompt, mask, query, nearest=True)
+  cold = unsupervised.attend(prompt, mask, query, temperature=1e-4)
   np.testing.assert_allclose(cold, nearest, atol=1e-5)
 
 
@@ -233,21 +235,21 @@ def test_brightness_in_maps_is_the_r2_of_scikit_learn():
   maps[..., 0] += picture[..., 1]
   rows, target = maps.reshape(-1, 3), picture.mean(axis=2).reshape(-1)
   expected = linear_model.LinearRegression().fit(rows, target)
-  assert pca_maps.brightness_in(maps, picture) == pytest.approx(
+  assert unsupervised.brightness_in(maps, picture) == pytest.approx(
     expected.score(rows, target), abs=1e-5
   )
-  assert pca_maps.brightness_in(picture, picture) == pytest.approx(1)
-  assert np.isnan(pca_maps.brightness_in(maps, np.ones_like(picture)))
+  assert unsupervised.brightness_in(picture, picture) == pytest.approx(1)
+  assert np.isnan(unsupervised.brightness_in(maps, np.ones_like(picture)))
 
 
 def test_clusters_that_are_the_objects_match_them():
   mask = np.array([[4, 4, 4], [7, 7, 4], [7, 7, -1]], np.int32)
   features = np.stack([mask * 10.0, mask == 7], axis=-1).astype(np.float32)
   features[2, 2] = features[0, 0]
-  found = clusters.cluster(features, num_clusters=2, seed=0)
-  np.testing.assert_allclose(clusters.matched_iou(found, mask), [1, 1])
+  found = unsupervised.cluster(features, num_clusters=2, seed=0)
+  np.testing.assert_allclose(unsupervised.matched_iou(found, mask), [1, 1])
   with pytest.raises(ValueError, match="10 clusters .* 9 patches"):
-    clusters.cluster(features, num_clusters=10, seed=0)
+    unsupervised.cluster(features, num_clusters=10, seed=0)
 
 
 def test_matching_is_the_best_of_all():
@@ -261,7 +263,7 @@ def test_matching_is_the_best_of_all():
     )
     for order in itertools.permutations(range(4), 3)
   )
-  result = clusters.matched_iou(found, mask)
+  result = unsupervised.matched_iou(found, mask)
   assert len(result) == 4 and result.sum() == pytest.approx(best)
 
 

@@ -14,7 +14,7 @@ from visual_memory.analysis.choosing import Choice
 from visual_memory.data import relabeling, tfds_source
 from visual_memory.data.folder import folder
 from visual_memory.types import UNLABELED, Neighbors
-from visual_memory.voting import compat, label_sets, weighting
+from visual_memory.voting import compat, metrics, weighting
 
 SYNSETS = [f"n{number:08d}" for number in range(1, 13)]
 
@@ -103,20 +103,20 @@ def test_multi_label_accuracy_equals_a_loop():
   rng = np.random.default_rng(0)
   lists = [rng.choice(9, rng.integers(0, 4), False).tolist() for _ in range(80)]
   predictions = rng.integers(-1, 9, (2, 3, 80))
-  sets = label_sets.label_sets(lists)
+  sets = metrics.label_sets(lists)
   expected = [
     [sum(p in x for p, x in zip(row, lists, strict=True)) for row in rows]
     for rows in predictions.tolist()
   ]
   np.testing.assert_array_equal(
-    label_sets.in_sets(predictions, sets).sum(axis=-1), expected
+    metrics.in_sets(predictions, sets).sum(axis=-1), expected
   )
   assert sets.num_empty == sum(not x for x in lists) > 0
   assert sets.total == 80 - sets.num_empty
   with pytest.raises(ValueError, match="79 predictions for 80"):
-    label_sets.in_sets(predictions[..., :79], sets)
+    metrics.in_sets(predictions[..., :79], sets)
   with pytest.raises(ValueError, match="there is -2"):
-    label_sets.label_sets([[-2]])
+    metrics.label_sets([[-2]])
 
 
 def random_near(num_queries, k, num_classes):
@@ -146,7 +146,7 @@ def score(near, truth, **options):
 def test_real_is_scored_as_published_too():
   near = random_near(70, 12, 6)
   lists = [[q % 6, 2] if q % 5 else [] for q in range(70)]
-  found = score(near, label_sets.label_sets(lists), min_max=True)
+  found = score(near, metrics.label_sets(lists), min_max=True)
   distances = 1 - near.similarities[:, :10].astype(np.float64)
   low, high = distances.min(), distances.max()
   votes = compat.predict(
@@ -176,7 +176,7 @@ def test_other_classes_lose_their_vote_and_keep_their_rank():
   unheard = (~kept[:, :5]).all(axis=1).sum()
   assert found.num_unanswered == unheard > 0
   with pytest.raises(ValueError, match="No query of this set"):
-    score(near, label_sets.label_sets([[]] * 30))
+    score(near, metrics.label_sets([[]] * 30))
 
 
 def test_all_published_layouts_run_end_to_end(published, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from visual_memory.collection import (
   provenance,
 )
 from visual_memory.collection.identity import Status
-from visual_memory.collection.relocation import relocate
+from visual_memory.collection.provenance import relocate
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.store.store import Store
 

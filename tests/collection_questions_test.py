@@ -15,7 +15,7 @@ from PIL import Image
 from visual_memory.cli import main as cli
 from visual_memory.collection import (
   edit_lists,
-  label_tables,
+  exchange,
   meant_rows,
   pending_edits,
   pruning_factors,
@@ -257,11 +257,11 @@ def test_edits_of_a_file_are_checked_before_the_first_is_made(store, tmp_path):
 
 def test_labels_go_through_a_table(store, tmp_path):
   path = tmp_path / "labels.csv"
-  assert label_tables.write_labels(store, path) == 26
-  assert label_tables.read_labels(store, path) == {}
+  assert exchange.write_labels(store, path) == 26
+  assert exchange.read_labels(store, path) == {}
   text = path.read_text().replace("red/wrong.png,red", "red/wrong.png,green")
   path.write_text("\ufeff" + text.replace(",", ";"))  # As Excel saves it.
-  assert label_tables.read_labels(store, path) == {"red/wrong.png": "green"}
+  assert exchange.read_labels(store, path) == {"red/wrong.png": "green"}
   for bad, says in (
     ("id,class\nnobody.png,red\n", "Line 2.*not in"),
     ("id,class\nred/1.png,a\nred/1.png,b\n", "Lines 2 and 3"),
@@ -270,7 +270,7 @@ def test_labels_go_through_a_table(store, tmp_path):
   ):
     path.write_text(bad)
     with pytest.raises(ValueError, match=says):
-      label_tables.read_labels(store, path)
+      exchange.read_labels(store, path)
 
 
 def test_every_command_answers_in_json(store, photos, capsys, tmp_path):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from visual_memory.collection import meant_rows, provenance
 from visual_memory.collection.identity import Status, picture_of
-from visual_memory.collection.relocation import relocate
+from visual_memory.collection.provenance import relocate
 from visual_memory.data import contents
 
 FOLDERS = ["cat", "dog", "Käfer", "x/猫", "x/cat", "y/z/dog", "a b"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
-from visual_memory.data import masks, preprocess
+from visual_memory.data import preprocess
 from visual_memory.encoders import encoder, vit
 from visual_memory.encoders.embedding import embed_patches
 from visual_memory.types import UNLABELED, Example
@@ -84,7 +84,7 @@ def test_patches_have_the_class_of_most_of_their_pixels(patches):
 def test_majorities_of_patches_by_a_plain_loop():
   stream = np.random.default_rng(0)
   mask = stream.integers(-1, 4, (12, 12)).astype(np.int32)
-  found = masks.patch_labels(
+  found = preprocess.patch_labels(
     mask, preprocess=preprocess.square(12), grid=(4, 4)
   )
   for row in range(4):

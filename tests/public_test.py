@@ -212,7 +212,7 @@ def test_every_source_and_option_is_in_the_docstring():
     entry = re.search(rf'"{name}": (.*?)(?=\n    "|\n\n)', text, re.S)
     assert entry, name
     if name == "procedural":
-      from visual_memory.data.procedural_source import procedural as opener
+      from visual_memory.data.synthetic import procedural as opener
     for option in inspect.signature(opener).parameters.values():
       assert re.search(rf"\b{option.name}\b", entry[1]), (name, option.name)
 

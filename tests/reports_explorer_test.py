@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
-from visual_memory.analysis import what_if
+from visual_memory.analysis import influence
 from visual_memory.reports import explorer
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import weighting
@@ -156,7 +156,7 @@ def test_random_edits_and_pruning_decide_as_the_library_does(page, case):
       removed += near.ids[counts >= reliability.threshold].tolist()
       for row_id in removed:
         relabeled.pop(row_id, None)
-    changed = what_if.edited(near, removed=removed, relabeled=relabeled, k=k)
+    changed = influence.edited(near, removed=removed, relabeled=relabeled, k=k)
     factors = reliability.factors[changed.indices] if mode == "soft" else None
     ours = vm.vote(
       changed, voter=voter, ks=(k,), num_classes=4, factors=factors, **hyper
@@ -170,12 +170,12 @@ def test_removing_relabeling_and_undoing_by_hand(browser, case, tmp_path):
     page.fill("#k", "4")
     first, second = map(str, near.ids[0, :2])
     page.click(f"[data-row='{first}'] button:has-text('Remove')")
-    removed = what_if.edited(near, removed=[first], relabeled={}, k=4)
+    removed = influence.edited(near, removed=[first], relabeled={}, k=4)
     assert shown(page) == expected(removed, 0, k=4, voter="rank")
     page.click(f"[data-row='{second}'] button:has-text('Relabel')")
     page.select_option("#relabel-to", label=CLASSES[1])
     page.click("#relabel button[value=ok]")
-    both = what_if.edited(near, removed=[first], relabeled={second: 1}, k=4)
+    both = influence.edited(near, removed=[first], relabeled={second: 1}, k=4)
     assert shown(page) == expected(both, 0, k=4, voter="rank")
     weights = page.eval_on_selector_all(
       "#neighbors li", "all => all.map(li => Number(li.dataset.weight || 0))"

@@ -9,9 +9,8 @@ import pytest
 from analysis_selection_test import cases
 
 from visual_memory import files
-from visual_memory.analysis import aggregation, noise_curve, ood, reliability
-from visual_memory.analysis.growth import GrowthPoint
-from visual_memory.analysis.scaling_law import fit_law
+from visual_memory.analysis import aggregation, label_noise, ood, reliability
+from visual_memory.analysis.growth import GrowthPoint, fit_law
 from visual_memory.reports import gallery, page, plots, rendering
 from visual_memory.reports.sections import aggregation as of_voters
 from visual_memory.reports.sections import neighbors as of_neighbors
@@ -159,7 +158,7 @@ def test_sections_tell_what_was_found():
   found = {"cifar": ood.detect_each(held_out.near, tuning.near, ks=(1, 5))}
   by_k = {"cifar": ood.auroc_by_k(held_out.near, tuning.near)}
   noise = {
-    "rank": noise_curve.NoiseCurve(
+    "rank": label_noise.NoiseCurve(
       fractions=(0.0, 0.4),
       accuracy=np.array([[0.5, 0.25], [0.5, 0.35]]),
       published=np.full((2, 2), 0.5),

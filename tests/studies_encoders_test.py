@@ -7,7 +7,7 @@ import pytest
 
 from configs import evaluate, privacy, scaling
 from experiments import launch
-from visual_memory.analysis import growth, scaling_law
+from visual_memory.analysis import growth
 from visual_memory.studies import growing, opening
 from visual_memory.studies.study_settings import EncoderSettings, StudySettings
 
@@ -16,15 +16,15 @@ def test_rows_for_an_error_lie_on_the_law():
   """error = N ** -0.5 is a line in log space: any size is found exactly."""
   sizes = np.array([10, 100, 100, 1000])
   errors = sizes**-0.5
-  find = lambda error: scaling_law.rows_for_error(error, sizes, errors)
+  find = lambda error: growth.rows_for_error(error, sizes, errors)
   assert find(0.05) == pytest.approx(400)
   assert find(0.1) == pytest.approx(100)
   assert find(0.5) == 10  # Reached by the smallest: no less is known.
   assert find(0.01) is None
   # Errors of one size are averaged; one of zero has no logarithm.
-  flat = scaling_law.rows_for_error(0.375, sizes, np.array([0.5, 0.5, 0.25, 0]))
+  flat = growth.rows_for_error(0.375, sizes, np.array([0.5, 0.5, 0.25, 0]))
   assert flat == pytest.approx(100)
-  assert scaling_law.rows_for_error(0.1, sizes, np.zeros(4)) == 10
+  assert growth.rows_for_error(0.1, sizes, np.zeros(4)) == 10
 
 
 def test_rows_for_the_same_error_are_told_by_encoder():

@@ -8,7 +8,7 @@ from skimage import metrics
 
 import visual_memory as vm
 from visual_memory.analysis import two_afc
-from visual_memory.data import array_source, distortions, triplets
+from visual_memory.data import array_source, triplets
 
 HEADER = (
   "id,left_vote,right_vote,votes,ref_path,left_path,right_path,prompt,"
@@ -90,13 +90,13 @@ def photographs():
   )
 
 
-@pytest.mark.parametrize("name", distortions.DISTORTIONS)
+@pytest.mark.parametrize("name", triplets.DISTORTIONS)
 def test_a_higher_level_is_farther(photographs, name):
   """The mean squared error, over pictures and seeds, grows with the level."""
   errors = []
-  for level in (0, 3, distortions.LEVELS - 1):
+  for level in (0, 3, triplets.LEVELS - 1):
     worse = [
-      distortions.distort(photographs.images[row], name, level=level, seed=row)
+      triplets.distort(photographs.images[row], name, level=level, seed=row)
       for row in range(6)
     ]
     difference = np.asarray(worse, np.float64) - photographs.images
@@ -109,7 +109,7 @@ def test_made_questions_are_of_the_seed_alone(photographs):
   first = triplets.distorted(photographs, gaps=(1, 4), seed=3)
   again = triplets.distorted(photographs, gaps=(4,), seed=3)
   other = triplets.distorted(photographs, gaps=(1, 4), seed=4)
-  assert len(first) == 6 * len(distortions.DISTORTIONS) * 2
+  assert len(first) == 6 * len(triplets.DISTORTIONS) * 2
   of_four = np.flatnonzero(first.groups == 4)
   assert first.ids[of_four].tolist() == again.ids.tolist()
   for ours, theirs in zip(

@@ -97,17 +97,17 @@ def test_every_path_is_one_of_the_tree():
 
 
 def test_pairs_are_counted_across_tiles(monkeypatch):
-  from visual_memory.voting import pair_distributions, row_tree
+  from visual_memory.voting import row_tree
 
   _, rows, labels, tree = make_case(5, np.full(len(PATHS), 30))
   ranges = row_tree.RowTree.of(labels, tree)
   ordered = rows[ranges.order]
-  whole = pair_distributions.inner_distributions(ordered, ranges, num_bins=64)
-  monkeypatch.setattr(pair_distributions, "_ROW_TILE", 32)
-  monkeypatch.setattr(pair_distributions, "_COLUMN_TILE", 128)
-  pair_distributions._count_pairs.clear_cache()
-  tiled = pair_distributions.inner_distributions(ordered, ranges, num_bins=64)
-  pair_distributions._count_pairs.clear_cache()
+  whole = row_tree.inner_distributions(ordered, ranges, num_bins=64)
+  monkeypatch.setattr(row_tree, "_ROW_TILE", 32)
+  monkeypatch.setattr(row_tree, "_COLUMN_TILE", 128)
+  row_tree._count_pairs.clear_cache()
+  tiled = row_tree.inner_distributions(ordered, ranges, num_bins=64)
+  row_tree._count_pairs.clear_cache()
   np.testing.assert_array_equal(whole, tiled)
   sizes = ranges.ends - ranges.starts
   np.testing.assert_array_equal(whole[:, -1], sizes * (sizes - 1) // 2)

@@ -184,8 +184,8 @@ def test_the_command_line_takes_every_voter(tmp_path, capsys):
 
 
 def test_a_request_to_the_server_imports_nothing():
-  from visual_memory.server import given
+  from visual_memory.server import guard
 
-  assert given.vote_of({"voter": "rank"})["setting"].voter == "rank"
+  assert guard.vote_of({"voter": "rank"})["setting"].voter == "rank"
   with pytest.raises(ValueError, match="no voter 'my_voters:squared'"):
-    given.vote_of({"voter": "my_voters:squared"})
+    guard.vote_of({"voter": "my_voters:squared"})

@@ -19,7 +19,6 @@ from visual_memory.analysis import (
   confidence,
   influence,
   label_noise,
-  noise_curve,
   ood,
   pruned_votes,
   pruning,
@@ -66,7 +65,7 @@ def _analyses(config, held_out, tuning, embedded, tuning_rows):
     )
 
   def noisy():
-    return noise_curve.noise_curve(
+    return label_noise.noise_curve(
       held_out, tuning, embedded, tuning_rows, noise=noise,
       fractions=np.linspace(0, 1, 11), seeds=(0,),
       settings={"rank": setting("rank")}, ks=(1, 10, 100),

@@ -9,7 +9,14 @@
 A row's removal can change the answer only of queries that have it among their
 first k neighbors; for these, the vote is counted without it and with neighbor
 k + 1 in its stead (see `voting.removal`). Nothing is approximated, and nothing
-is searched again. Queries without a label count for `changes` alone.
+is searched again. Queries without a label count for `changes` alone. `edited`
+is any edit, of single answers:
+
+  changed = edited(near, removed={"cat/3.jpg"}, relabeled={"dog/1.jpg": 4}, k=9)
+
+The next ones retrieved move up into the places of removed neighbors. So
+retrieve k + m of them: up to m removals among a query's neighbors are then
+exact, the same as removing the rows from the memory and searching again.
 
 Reference: the definition of a private row, one whose removal changes no
 answer, is that of Rodriguez-Munoz et al., "Separating knowledge and perception
@@ -20,10 +27,12 @@ with a wrong label, whatever was decided; see `analysis.pruning`.
 """
 
 import dataclasses
+from collections.abc import Collection, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 
+from visual_memory.analysis import pruning
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting import metrics
 from visual_memory.voting.removal import predict_without_each
@@ -129,3 +138,53 @@ def removal_effects(
     harms=count(becomes_right & known[queries]),
     accuracy=metrics.accuracy(base, labels),
   )
+
+
+def edited(
+  near: Neighbors,
+  *,
+  removed: Collection[str],
+  relabeled: Mapping[str, int],
+  k: int,
+) -> Neighbors:
+  """The first k neighbors of each query once rows are removed or relabeled.
+
+  Args:
+    near: at least k neighbors of each query, and as many more as are removed.
+    removed: ids of rows to do without; those that no query found change
+      nothing.
+    relabeled: the new label of rows, by id, UNLABELED to take away their vote.
+    k: how many neighbors to keep, from 1 to near.k.
+
+  Raises:
+    ValueError: k out of range, a label below UNLABELED, a row both removed
+      and relabeled, or a query that has fewer than k neighbors left.
+  """
+  both = sorted(set(removed) & set(relabeled))
+  if both:
+    raise ValueError(f"Row {both[0]!r} is both removed and relabeled.")
+  for row_id, label in relabeled.items():
+    if label < UNLABELED:
+      raise ValueError(f"The new label of {row_id!r} is {label}: too low.")
+  labels = np.array(near.labels)
+  for row_id, label in relabeled.items():
+    labels[near.ids == row_id] = label
+  refilled = pruning.refill(
+    dataclasses.replace(near, labels=labels),
+    _member(near.ids, frozenset(removed)),
+    k=k,
+  )
+  if refilled.short.any():
+    query = int(np.argmax(refilled.short))
+    raise ValueError(
+      f"Query {query} has fewer than k = {k} of its {near.k} neighbors left:"
+      " retrieve more neighbors, or vote with fewer."
+    )
+  return refilled.near
+
+
+def _member(ids: np.ndarray, wanted: frozenset) -> Bool[np.ndarray, "Q k"]:
+  """Which ids are among the wanted ones."""
+  if not wanted:
+    return np.zeros(ids.shape, bool)
+  return np.frompyfunc(wanted.__contains__, 1, 1)(ids).astype(bool)

@@ -30,7 +30,7 @@ from visual_memory.analysis.intervals import (
 )
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat
-from visual_memory.voting.label_sets import LabelSets, in_sets, label_sets
+from visual_memory.voting.metrics import LabelSets, in_sets, label_sets
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting, published_settings
 

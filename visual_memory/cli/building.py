@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from visual_memory.cli import commands, encoders, images, output
+from visual_memory.cli import commands, images, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import origins, relocation
+from visual_memory.collection import origins, provenance
 from visual_memory.store.store import Store
 
 _BUILD = """\
@@ -25,7 +27,78 @@ _REBUILD = """\
   visual-memory rebuild --encoder pixels --option size=64"""
 
 
-@command("build", images.new, encoders.default, examples=_BUILD)
+DEFAULT = "procedural_vit"
+"""The encoder of a new memory: of those that come with the package, in whose
+weights no photograph is, the best on photographs (docs/findings.md)."""
+
+
+def default_encoder(parser: argparse.ArgumentParser) -> None:
+  """The options that say which encoder; one comes with the package."""
+  _add_encoder(parser, " (default: %(default)s)", default=DEFAULT)
+
+
+def required_encoder(parser: argparse.ArgumentParser) -> None:
+  """The options that say which encoder, where one must be named."""
+  _add_encoder(parser, "", required=True)
+
+
+def _add_encoder(parser: commands.Parser, note: str, **options: Any) -> None:
+  action = parser.add_argument("-e", "--encoder", metavar="NAME", **options)
+  parser.later[action] = lambda: f"one of: {', '.join(_encoder_names())}{note}"
+  parser.add_argument(
+    "--weights",
+    metavar="PATH",
+    help="its published checkpoint, a file or a directory; else it is"
+    " downloaded once",
+  )
+  parser.add_argument(
+    "--precision",
+    default="float32",
+    choices=("float32", "bfloat16"),
+    help="of its arithmetic (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--image-size", type=int, metavar="PIXELS", help="if not its usual one"
+  )
+  parser.add_argument(
+    "--option",
+    action="append",
+    default=[],
+    metavar="KEY=VALUE",
+    help="an option of this encoder alone, such as size=64; may be repeated",
+  )
+
+
+def _encoder_names() -> Sequence[str]:
+  """The encoders' names."""
+  from visual_memory.encoders.encoder import list_encoders
+
+  return list_encoders()
+
+
+def given_encoder(
+  arguments: argparse.Namespace,
+) -> tuple["visual_memory.encoders.encoder.Encoder", dict[str, Any]]:
+  """The encoder, and the arguments of `load_encoder` that give it again.
+
+  Raises:
+    ValueError: unknown names, or an option that is not KEY=VALUE.
+  """
+  from visual_memory.encoders.encoder import load_encoder
+
+  values: dict[str, Any] = {
+    "name": arguments.encoder,
+    "precision": arguments.precision,
+  }
+  if arguments.weights is not None:
+    values["weights"] = os.path.abspath(arguments.weights)
+  if arguments.image_size is not None:
+    values["image_size"] = arguments.image_size
+  values |= commands.fields("--option", arguments.option)
+  return load_encoder(**values), values
+
+
+@command("build", images.new, default_encoder, examples=_BUILD)
 def build(arguments: argparse.Namespace) -> int:
   """Build a memory from a folder of images.
 
@@ -36,7 +109,7 @@ def build(arguments: argparse.Namespace) -> int:
 
   request = images.request(arguments)
   ingest.unfinished(arguments.store)  # Refused before anything is loaded.
-  encoder, values = encoders.load(arguments)
+  encoder, values = given_encoder(arguments)
   store, report = adding.build(
     arguments.store, arguments.images, encoder, values, request
   )
@@ -91,7 +164,7 @@ def _report(arguments, store: Store | None, report, verb: str) -> int:
 
 @command(
   "rebuild",
-  encoders.required,
+  required_encoder,
   option(
     "--batch-size", type=int, metavar="N", help="images given to a device"
   ),
@@ -113,7 +186,7 @@ def rebuild(arguments: argparse.Namespace) -> int:
   from visual_memory.collection import rebuild as rebuild_lib
 
   store = output.open_store(arguments)
-  encoder, values = encoders.load(arguments)
+  encoder, values = given_encoder(arguments)
 
   def drop(missing: int, rows: int) -> bool:
     return arguments.drop_missing and output.confirm(
@@ -162,7 +235,7 @@ def relocate(arguments: argparse.Namespace) -> int:
   Its images are looked for there first.
   """
   store = output.open_store(arguments)
-  look = relocation.relocate(
+  look = provenance.relocate(
     store, arguments.old, arguments.new, force=arguments.yes, dry_run=True
   )
   lost = look.num_rows - look.num_found
@@ -176,7 +249,11 @@ def relocate(arguments: argparse.Namespace) -> int:
       arguments, question, gone=lost, of=look.num_rows
     ):
       return 1
-    relocation.relocate(store, arguments.old, arguments.new, force=True)
+    provenance.relocate(store, arguments.old, arguments.new, force=True)
     text += " Recorded."
   output.show(arguments, {**vars(look), "dry_run": arguments.dry_run}, text)
   return 0
+
+
+if TYPE_CHECKING:
+  import visual_memory.encoders.encoder

@@ -154,7 +154,7 @@ def _page(arguments, store: Store, title: str, groups: list) -> None:
   """Writes a page of thumbnails, if one is wanted."""
   if arguments.output is None:
     return
-  from visual_memory.reports import picture_groups
+  from visual_memory.reports import explanation
 
   pictures = provenance.Pictures(provenance.origins_of(store))
   names = {i: c for i, c in zip(store.ids, _classes(store), strict=True)}
@@ -165,7 +165,7 @@ def _page(arguments, store: Store, title: str, groups: list) -> None:
     ])
     for caption, ids in groups
   ]  # fmt: skip
-  picture_groups.write(arguments.output, title=title, groups=shown)
+  explanation.write(arguments.output, title=title, groups=shown)
   output.say(f"Page: {arguments.output}")
 
 

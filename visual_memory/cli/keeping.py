@@ -9,7 +9,7 @@ import numpy as np
 
 from visual_memory.cli import commands, output
 from visual_memory.cli.commands import command, option
-from visual_memory.collection import class_folders, exchange, label_tables
+from visual_memory.collection import class_folders, exchange
 from visual_memory.store.errors import StoreDamaged
 from visual_memory.store.store import Store
 
@@ -191,7 +191,7 @@ def export(arguments: argparse.Namespace) -> None:
   """Write all rows to a .parquet or .npz file, or the classes to a .csv."""
   store = output.open_store(arguments)
   if arguments.file.lower().endswith(".csv"):
-    rows = label_tables.write_labels(store, arguments.file)
+    rows = exchange.write_labels(store, arguments.file)
   else:
     embedded = store.embedded()
     rows = len(embedded)
@@ -247,7 +247,7 @@ def import_rows(arguments: argparse.Namespace) -> int:
 def _import_labels(arguments: argparse.Namespace) -> int:
   """Gives the images that a table names the classes that it says."""
   store = output.open_store(arguments)
-  change = label_tables.read_labels(store, arguments.file)
+  change = exchange.read_labels(store, arguments.file)
   what = output.counted(len(change), "image")
   if change and not arguments.dry_run:
     question = f"Give {what} of {len(store):,} another class?"

@@ -22,7 +22,6 @@ from visual_memory.cli import (
   output,
   running,
   serving,
-  waiting,
 )
 from visual_memory.store import errors
 from visual_memory.store.errors import StoreError
@@ -51,7 +50,7 @@ _COMMANDS = (
   asking.classify, asking.explain, asking.similar,
   examining.accuracy, examining.suspects, examining.outliers,
   examining.duplicates, editing.remove, editing.relabel, editing.prune,
-  examining.whiten, waiting.pending, waiting.undo, waiting.apply,
+  examining.whiten, editing.pending, editing.undo, editing.apply,
   keeping.info, keeping.verify, keeping.compact, keeping.export,
   keeping.import_rows, serving.serve, running.run, running.show,
 )  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 
 from visual_memory import types
 from visual_memory.data import crops as crops_lib
-from visual_memory.data import image_source, masks, selection
+from visual_memory.data import image_source, preprocess, selection
 from visual_memory.data.image_source import ImageSource
 
 _RATIO = (3 / 4, 4 / 3)
@@ -74,7 +74,7 @@ def windows(source: ImageSource, *, side: int, share: float) -> Pieces:
   Raises:
     ValueError: the source has no masks, or one is damaged.
   """
-  if not masks.has_masks(source):
+  if not preprocess.has_masks(source):
     raise ValueError(
       "Windows are cut from images with a class for every pixel, which this"
       " source does not have."

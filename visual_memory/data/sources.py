@@ -112,9 +112,8 @@ def check_options(name: str, options: Collection[str]) -> None:
 
 def _procedural(**options: Any) -> ImageSource:
   """Imported when asked for: its tables of operators take a while."""
-  from visual_memory.data import procedural_source
 
-  return procedural_source.procedural(**options)
+  return synthetic.procedural(**options)
 
 
 def _windows(

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.reports import gallery, interactive
+from visual_memory.reports import gallery, rendering
 from visual_memory.types import Array, Neighbors
 from visual_memory.voting import vote_input
 from visual_memory.voting.weighting import Setting
@@ -129,7 +129,7 @@ def render_explorer(
     "tiny": [int(tiny) for _, tiny in table.pictures],
     "queries": queries,
   }
-  return interactive.render_page(
+  return rendering.render_page(
     "explorer",
     content,
     title=title,

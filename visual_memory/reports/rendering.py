@@ -1,5 +1,7 @@
 """From templates and values to pages: what every kind of page shares."""
 
+import base64
+import hashlib
 import importlib.resources
 import json
 import re
@@ -7,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory import files
-from visual_memory.reports import gallery, tables
+from visual_memory.reports import drawing, gallery, tables
 
 _MOST_CHARACTERS = 64
 """Across a table that stands beside a figure."""
@@ -181,3 +183,32 @@ def _picture(image: Any) -> dict[str, Any] | None:
     return None
   uri, tiny = gallery.data_uri(image)
   return {"uri": uri, "tiny": tiny}
+
+
+def render_page(name: str, content: Mapping[str, Any], **values: Any) -> str:
+  """A packaged page with its script, style and embedded data, as text.
+
+  Args:
+    name: of the template and the script among the packaged templates.
+    content: what the script reads, as JSON.
+    **values: what the template reads.
+
+  Raises:
+    ValueError: the content holds NaN or infinity.
+    ImportError: jinja2 is absent; names the extra.
+  """
+  drawing.require_plots()
+  pages = environment()
+  source = lambda file: pages.loader.get_source(pages, file)[0]
+  script = source(f"{name}.js")
+  digest = hashlib.sha256(script.encode()).digest()
+  data = json.dumps(content, separators=(",", ":"), allow_nan=False)
+  template = pages.get_template(f"{name}.html.jinja")
+  return template.render(
+    css=css() + source("interactive.css"),
+    script=script,
+    script_hash=f"sha256-{base64.b64encode(digest).decode()}",
+    # "<" would let a class called "</script>" end the data early.
+    data=data.replace("<", "\\u003c"),
+    **values,
+  )

@@ -16,7 +16,7 @@ from typing import Any
 
 from visual_memory import files
 from visual_memory.analysis.intervals import Interval, exact_share
-from visual_memory.reports import formats, plots, workdir
+from visual_memory.reports import plots, tables, workdir
 from visual_memory.reports.page import Figure, Page, Section, render_page
 from visual_memory.reports.tables import Table
 
@@ -88,7 +88,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
   flat = [workdir.flatten(run.config) for run in runs]
   keys = dict.fromkeys(key for config in flat for key in config)
   values = {
-    key: [str(config.get(key, formats.NONE)) for config in flat]
+    key: [str(config.get(key, tables.NONE)) for config in flat]
     for key in keys
     if key.split(".")[-1] not in _WHERE
   }
@@ -109,8 +109,8 @@ def table(runs: Sequence[Run], *, beside: pathlib.Path | None = None) -> Table:
     rows=tuple(
       (
         run.name + ("" if run.finished else " (not finished)"),
-        formats.interval(run.accuracy) if run.accuracy else formats.NONE,
-        run.vote or formats.NONE,
+        tables.interval(run.accuracy) if run.accuracy else tables.NONE,
+        run.vote or tables.NONE,
         *(values[place] for values in shown.values()),
         f"{run.seconds:.1f}",
       )
@@ -227,12 +227,12 @@ def _finding(runs: Sequence[Run]) -> str:
   if not scored:
     return ""
   best = scored[0]
-  told = f"The best: {best.name}, {formats.share(best.accuracy)}."
+  told = f"The best: {best.name}, {tables.share(best.accuracy)}."
   if len(scored) > 1:
     second = scored[1].accuracy
     apart = best.accuracy.low > second.high
     told += (
-      f" Next: {scored[1].name}, {formats.share(second)}"
+      f" Next: {scored[1].name}, {tables.share(second)}"
       f"{'' if apart else ': their intervals overlap'}."
     )
   return told
@@ -240,9 +240,7 @@ def _finding(runs: Sequence[Run]) -> str:
 
 def _figure(runs: Sequence[Run]) -> tuple[Figure, ...]:
   """The accuracies with their intervals, one under the other."""
-  scored = {
-    run.name: formats.span(run.accuracy) for run in runs if run.accuracy
-  }
+  scored = {run.name: tables.span(run.accuracy) for run in runs if run.accuracy}
   if not scored:
     return ()
   svg = plots.intervals(
@@ -260,7 +258,7 @@ def _tiles(runs: Sequence[Run]) -> dict[str, str]:
   tiles = {}
   if best.accuracy:
     tiles[f"accuracy of the best, {best.name}: {best.vote}"] = (
-      f"{formats.percent(best.accuracy.mean)} %"
+      f"{tables.percent(best.accuracy.mean)} %"
     )
   return tiles | {"runs": f"{len(runs):,}"}
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from visual_memory import files
 from visual_memory.analysis.human_study.trials import Design
-from visual_memory.reports import gallery, interactive
+from visual_memory.reports import gallery, rendering
 
 _SIDE = 320
 """Pixels of the longer side of large images."""
@@ -137,7 +137,7 @@ def render_trials(
     "pictures": [uri for uri, _ in pictures],
     "tiny": [int(tiny) for _, tiny in pictures],
   }
-  return interactive.render_page(
+  return rendering.render_page(
     "trials",
     content,
     title=title,

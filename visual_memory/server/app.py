@@ -29,14 +29,14 @@ from visual_memory.collection import (
 from visual_memory.collection.defaults import VOTER, K
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.server import thumbnails
-from visual_memory.server.given import (
+from visual_memory.server.guard import (
   Given,
+  Guard,
   body_of,
   filter_of,
   read,
   vote_of,
 )
-from visual_memory.server.guard import Guard
 from visual_memory.server.maps import Maps
 from visual_memory.server.session import Session
 from visual_memory.server.snapshot import select

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.analysis import what_if
+from visual_memory.analysis import influence
 from visual_memory.collection import (
   answering,
   defaults,
@@ -212,7 +212,7 @@ class Session:
     k = min(k, near.k)
     if without:
       k = min(k, len(memory) - len(set(without) & set(near.ids[0].tolist())))
-      near = what_if.edited(
+      near = influence.edited(
         near, removed=set(without), relabeled={}, k=max(k, 1)
       )
     near = near.first(k)

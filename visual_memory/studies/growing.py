@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory.analysis import growth, scaling_law
-from visual_memory.reports.formats import percent
-from visual_memory.reports.tables import Table
+from visual_memory.analysis import growth
+from visual_memory.reports.tables import Table, percent
 from visual_memory.retrieval import exact
 from visual_memory.studies import cached_search
 from visual_memory.studies.study import Study
@@ -136,13 +135,11 @@ def laws_of(
     if len(sizes) < 2:
       continue
     small = sizes.max() / 10
-    for form in scaling_law.FORMS:
-      laws[name][form] = scaling_law.fit_law(form, sizes, errors)
+    for form in growth.FORMS:
+      laws[name][form] = growth.fit_law(form, sizes, errors)
       enough = np.sum(sizes <= small) > 1
       misses[name][form] = (
-        scaling_law.extrapolation_error(
-          form, sizes, errors, largest_fitted=small
-        )
+        growth.extrapolation_error(form, sizes, errors, largest_fitted=small)
         if enough
         else None
       )
@@ -178,7 +175,7 @@ def same_error(
     found[voter] = {
       "error": error,
       "rows": {
-        name: scaling_law.rows_for_error(
+        name: growth.rows_for_error(
           error, np.array(list(of)), np.array(list(of.values())) / 100
         )
         for name, of in errors.items()

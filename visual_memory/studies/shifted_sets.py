@@ -14,7 +14,7 @@ from visual_memory.studies import opening
 from visual_memory.studies.study import Study
 from visual_memory.studies.study_settings import SourceSettings, StudySettings
 from visual_memory.types import EmbeddedSet
-from visual_memory.voting.label_sets import LabelSets, label_sets
+from visual_memory.voting.metrics import LabelSets, label_sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

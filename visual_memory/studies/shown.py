@@ -14,7 +14,8 @@ from visual_memory.analysis import (
 )
 from visual_memory.data.image_source import ImageSource
 from visual_memory.probes import logistic_regression
-from visual_memory.reports import explorer, gallery, neighbor_grid
+from visual_memory.reports import explorer, gallery
+from visual_memory.reports import pictures as pictures_lib
 from visual_memory.reports.results import Results
 from visual_memory.studies.study import Study
 from visual_memory.types import EmbeddedSet, Neighbors
@@ -161,7 +162,7 @@ def found_by(
   study: Study,
   chosen: np.ndarray,
   probe: logistic_regression.Fitted | None = None,
-) -> list[neighbor_grid.Found]:
+) -> list[pictures_lib.Found]:
   """What a study's encoder finds for the chosen queries, and where it looks.
 
   Args:
@@ -183,14 +184,14 @@ def found_by(
   )
   labels = study.labels[chosen]
   return [
-    neighbor_grid.Found(
+    pictures_lib.Found(
       images=[row_image(row_id) for row_id in near.ids[place]],
       labels=[class_name(study.class_names, row) for row in near.labels[place]],
       similarities=near.similarities[place].tolist(),
       agrees=[
         None if label < 0 else bool(row == label) for row in near.labels[place]
       ],
-      overlay=None if maps is None else neighbor_grid.overlaid(
+      overlay=None if maps is None else pictures_lib.overlaid(
         picture if prepare.long_side == "square"
         else prepare.resize_and_crop(picture), maps[place]
       ),

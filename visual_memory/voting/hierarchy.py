@@ -41,7 +41,7 @@ from scipy import special
 
 from visual_memory.data.taxonomy import Taxonomy
 from visual_memory.types import Array
-from visual_memory.voting import pair_distributions
+from visual_memory.voting import row_tree
 from visual_memory.voting.row_tree import RowTree
 
 _TILE_ELEMENTS = 1 << 21
@@ -115,7 +115,7 @@ def descend(
     raise ValueError(f"num_bins = {num_bins}: choose from 2 to 65536.")
   tree = RowTree.of(labels, taxonomy)
   rows = np.asarray(rows, np.float32)[tree.order]
-  inner = pair_distributions.inner_distributions(rows, tree, num_bins=num_bins)
+  inner = row_tree.inner_distributions(rows, tree, num_bins=num_bins)
   tile = max(1, _TILE_ELEMENTS // len(rows))
   nodes = np.empty((len(queries), len(taxonomy.levels)), np.int32)
   log_p = np.empty(nodes.shape)
@@ -139,10 +139,10 @@ def descend(
 @functools.partial(jax.jit, static_argnames="num_bins")
 def _compared(queries, rows, *, num_bins):
   """Similarities and bins, [T, N]."""
-  similarities = pair_distributions.dot(queries, rows)
-  return similarities, pair_distributions.bins_of(
-    similarities, num_bins
-  ).astype(jnp.uint16)
+  similarities = row_tree.dot(queries, rows)
+  return similarities, row_tree.bins_of(similarities, num_bins).astype(
+    jnp.uint16
+  )
 
 
 def _walk(similarities, bins, tree, inner):

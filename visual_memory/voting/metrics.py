@@ -7,7 +7,9 @@
 
 A query of a class that the memory lacks counts as wrong, and is counted. A
 query whose own label is UNLABELED can be neither right nor wrong: it is left
-out of the total, and counted.
+out of the total, and counted. Of a query with several labels (`label_sets`, as
+of Beyer et al., "Are we done with ImageNet?", 2020, section 3) each is right;
+one with none is left out of the total, and counted.
 """
 
 import dataclasses
@@ -187,3 +189,62 @@ def _check_queries(labels: Array, num_queries: int) -> np.ndarray:
       f" {UNLABELED} for unknown)."
     )
   return labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSets:
+  """The right labels of Q queries; build one with `label_sets`.
+
+  Attributes:
+    queries: the query of each label, ascending, [M].
+    labels: the labels, [M].
+    num_queries: Q.
+  """
+
+  queries: Int64[np.ndarray, "M"]
+  labels: Int64[np.ndarray, "M"]
+  num_queries: int
+
+  @property
+  def total(self) -> int:
+    """Queries that have a label."""
+    return len(np.unique(self.queries))
+
+  @property
+  def num_empty(self) -> int:
+    """Queries without one, which no total holds."""
+    return self.num_queries - self.total
+
+
+def label_sets(sets: Sequence[Sequence[int]]) -> LabelSets:
+  """LabelSets of these labels, one sequence for each query."""
+  sizes = [len(labels) for labels in sets]
+  flat = np.array([label for labels in sets for label in labels], np.int64)
+  if (flat < 0).any():
+    raise ValueError(f"Labels start at 0; there is {flat.min()}.")
+  return LabelSets(
+    queries=np.repeat(np.arange(len(sets)), sizes),
+    labels=flat,
+    num_queries=len(sets),
+  )
+
+
+def in_sets(
+  predictions: Int[Array, "*rest Q"], sets: LabelSets
+) -> Bool[np.ndarray, "*rest Q"]:
+  """Which predictions are among their query's labels.
+
+  Raises:
+    ValueError: not one prediction for each query.
+  """
+  predictions = np.asarray(predictions, np.int64)
+  if predictions.shape[-1] != sets.num_queries:
+    raise ValueError(
+      f"{predictions.shape[-1]} predictions for {sets.num_queries} queries."
+    )
+  most = 1 + max(sets.labels.max(initial=0), predictions.max(initial=0))
+  right = np.sort(sets.queries * most + sets.labels)
+  asked = np.arange(sets.num_queries) * most
+  codes = predictions + asked.reshape((1,) * (predictions.ndim - 1) + (-1,))
+  found = np.isin(codes, right)
+  return found & (predictions >= 0)  # -1 would be the last of the one before.

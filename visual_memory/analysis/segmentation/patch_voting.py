@@ -25,7 +25,7 @@ from visual_memory.analysis.segmentation.agreement import (
   segment_scores,
 )
 from visual_memory.data.image_source import ImageSource
-from visual_memory.data.masks import has_masks
+from visual_memory.data.preprocess import has_masks
 from visual_memory.encoders.embedding.embed_patches import patch_places
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from visual_memory.analysis.segmentation import clusters, in_context, pca_maps
+from visual_memory.analysis.segmentation import unsupervised
 from visual_memory.analysis.segmentation.agreement import hard_iou, soft_iou
 from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
@@ -79,15 +79,15 @@ def explained_variance(
   """
   found = []
   for batch in dense_features(encoder, source, batch_size=batch_size):
-    maps = np.asarray(pca_maps.pca_maps(batch.features, size=size))
+    maps = np.asarray(unsupervised.pca_maps(batch.features, size=size))
     for row, picture in zip(batch.rows.tolist(), maps, strict=True):
       mask = encoder.preprocess.resize_and_crop_mask(source.mask(row))
       seen = encoder.preprocess.resize_and_crop(source[row].image)
       found.append(
         _explained(
           picture,
-          pca_maps.resized_mask(mask, size=size),
-          pca_maps.resized_picture(seen, size=size),
+          unsupervised.resized_mask(mask, size=size),
+          unsupervised.resized_picture(seen, size=size),
           background,
         )
       )
@@ -97,7 +97,7 @@ def explained_variance(
 def picture_variance(
   source: ImageSource, *, size: int, background: int | None = None
 ) -> dict[str, Explained]:
-  """The same of the pictures themselves: {a key of `pca_maps.VIEWS`: ...}.
+  """The same of the pictures themselves: {a key of `unsupervised.VIEWS`: ...}.
 
   Their pixels are resized (bilinear) and there are no components to find.
 
@@ -106,11 +106,11 @@ def picture_variance(
     size: side in pixels at which they are compared.
     background: a class that does not count.
   """
-  found = {view: [] for view in pca_maps.VIEWS}
+  found = {view: [] for view in unsupervised.VIEWS}
   for row in range(len(source)):
-    picture = pca_maps.resized_picture(source[row].image, size=size)
-    mask = pca_maps.resized_mask(source.mask(row), size=size)
-    for view, seen in pca_maps.VIEWS.items():
+    picture = unsupervised.resized_picture(source[row].image, size=size)
+    mask = unsupervised.resized_mask(source.mask(row), size=size)
+    for view, seen in unsupervised.VIEWS.items():
       found[view].append(_explained(seen(picture), mask, picture, background))
   return {view: _all_explained(rows) for view, rows in found.items()}
 
@@ -123,7 +123,7 @@ def prompted_iou(
   seed: int,
   batch_size: int,
   least_share: float = 0.01,
-  threshold: float = in_context.PUBLISHED_CUT,
+  threshold: float = unsupervised.PUBLISHED_CUT,
   ways: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Prompted]:
   """Segments every class of every picture from one prompt, in several ways.
@@ -227,10 +227,10 @@ def clustered_iou(
   """
   result = []
   for features, mask in _pictures(encoder, source, batch_size=batch_size):
-    found = clusters.cluster(features, num_clusters=num_clusters, seed=seed)
+    found = unsupervised.cluster(features, num_clusters=num_clusters, seed=seed)
     enlarge = mask.shape[0] // found.shape[0]
     found = np.kron(found, np.ones((enlarge, enlarge), np.int32))
-    iou = clusters.matched_iou(found, mask)
+    iou = unsupervised.matched_iou(found, mask)
     result.append(iou.mean() if len(iou) else np.nan)
   return np.asarray(result)
 
@@ -256,9 +256,9 @@ def pictures(
           "picture": encoder.preprocess.resize_and_crop(source[row].image),
           "truth": encoder.preprocess.resize_and_crop_mask(source.mask(row)),
           "components": np.asarray(
-            pca_maps.pca_maps(features[None], size=features.shape[0])
+            unsupervised.pca_maps(features[None], size=features.shape[0])
           )[0],
-          "clusters": clusters.cluster(
+          "clusters": unsupervised.cluster(
             features, num_clusters=num_clusters, seed=seed
           ),
         }
@@ -270,7 +270,7 @@ def _ious(
   found: np.ndarray, mask: np.ndarray, counted: np.ndarray, threshold: float
 ) -> tuple[float, float, float]:
   """Soft, soft after the cut, and hard IoU."""
-  cut = in_context.cut(found, threshold=threshold)
+  cut = unsupervised.cut(found, threshold=threshold)
   return (
     soft_iou(found, mask, counted),
     soft_iou(cut, mask, counted),
@@ -312,7 +312,7 @@ def _attend(
   """`in_context.attend`, of tokens with or without what is common to all."""
   if centered:
     prompt, query = prompt - center, query - center
-  return np.asarray(in_context.attend(prompt, mask, query, **way))
+  return np.asarray(unsupervised.attend(prompt, mask, query, **way))
 
 
 def _explained(
@@ -325,9 +325,9 @@ def _explained(
   if background is not None:
     mask = np.where(mask == background, UNLABELED, mask)
   return [
-    pca_maps.explained_by_classes(maps, mask),
-    pca_maps.explained_by_classes(maps, mask, as_published=True),
-    pca_maps.brightness_in(maps, picture),
+    unsupervised.explained_by_classes(maps, mask),
+    unsupervised.explained_by_classes(maps, mask, as_published=True),
+    unsupervised.brightness_in(maps, picture),
   ]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from visual_memory.data.image_source import ImageSource
-from visual_memory.data.masks import has_masks, patch_labels
+from visual_memory.data.preprocess import has_masks, patch_labels
 from visual_memory.encoders.embedding import resumable
 from visual_memory.encoders.embedding.blocks import Block
 from visual_memory.encoders.encoder import Encoder

@@ -6,7 +6,7 @@ from typing import Any
 
 from visual_memory.analysis.aggregation import Comparison, Sweep
 from visual_memory.analysis.intervals import exact_share
-from visual_memory.reports import formats, plots
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.sections.encoders_overlaid import Overlay
 from visual_memory.reports.tables import Table
@@ -23,7 +23,7 @@ def comparison(
     folded=folded,
     figures=(
       Figure(
-        name=f"voters_{formats.file_name(name)}",
+        name=f"voters_{tables.file_name(name)}",
         svg=plots.curves(
           {
             voter: {k: 100 * value for k, value in values.items()}
@@ -48,7 +48,7 @@ def comparison(
           for k in ks
         ),
         caption="Test accuracy in percent.",
-        name=f"voters_{formats.file_name(name)}",
+        name=f"voters_{tables.file_name(name)}",
       ),
     ),
   )
@@ -61,11 +61,11 @@ def summary(found: Mapping[str, Comparison]) -> Section:
     finding=" ".join(
       f"{name}: the tuning rows prefer {value.overall.name} at"
       f" k = {value.overall.k}, which is right for"
-      f" {formats.share(value.scored[value.overall.name].accuracy)} of the"
+      f" {tables.share(value.scored[value.overall.name].accuracy)} of the"
       " test queries,"
-      f" {formats.change(value.gains[value.overall.name].interval)} points"
+      f" {tables.change(value.gains[value.overall.name].interval)} points"
       " against the nearest row alone ("
-      f"{formats.p_words(value.gains[value.overall.name].p_value)})."
+      f"{tables.p_words(value.gains[value.overall.name].p_value)})."
       for name, value in found.items()
     ),
     prose=(
@@ -114,7 +114,7 @@ def sensitivity(
         rows=tuple(_sweep_row(found) for found in sweeps.values()),
         caption="Value and k chosen together on the tuning rows; as published,"
         " on the test queries.",
-        name=f"sensitivity_{formats.file_name(name)}",
+        name=f"sensitivity_{tables.file_name(name)}",
       ),
     ),
   )  # fmt: skip
@@ -237,7 +237,7 @@ def _overlaid(found: Mapping[str, Comparison]) -> Figure:
 def _band(table, row) -> dict[int, tuple[float, float]]:
   """The exact intervals of one voter's accuracy, in percent, by k."""
   return {
-    k: formats.span(exact_share(int(correct), table.total))[1:]
+    k: tables.span(exact_share(int(correct), table.total))[1:]
     for k, correct in zip(table.ks, table.correct[row], strict=True)
   }
 
@@ -251,9 +251,9 @@ def _rows(encoder, found):
       encoder,
       name,
       str(found.choices[name].k),
-      formats.interval(scored.accuracy, digits=2),
-      formats.change(gain.interval),
-      formats.p_value(gain.p_value),
+      tables.interval(scored.accuracy, digits=2),
+      tables.change(gain.interval),
+      tables.p_value(gain.p_value),
       str(k),
       _percent(best),
     )
@@ -268,7 +268,7 @@ def _sweep_figure(name, voter, found):
     "best k on test (as published)": found.held_out.max(axis=1),
   } | {f"k = {k}": found.held_out[:, by_k[k]] for k in (10, 100) if k in by_k}
   return Figure(
-    name=f"sensitivity_{formats.file_name(name)}_{voter}",
+    name=f"sensitivity_{tables.file_name(name)}_{voter}",
     svg=plots.curves(
       {
         label: dict(zip(found.values, 100 * accuracy, strict=True))
@@ -299,4 +299,4 @@ def _sweep_row(found):
   )
 
 
-_percent = functools.partial(formats.percent, digits=2)
+_percent = functools.partial(tables.percent, digits=2)

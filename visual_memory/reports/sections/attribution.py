@@ -11,13 +11,11 @@ from visual_memory.analysis.human_study.exact_tests import (
   Preference,
   Proportion,
 )
-from visual_memory.analysis.label_errors import LabelErrors
-from visual_memory.analysis.planted_errors import Planted
-from visual_memory.reports import formats
-from visual_memory.reports.formats import percent
+from visual_memory.analysis.label_errors import LabelErrors, Planted
+from visual_memory.reports import tables
 from visual_memory.reports.gallery import GalleryItem, GalleryNeighbor
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.types import Neighbors
 
 _LISTED = 50
@@ -232,9 +230,9 @@ def predicted(found: Comparison, *, num_responses: int) -> Section:
     title="Guessing what the model says",
     prose=(
       f"{num_responses:,} responses. With neighbors against without: Fisher's"
-      f" exact test, {formats.p_words(found.fisher_p)}; by image,"
+      f" exact test, {tables.p_words(found.fisher_p)}; by image,"
       f" {found.more} are guessed better and {found.fewer} worse, exact sign"
-      f" test, {formats.p_words(found.paired_p)}.",
+      f" test, {tables.p_words(found.paired_p)}.",
     ),
     tables=(
       _proportions(
@@ -275,8 +273,8 @@ def _proportions(rows: Mapping[str, Proportion], *, against: str) -> Table:
         name,
         str(value.successes),
         str(value.total),
-        formats.interval(value.fraction),
-        formats.p_value(value.p_value),
+        tables.interval(value.fraction),
+        tables.p_value(value.p_value),
       )
       for name, value in rows.items()
     ),

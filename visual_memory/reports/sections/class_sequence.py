@@ -5,10 +5,9 @@ from typing import Any
 
 from visual_memory.analysis.class_sequence import Course
 from visual_memory.analysis.intervals import bootstrap_mean, paired
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 def sections(
@@ -42,9 +41,9 @@ def sections(
     rows=tuple(
       (
         name,
-        formats.interval(end[name]),
-        formats.change(against[name].interval) if name in against else "",
-        formats.p_value(against[name].p_value) if name in against else "",
+        tables.interval(end[name]),
+        tables.change(against[name].interval) if name in against else "",
+        tables.p_value(against[name].p_value) if name in against else "",
         percent(one.forgetting, signed=True),
         percent(one.on_arrival),
         percent(behind[name], signed=True),
@@ -106,7 +105,7 @@ def sections(
         "on_arrival": one.on_arrival,
         "behind_on_arrival": behind[name],
         "seconds": one.seconds,
-        "after_each_step": [formats.or_none(row) for row in one.accuracy],
+        "after_each_step": [tables.or_none(row) for row in one.accuracy],
       }
       | ({"memory_less_it": against[name].values()} if name in against else {})
       for name, one in found.items()

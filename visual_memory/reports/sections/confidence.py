@@ -7,9 +7,8 @@ from typing import Any
 from visual_memory.analysis.calibration import Bins, Calibrated
 from visual_memory.analysis.confidence import Calibration, ConfidentVote
 from visual_memory.reports import calibration_plot, plots
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _COVERAGES = (0.1, 0.2, 0.5, 0.8, 1.0)
 

@@ -7,11 +7,10 @@ import numpy as np
 
 from visual_memory.analysis.intervals import bootstrap_mean, paired
 from visual_memory.analysis.pruned_votes import Pruned
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.sections.attribution import pictured
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _SHOWN = 12
 
@@ -94,8 +93,8 @@ def sections(
         percent(one["marked_told_the_class"]),
         *(percent(one["accuracy"][group]["mean"]) for group in groups),
         *(("", "") if kind == "before" or "marked" not in groups else (
-            formats.change(change(kind, "marked").interval),
-            formats.p_value(change(kind, "marked").p_value))),
+            tables.change(change(kind, "marked").interval),
+            tables.p_value(change(kind, "marked").p_value))),
       )
       for kind, one in values.items()
     ),
@@ -124,7 +123,7 @@ def sections(
           name="debiasing",
           svg=plots.intervals(
             {
-              kind: {g: formats.span(change(kind, g).interval) for g in groups}
+              kind: {g: tables.span(change(kind, g).interval) for g in groups}
               for kind in found
               if kind != "before"
             },

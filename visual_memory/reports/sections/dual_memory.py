@@ -8,7 +8,7 @@ import numpy as np
 
 from visual_memory.analysis.intervals import over_seeds
 from visual_memory.dual_memory.protocol import PARTS, ShotTest
-from visual_memory.reports import formats, plots
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -51,7 +51,7 @@ def section(
     }
     for part, what in _WHAT.items()
   }
-  name = formats.file_name(title)
+  name = tables.file_name(title)
   figures = ()
   if len(shot_tests) > 1:
     figure = plots.curves(
@@ -84,12 +84,11 @@ def section(
           (
             str(shots),
             *(
-              formats.spread([t.accuracy[part] for t in found])
-              for part in PARTS
+              tables.spread([t.accuracy[part] for t in found]) for part in PARTS
             ),
             *_gain_cells(found),
-            formats.spread([t.fixed["all"] for t in found]),
-            formats.spread([t.as_published for t in found]),
+            tables.spread([t.fixed["all"] for t in found]),
+            tables.spread([t.as_published for t in found]),
           )
           for shots, found in shot_tests.items()
         ),
@@ -148,7 +147,7 @@ def published(
     shots = 0 if name in ours else int(name.rsplit("_", 1)[1])
     measure = ours.get(name, lambda t: t.as_published)
     here = found.get(shots)
-    own = formats.spread([measure(t) for t in here]) if here else ""
+    own = tables.spread([measure(t) for t in here]) if here else ""
     rows.append((name.replace("_", " "), f"{value:.1f}", own))
   return Section(
     title="As published",
@@ -186,8 +185,8 @@ def _gain_cells(found) -> tuple[str, str]:
   change = over_seeds(gains)
   if change is None:
     mean = float(np.mean(gains))
-    return formats.percent(mean, digits=2, signed=True), formats.NONE
-  return formats.change(change.interval), formats.p_value(change.p_value)
+    return tables.percent(mean, digits=2, signed=True), tables.NONE
+  return tables.change(change.interval), tables.p_value(change.p_value)
 
 
 def _finding(title, shot_tests) -> str:
@@ -195,10 +194,10 @@ def _finding(title, shot_tests) -> str:
   shots, found = list(shot_tests.items())[-1]
   gain, p = _gain_cells(found)
   told = p if p.startswith("<") else f"= {p}"
-  ending = "" if p == formats.NONE else f" (p {told}, {len(found)} seeds)"
+  ending = "" if p == tables.NONE else f" (p {told}, {len(found)} seeds)"
   return (
     f"{title}: with {shots} shots of each class the memories change accuracy"
-    f" from {formats.spread([t.accuracy['base'] for t in found])} to"
-    f" {formats.spread([t.accuracy['all'] for t in found])} %, by {gain}"
+    f" from {tables.spread([t.accuracy['base'] for t in found])} to"
+    f" {tables.spread([t.accuracy['all'] for t in found])} %, by {gain}"
     f" points{ending}."
   )

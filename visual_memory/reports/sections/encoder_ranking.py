@@ -11,12 +11,11 @@ from jaxtyping import UInt8
 from visual_memory.analysis.choosing import Choice, Scored
 from visual_memory.analysis.encoder_ranking import Standing
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.reports import formats, plots
 from visual_memory.reports import pictures as drawn
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.pictures import contact_sheet
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _COLUMNS, _SHOWN = 4, 24
 """Pictures of a family in a row, and in all."""
@@ -106,11 +105,11 @@ def _finding(standings, baseline) -> str:
   told = []
   for task, found in standings.items():
     name, best = next(iter(found.items()))
-    text = f"{task}: {_words(name)} is best, {formats.share(best.accuracy)}"
+    text = f"{task}: {_words(name)} is best, {tables.share(best.accuracy)}"
     if best.gain is not None:
       text += (
-        f", {formats.change(best.gain.interval)} points against"
-        f" {_words(baseline)} ({formats.p_words(best.gain.p_value)})"
+        f", {tables.change(best.gain.interval)} points against"
+        f" {_words(baseline)} ({tables.p_words(best.gain.p_value)})"
       )
     told.append(f"{text}.")
   return " ".join(told)
@@ -121,7 +120,7 @@ def _ranking(task, found, compared) -> Figure:
   groups = {"alike": {}, "others": {}}
   for name, standing in found.items():
     group = "alike" if compared[name].learned else "others"
-    groups[group][_words(name)] = formats.span(standing.accuracy)
+    groups[group][_words(name)] = tables.span(standing.accuracy)
   return Figure(
     name=f"ranking_{task}",
     svg=plots.intervals(
@@ -160,13 +159,13 @@ def _table(compared, standings, order, baseline) -> Table:
 
 def _cells(standing) -> tuple[str, ...]:
   """One encoder on one task."""
-  accuracy, gain = formats.interval(standing.accuracy), standing.gain
+  accuracy, gain = tables.interval(standing.accuracy), standing.gain
   if gain is None:
     return accuracy, "", ""
   return (
     accuracy,
-    formats.change(gain.interval),
-    formats.p_value(gain.p_value),
+    tables.change(gain.interval),
+    tables.p_value(gain.p_value),
   )
 
 
@@ -215,7 +214,7 @@ def _size_figure(task, compared, present) -> Figure:
       },
       bands={
         label: {
-          compared[name].num_weights: formats.span(interval(name))[1:]
+          compared[name].num_weights: tables.span(interval(name))[1:]
           for name in names
         }
         for label, names in present.items()

@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.intervals import exact_share
-from visual_memory.reports import class_figures, formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import class_figures, plots, tables
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.results import Results, most_confused
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _MOST_CLASSES = 40
 """Of which a confusion matrix can be read."""
@@ -89,7 +88,7 @@ def sections(
           *notes(results),
         ),
         tables=(
-          _accuracy_table(results, name=f"accuracy_{formats.file_name(name)}"),
+          _accuracy_table(results, name=f"accuracy_{tables.file_name(name)}"),
         ),
       )
     )
@@ -275,7 +274,7 @@ def _finding(found: Results) -> str:
   text = (
     f"The {found.voter} vote of {_neighbors(found.k)} is right for"
     f" {int(right.sum()):,} of {int(counts.sum()):,} queries:"
-    f" {formats.share(share)}."
+    f" {tables.share(share)}."
   )
   confused = most_confused(found, limit=1)
   if confused:
@@ -299,7 +298,7 @@ def _accuracy_figure(found: Results) -> str:
       for voter, by_k in found.accuracy.items()
     },
     bands={
-      voter: {k: formats.span(interval(value))[1:] for k, value in by_k.items()}
+      voter: {k: tables.span(interval(value))[1:] for k, value in by_k.items()}
       for voter, by_k in found.accuracy.items()
     },
     name="accuracy",

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from visual_memory.reports import neighbor_grid
-from visual_memory.reports.formats import percent
+from visual_memory.reports import pictures
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,7 @@ class Shown:
   id: str
   label: str
   picture: UInt8[np.ndarray, "H W 3"]
-  found: Mapping[str, neighbor_grid.Found]
+  found: Mapping[str, pictures.Found]
 
 
 def choose(
@@ -137,6 +136,6 @@ def _figure(one: Shown) -> Figure:
   name = "neighbors_" + "".join(c if c.isalnum() else "_" for c in one.id)
   return Figure(
     name=name,
-    svg=neighbor_grid.neighbor_grid(one.picture, one.found, name=name),
+    svg=pictures.neighbor_grid(one.picture, one.found, name=name),
     caption=f"{one.label}: {one.id}" if one.label else one.id,
   )

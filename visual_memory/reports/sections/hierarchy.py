@@ -9,9 +9,8 @@ from jaxtyping import Int
 from visual_memory.analysis.discovery import DiscoveryCurve
 from visual_memory.data.taxonomy import Taxonomy
 from visual_memory.reports import plots
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.voting.hierarchy import Descent
 
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.analysis.latency import Latency
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from visual_memory.analysis.lifelong import Scores, changes
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 def sections(
@@ -43,10 +42,10 @@ def sections(
     rows=tuple(
       (
         voter,
-        *(formats.interval(x.chosen[voter].accuracy) for x in (before, after)),
-        formats.change(changed[voter].interval),
-        formats.p_value(changed[voter].p_value),
-        formats.interval(new.chosen[voter].accuracy),
+        *(tables.interval(x.chosen[voter].accuracy) for x in (before, after)),
+        tables.change(changed[voter].interval),
+        tables.p_value(changed[voter].p_value),
+        tables.interval(new.chosen[voter].accuracy),
       )
       for voter in voters
     ),
@@ -75,7 +74,7 @@ def sections(
   points = plots.intervals(
     {
       f"{item.queries} queries, {item.memory}": {
-        voter: formats.span(item.chosen[voter].accuracy) for voter in voters
+        voter: tables.span(item.chosen[voter].accuracy) for voter in voters
       }
       for item in found
     },
@@ -88,10 +87,10 @@ def sections(
     finding=(
       f"{num_new:,} rows of new classes joined {num_known:,} rows in"
       f" {seconds:.2f} s, and nothing was trained: new queries are right in"
-      f" {formats.share(new.chosen[best].accuracy)} ({best} vote), and"
+      f" {tables.share(new.chosen[best].accuracy)} ({best} vote), and"
       " those of the known classes changed by"
-      f" {formats.change(changed[best].interval)} points"
-      f" ({formats.p_words(changed[best].p_value)})."
+      f" {tables.change(changed[best].interval)} points"
+      f" ({tables.p_words(changed[best].p_value)})."
     ),
     tables=(honest, published),
     figures=(

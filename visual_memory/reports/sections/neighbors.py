@@ -7,8 +7,8 @@ from jaxtyping import Float
 
 from visual_memory.analysis.reliability import LogFit
 from visual_memory.reports import plots
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
+from visual_memory.reports.tables import percent
 
 
 def reliability(

@@ -8,9 +8,8 @@ from jaxtyping import Float
 
 from visual_memory.analysis.ood import Detection
 from visual_memory.reports import plots
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _MOST_CLASSES = 30
 

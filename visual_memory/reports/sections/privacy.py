@@ -5,9 +5,8 @@ from typing import Any
 
 from visual_memory.analysis.privacy import Privacy
 from visual_memory.reports import plots
-from visual_memory.reports.formats import percent
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _PROSE = (
   "A row is private if removing it changes no answer to any query. Counted"

@@ -6,7 +6,7 @@ from visual_memory.analysis.choosing import Scored
 from visual_memory.analysis.intervals import Difference
 from visual_memory.probes.linear_probe import Probe
 from visual_memory.probes.logistic_regression import Fitted
-from visual_memory.reports import formats, plots
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table
 
@@ -34,9 +34,9 @@ def compared(
         rows=tuple(
           (
             method,
-            formats.interval(value.accuracy, digits=2),
-            formats.change(gain[method].interval) if place else "",
-            formats.p_value(gain[method].p_value) if place else "",
+            tables.interval(value.accuracy, digits=2),
+            tables.change(gain[method].interval) if place else "",
+            tables.p_value(gain[method].p_value) if place else "",
           )
           for place, (method, value) in enumerate(scored.items())
         ),
@@ -96,9 +96,9 @@ def _finding(scored, gain) -> str:
   """The vote, and what each probe adds to it."""
   vote, *others = scored
   told = (
-    f"the {name} differs by {formats.change(gain[name].interval)} points"
-    f" ({formats.p_words(gain[name].p_value)})"
+    f"the {name} differs by {tables.change(gain[name].interval)} points"
+    f" ({tables.p_words(gain[name].p_value)})"
     for name in others
   )
-  right = f"The {vote} is right for {formats.share(scored[vote].accuracy)}"
+  right = f"The {vote} is right for {tables.share(scored[vote].accuracy)}"
   return "; ".join([right, *told]) + "."

@@ -11,11 +11,10 @@ from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.influence import RemovalEffects
 from visual_memory.analysis.intervals import Difference
 from visual_memory.analysis.pruned_votes import Pruned
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.sections.attribution import pictured
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _SHOWN = 20
 
@@ -144,9 +143,9 @@ def _table(found, changed) -> Table:
         (
           voter,
           kind,
-          formats.interval(result.scored.accuracy, digits=2),
-          "" if change is None else formats.change(change.interval),
-          "" if change is None else formats.p_value(change.p_value),
+          tables.interval(result.scored.accuracy, digits=2),
+          "" if change is None else tables.change(change.interval),
+          "" if change is None else tables.p_value(change.p_value),
           "" if kind == "none" else result.treatment.name,
           str(result.k),
           f"{result.treatment.num_excluded:,}",
@@ -172,7 +171,7 @@ def _figure(changed) -> Figure:
     svg=plots.intervals(
       {
         kind: {
-          voter: formats.span(change.interval)
+          voter: tables.span(change.interval)
           for voter, change in voters.items()
         }
         for kind, voters in changed.items()
@@ -198,9 +197,9 @@ def _finding(found, changed) -> str:
   return (
     f"{kind.capitalize()} pruning ({result.treatment.name}), which the tuning"
     f" rows prefer with the {voter} vote, changes test accuracy by"
-    f" {formats.change(change.interval)} points ("
-    f"{formats.p_words(change.p_value)}) to"
-    f" {formats.share(result.scored.accuracy)}."
+    f" {tables.change(change.interval)} points ("
+    f"{tables.p_words(change.p_value)}) to"
+    f" {tables.share(result.scored.accuracy)}."
   )
 
 

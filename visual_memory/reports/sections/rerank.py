@@ -3,10 +3,9 @@
 import math
 
 from visual_memory.analysis.intervals import mcnemar
-from visual_memory.reports import formats
-from visual_memory.reports.formats import percent
+from visual_memory.reports import tables
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.rerank.rerank import Summary
 
 _MEANING = {
@@ -42,7 +41,7 @@ def section(found: Summary, *, who: str, k: int, threshold: float) -> Section:
       f"Of {found.asked:,} queries that were asked about again {found.fixed:,}"
       f" were put right and {found.broken:,} put wrong: accuracy goes from"
       f" {percent(found.without)} to {percent(found.with_reranking)} %"
-      f" ({formats.p_words(mcnemar(found.fixed, found.broken))})."
+      f" ({tables.p_words(mcnemar(found.fixed, found.broken))})."
     ),
     prose=(
       f"{who} saw the {k} nearest neighbors of"

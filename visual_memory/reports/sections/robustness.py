@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from visual_memory.analysis.growth import GrowthPoint
-from visual_memory.analysis.noise_curve import NoiseCurve
-from visual_memory.analysis.scaling_law import ScalingLaw
+from visual_memory.analysis.growth import GrowthPoint, ScalingLaw
+from visual_memory.analysis.label_noise import NoiseCurve
 from visual_memory.reports import plots
-from visual_memory.reports.formats import percent, spread
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent, spread
 
 _TITLES = {
   "log": "power law in log N (as published)",

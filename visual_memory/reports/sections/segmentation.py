@@ -11,10 +11,9 @@ from visual_memory.analysis.segmentation.agreement import SegmentScores
 from visual_memory.analysis.segmentation.patch_voting import PatchChoice
 from visual_memory.analysis.segmentation.token_spread import TokenSpread
 from visual_memory.analysis.segmentation.untrained import Explained, Prompted
-from visual_memory.reports import formats, pictures, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import pictures, plots, tables
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 _STAGES = ("embed", "search", "vote")
 
@@ -209,7 +208,7 @@ def _why(found: Mapping[str, Found], seen: Mapping[str, Explained]) -> Section:
       f"{one.spread.mean_square:.3f}",
       percent(one.spread.common),
       percent(one.spread.attended),
-      max(one.attention, key=one.attention.__getitem__, default=formats.NONE),
+      max(one.attention, key=one.attention.__getitem__, default=tables.NONE),
     )
     for name, one in found.items()
     if one.spread
@@ -282,7 +281,7 @@ def _values(one: Found) -> dict[str, Any]:
   result: dict[str, Any] = {}
   if one.scores:
     result |= vars(one.scores)
-    result["class_iou"] = formats.or_none(one.scores.class_iou)
+    result["class_iou"] = tables.or_none(one.scores.class_iou)
     result["chosen"] = {"voter": one.choice.voter, "k": one.choice.k}
     result["tuning_mean_iou"] = one.choice.mean_iou
     result["seconds"] = dict(one.seconds)

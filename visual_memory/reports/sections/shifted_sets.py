@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.shifted_sets import ShiftedScores
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import file_name, percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, file_name, percent
 
 
 def sections(
@@ -60,10 +59,10 @@ def _section(name, scores, counts) -> Section:
   return Section(
     title=name,
     finding=(
-      f"{name}: {formats.share(scores[0].chosen[best])} are right among"
+      f"{name}: {tables.share(scores[0].chosen[best])} are right among"
       f" {scores[0].protocol} ({best} vote),"
-      f" {formats.change(gain.interval)} points against the nearest row alone"
-      f" ({formats.p_words(gain.p_value)})."
+      f" {tables.change(gain.interval)} points against the nearest row alone"
+      f" ({tables.p_words(gain.p_value)})."
     ),
     prose=(
       ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) + ".",
@@ -74,7 +73,7 @@ def _section(name, scores, counts) -> Section:
         svg=plots.intervals(
           {
             item.protocol: {
-              voter: formats.span(item.chosen[voter]) for voter in voters
+              voter: tables.span(item.chosen[voter]) for voter in voters
             }
             for item in scores
           },
@@ -94,9 +93,9 @@ def _section(name, scores, counts) -> Section:
           (
             f"{item.protocol} ({item.num_classes:,})",
             voter,
-            formats.interval(item.chosen[voter]),
-            formats.change(item.gains[voter].interval),
-            formats.p_value(item.gains[voter].p_value),
+            tables.interval(item.chosen[voter]),
+            tables.change(item.gains[voter].interval),
+            tables.p_value(item.gains[voter].p_value),
           )
           for item in scores
           for voter in voters

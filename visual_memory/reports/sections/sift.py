@@ -3,10 +3,9 @@
 from typing import Any
 
 from visual_memory.analysis.choosing import Choice, Scored
-from visual_memory.reports import formats
-from visual_memory.reports.formats import percent
+from visual_memory.reports import tables
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 from visual_memory.types import EmbeddedSet
 
 
@@ -23,7 +22,7 @@ def section(
   """
   found = scored.accuracy
   rows = (
-    (f"{choice.name} vote, k = {choice.k}", formats.interval(found)),
+    (f"{choice.name} vote, k = {choice.k}", tables.interval(found)),
     ("support vector machine, the same rows", percent(svm)),
     (
       "support vector machine, raw counts, pictures without features left out"
@@ -35,7 +34,7 @@ def section(
     title="SIFT",
     finding=(
       f"The {choice.name} vote of the {choice.k} nearest bags of words is right"
-      f" for {formats.share(found)}, the support vector machine for"
+      f" for {tables.share(found)}, the support vector machine for"
       f" {percent(svm)} %."
     ),
     prose=(

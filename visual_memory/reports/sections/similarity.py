@@ -3,10 +3,9 @@
 from typing import Any
 
 from visual_memory.analysis.two_afc import Agreement, Comparison
-from visual_memory.reports import formats, plots
-from visual_memory.reports.formats import percent
+from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 def sections(found: Comparison) -> tuple[Section, ...]:
@@ -16,9 +15,9 @@ def sections(found: Comparison) -> tuple[Section, ...]:
   rows = tuple(
     (
       name,
-      formats.interval(found.overall[name].accuracy),
+      tables.interval(found.overall[name].accuracy),
       percent(found.overall[name].standard_error),
-      formats.p_value(found.p_values[name]) if name in found.p_values else "",
+      tables.p_value(found.p_values[name]) if name in found.p_values else "",
       *(percent(found.by_group[name][group].accuracy.mean) for group in groups),
     )
     for name in names
@@ -66,7 +65,7 @@ def values(found: Comparison) -> dict[str, Any]:
 def _by_group(found: Comparison, groups: list[str]) -> str:
   series = {
     name: {
-      group: formats.span(by_group[group].accuracy) for group in groups
+      group: tables.span(by_group[group].accuracy) for group in groups
     }
     for name, by_group in found.by_group.items()
   }  # fmt: skip
@@ -89,5 +88,5 @@ def _finding(found: Comparison) -> str:
   one = found.overall[best]
   return (
     f"Of {one.count:,} answers {best} agrees with the most,"
-    f" {formats.share(one.accuracy)}."
+    f" {tables.share(one.accuracy)}."
   )

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.choosing import Choice, Scored, difference
-from visual_memory.reports import formats
-from visual_memory.reports.formats import percent
+from visual_memory.reports import tables
 from visual_memory.reports.page import Section
-from visual_memory.reports.tables import Table
+from visual_memory.reports.tables import Table, percent
 
 
 def sections(
@@ -44,9 +43,9 @@ def sections(
         percent(one.label_accuracy),
         f"{choice.name}, {choice.k}",
         percent(choice.accuracy),
-        *(formats.interval(each.accuracy) for each in scored.values()),
-        *(formats.change(each.interval) for each in gain.values()),
-        formats.p_value(next(iter(gain.values())).p_value),
+        *(tables.interval(each.accuracy) for each in scored.values()),
+        *(tables.change(each.interval) for each in gain.values()),
+        tables.p_value(next(iter(gain.values())).p_value),
       )
       for one, (choice, scored), gain in zip(grown, found, gains, strict=True)
     ),
@@ -82,8 +81,8 @@ def sections(
   gain = gains[best][first]
   what = (
     f"{grown[best].num_added:,} rows with an {grown[best].name} change"
-    f" test accuracy by {formats.change(gain.interval)} points"
-    f" ({formats.p_words(gain.p_value)})"
+    f" test accuracy by {tables.change(gain.interval)} points"
+    f" ({tables.p_words(gain.p_value)})"
     if best
     else "the tuning rows prefer the labeled rows alone"
   )
@@ -92,7 +91,7 @@ def sections(
     finding=(
       f"Of {grown[-1].num_added:,} rows whose labels are not looked at, {what};"
       f" with their true labels it would be"
-      f" {formats.change(gains[-1][first].interval)} points."
+      f" {tables.change(gains[-1][first].interval)} points."
     ),
     prose=(
       "The memory's labeled rows vote on a pool of rows whose labels are not"

@@ -7,7 +7,7 @@ from typing import Any
 
 from visual_memory.analysis.choosing import Choice
 from visual_memory.analysis.unlearning import Forgetting, Utility
-from visual_memory.reports import formats
+from visual_memory.reports import tables
 from visual_memory.reports.page import Section
 from visual_memory.reports.tables import Table
 from visual_memory.store.verification import Verification
@@ -134,7 +134,7 @@ def values(removal: Removal) -> dict[str, Any]:
 def _utility_row(removal):
   """Accuracies in percent; a dash where there is no such class."""
   found = removal.utility
-  percent = functools.partial(formats.percent, digits=2)
+  percent = functools.partial(tables.percent, digits=2)
   return (
     removal.name,
     percent(found.retained_before),
