@@ -15,7 +15,7 @@ from absl import logging
 from experiments import from_config, terminal
 from visual_memory import distributed
 from visual_memory.reports.workdir import open_workdir
-from visual_memory.studies import before_work
+from visual_memory.studies import opening
 
 EXPERIMENTS = (
   "aggregation", "all_pairs", "attribution", "class_sequence", "comparison",
@@ -62,7 +62,7 @@ def run(config, path: str) -> None:
 def settings_of(config):
   """The settings of a config's experiment, all of them checked."""
   settings = from_config.settings(config.lock(), load(config).Settings)
-  before_work.check(settings)
+  opening.check(settings)
   return settings
 
 

@@ -5,7 +5,7 @@ import pathlib
 
 from experiments import from_config, launch
 from visual_memory.studies import papers
-from visual_memory.studies.before_work import weights_below
+from visual_memory.studies.opening import weights_below
 
 
 def load_configs(data: str, only: list[str], table) -> dict:

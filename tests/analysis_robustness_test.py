@@ -17,7 +17,7 @@ from visual_memory.analysis import (
   reliability,
   unlearning,
 )
-from visual_memory.analysis.line_fit import fit_line
+from visual_memory.analysis.intervals import fit_line
 from visual_memory.types import embedded_set
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting.vote import predict

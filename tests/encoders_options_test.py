@@ -10,7 +10,7 @@ import visual_memory as vm
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import vit
 from visual_memory.encoders.encoder import make_encoder
-from visual_memory.encoders.families import described
+from visual_memory.encoders.families import family
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.parts import vit_parts
 from visual_memory.encoders.tokens import tokens_of
@@ -153,7 +153,7 @@ def test_preprocessing_is_that_of_transformers(module, name, options, images):
 
   home = f"transformers.models.{module}.image_processing_pil_{module}"
   processor = getattr(importlib.import_module(home), name)(**options)
-  ours = described.from_transformers(processor.to_dict())
+  ours = family.from_transformers(processor.to_dict())
   for image in images:
     theirs = processor(image, return_tensors="np")["pixel_values"][0]
     np.testing.assert_allclose(

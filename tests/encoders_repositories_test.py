@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from visual_memory.encoders import vit
 from visual_memory.encoders.encoder import list_encoders, load_encoder
-from visual_memory.encoders.families import catalog, described
+from visual_memory.encoders.families import catalog, family
 from visual_memory.encoders.published import places
 from visual_memory.encoders.text import text_tower
 
@@ -283,10 +283,10 @@ def test_timm_names_its_architecture(tmp_path):
   ],
 )  # fmt: skip
 def test_processors_of_every_age(config, resize, crop, square):
-  found = described.from_transformers(config)
+  found = family.from_transformers(config)
   assert (found.resize, found.crop) == (resize, crop)
   assert (found.long_side == "square") == square
-  assert described.from_transformers({"size": {"longest_edge": 30}}) is None
+  assert family.from_transformers({"size": {"longest_edge": 30}}) is None
 
 
 def test_a_published_file_has_its_origins_rules(tmp_path):

@@ -18,7 +18,11 @@ from safetensors.numpy import save_file
 import visual_memory as vm
 from visual_memory.encoders.families import catalog
 from visual_memory.encoders.settings import TextConfig
-from visual_memory.encoders.text import siglip_tokenizer, text_encoder, words
+from visual_memory.encoders.text import (
+  class_texts,
+  siglip_tokenizer,
+  text_encoder,
+)
 from visual_memory.encoders.text.tokenizer import ClipTokenizer
 
 TOKENIZER = ClipTokenizer([("c", "a"), ("ca", "t</w>"), ("d", "o</w>")])
@@ -57,9 +61,9 @@ def repository(tmp_path_factory):
 @pytest.fixture
 def encoder(repository, monkeypatch):
   monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: TOKENIZER)
-  words._loaded.cache_clear()
+  class_texts._loaded.cache_clear()
   yield vm.load_encoder(str(repository))
-  words._loaded.cache_clear()
+  class_texts._loaded.cache_clear()
 
 
 def test_a_memory_of_images_is_asked_by_words(encoder):
@@ -84,7 +88,9 @@ def test_the_text_tower_is_that_of_the_same_file(encoder, repository):
   np.testing.assert_array_equal(
     vm.embed_texts(encoder, ["a cat"]), alone.encode_texts(["a cat"])
   )
-  assert words.text_encoder_of(encoder) is words.text_encoder_of(encoder)
+  assert class_texts.text_encoder_of(encoder) is class_texts.text_encoder_of(
+    encoder
+  )
 
 
 def test_a_head_of_class_names_is_a_memory(encoder):

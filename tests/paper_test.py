@@ -16,7 +16,7 @@ from configs import paper as table
 from configs import paper_procedural, published
 from experiments import aggregation, from_config, launch, paper_configs
 from visual_memory.studies import papers
-from visual_memory.studies.before_work import missing
+from visual_memory.studies.opening import missing
 
 NUMBERS = published.VISUAL_MEMORY
 SYNSETS = ("n01440764", "n02391049", "n03000684")

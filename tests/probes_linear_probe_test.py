@@ -8,7 +8,7 @@ import pytest
 
 import visual_memory as vm
 from visual_memory import distributed
-from visual_memory.encoders import probe_tokens, vit
+from visual_memory.encoders import tokens, vit
 from visual_memory.probes import linear_probe, logistic_regression
 
 N, D, C = 96, 12, 3
@@ -158,7 +158,7 @@ def test_what_cannot_be_fitted(data):
 
 def test_probes_read_the_tokens_of_the_last_blocks():
   encoder = vm.load_encoder("vit_random", size=8, dim=12, depth=5, heads=2)
-  wide = probe_tokens.probe_encoder(encoder)
+  wide = tokens.probe_encoder(encoder)
   pixels = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
   found = np.asarray(jax.jit(wide.apply)(wide.params, pixels))
   forward = functools.partial(
@@ -170,7 +170,7 @@ def test_probes_read_the_tokens_of_the_last_blocks():
   np.testing.assert_allclose(
     found[:, 48:], outputs.patch_tokens.mean(axis=1), atol=1e-6
   )
-  inputs = probe_tokens.probe_inputs(wide)
+  inputs = tokens.probe_inputs(wide)
   assert {name: mask.sum() // 12 for name, mask in inputs.items()} == {
     "last block": 1, "last block, with patches": 2,
     "last 4 blocks": 4, "last 4 blocks, with patches": 5,
@@ -179,6 +179,6 @@ def test_probes_read_the_tokens_of_the_last_blocks():
   assert wide.fingerprint != encoder.fingerprint and wide.dim == found.shape[1]
   shallow = vm.load_encoder("vit_random", size=8, dim=12, depth=2, heads=2)
   for plain in (shallow, vm.load_encoder("pixels", size=8)):
-    assert probe_tokens.probe_encoder(plain) is plain
-    (mask,) = probe_tokens.probe_inputs(plain).values()
+    assert tokens.probe_encoder(plain) is plain
+    (mask,) = tokens.probe_inputs(plain).values()
     assert mask.all() and len(mask) == plain.dim

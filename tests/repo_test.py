@@ -58,7 +58,7 @@ LEVEL = {name: -level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside encoders: every room or file may import itself and those below it.
 ENCODER_LAYERS = (
-  ("text", "embedding", "probe_tokens", "sift", "tokens"),
+  ("text", "embedding", "sift", "tokens"),
   ("encoder",),
   ("builders", "listing"),
   ("families",),

@@ -15,7 +15,7 @@ import uvicorn
 
 import visual_memory as vm
 from visual_memory.cli.main import main
-from visual_memory.encoders.text import text_encoder, words
+from visual_memory.encoders.text import class_texts, text_encoder
 
 tiny_clip = encoders_words_test.repository
 store, client = server_test.store, server_test.client
@@ -26,7 +26,7 @@ def worded(store, client, tiny_clip, tmp_path, monkeypatch):
   """The page of the same pictures, of a CLIP with random weights."""
   tokenizer = encoders_words_test.TOKENIZER
   monkeypatch.setattr(text_encoder, "load_tokenizer", lambda path: tokenizer)
-  words._loaded.cache_clear()
+  class_texts._loaded.cache_clear()
   path, photos = str(tmp_path / "worded"), str(tmp_path / "photos")
   assert main(["build", photos, "-s", path, "--encoder", str(tiny_clip)]) == 0
   app = server_test.make_app(
@@ -36,7 +36,7 @@ def worded(store, client, tiny_clip, tmp_path, monkeypatch):
   with server_test.TestClient(app, base_url=base) as client:
     client.headers["x-visual-memory"] = "1"
     yield client, path
-  words._loaded.cache_clear()
+  class_texts._loaded.cache_clear()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from configs import aggregation, evaluate, pretrain, rerank
 from experiments import from_config, launch, sweep
 from visual_memory import files
 from visual_memory.reports import workdir
-from visual_memory.studies import before_work, opening, study
+from visual_memory.studies import opening, study
 from visual_memory.studies.from_values import from_values
 from visual_memory.studies.study_settings import (
   EncoderSettings,
@@ -292,7 +292,7 @@ def test_every_form_names_what_there_is(name):
       settings = from_config.settings(
         config.lock(), launch.load(config).Settings
       )
-      before_work.check_names(settings)
+      opening.check_names(settings)
 
 
 @pytest.mark.parametrize("form", pretrain.MIXTURES)

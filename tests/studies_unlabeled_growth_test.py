@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import visual_memory as vm
-from visual_memory.analysis import choosing, pseudo_labels
+from visual_memory.analysis import choosing
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.studies import unlabeled_growth
 from visual_memory.types import UNLABELED
@@ -27,7 +27,7 @@ def rows():
 
 def test_labels_and_agreement_equal_a_loop(rows):
   _, _, near = rows
-  labels, agreement = pseudo_labels.pseudo_labels(
+  labels, agreement = unlabeled_growth.pseudo_labels(
     near, RANK, k=5, num_classes=3
   )
   for row in range(len(near)):
@@ -39,7 +39,7 @@ def test_labels_and_agreement_equal_a_loop(rows):
   nobody = dataclasses.replace(
     near, labels=np.full_like(near.labels, UNLABELED)
   )
-  labels, agreement = pseudo_labels.pseudo_labels(
+  labels, agreement = unlabeled_growth.pseudo_labels(
     nobody, RANK, k=5, num_classes=3
   )
   assert (labels == UNLABELED).all() and (agreement == 0).all()
@@ -54,7 +54,7 @@ def test_only_rows_that_the_vote_agrees_on_join(rows):
     labeled, of, near, choice, agreements=(0.0, 0.7, 1.1), num_classes=3
   )
   found = grown(pool)
-  labels, agreement = pseudo_labels.pseudo_labels(
+  labels, agreement = unlabeled_growth.pseudo_labels(
     near, RANK, k=5, num_classes=3
   )
   assert [one.num_added for one in found] == [

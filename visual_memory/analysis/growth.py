@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from visual_memory.analysis import choosing
-from visual_memory.analysis.line_fit import Line, fit_line
+from visual_memory.analysis.intervals import Line, fit_line
 from visual_memory.data.selection import id_hash
 from visual_memory.types import UNLABELED, EmbeddedSet, Ids, Neighbors
 from visual_memory.voting import metrics

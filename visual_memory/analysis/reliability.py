@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from visual_memory.analysis.line_fit import Line, fit_line
+from visual_memory.analysis.intervals import Line, fit_line
 from visual_memory.types import UNLABELED, Array, Neighbors
 
 

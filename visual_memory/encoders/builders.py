@@ -10,8 +10,8 @@ import numpy as np
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders.dictionary.beside import BesideDictionary
 from visual_memory.encoders.dictionary.patch_dictionary import (
+  BesideDictionary,
   PatchDictionary,
   patch_function,
 )

@@ -1,6 +1,11 @@
-"""The rows that a memory holds, read; `memory.VisualMemory` edits them."""
+"""The rows that a memory holds, read; `memory.VisualMemory` edits them.
+
+worker.submit(search, memory)      # pickled; laid out on the worker's devices
+copy.deepcopy(memory)              # arrays of its own on the same devices
+"""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, parallel, showing
-from visual_memory.memory import matching, transport
+from visual_memory.memory import layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
 from visual_memory.memory.row_table import RowTable
@@ -88,7 +93,7 @@ class HeldRows:
 
   def __reduce__(self):
     """Pickles all rows, to be laid out on the devices of whoever reads it."""
-    return transport.unpacked, (transport.packed(self),)
+    return unpacked, (packed(self),)
 
   def __copy__(self) -> "HeldRows":
     """The same arrays: a memory never changes."""
@@ -149,3 +154,72 @@ class HeldRows:
       class_names=self.class_names,
       fingerprint=self.fingerprint,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Packed:
+  """All that a memory is, on the host.
+
+  Attributes:
+    kind: the class of the memory.
+    embedded: its rows, in order of insertion.
+    serials: theirs, [N].
+    next_serial: of the next row.
+    capacity: slots.
+    precision: of the first pass of a search.
+    whitening: the ridge, or None.
+  """
+
+  kind: type
+  embedded: EmbeddedSet
+  serials: np.ndarray
+  next_serial: int
+  capacity: int
+  precision: str
+  whitening: float | None
+
+
+def packed(memory: Any) -> Packed:
+  """A VisualMemory as host arrays; with several processes, all must ask for it.
+
+  Raises:
+    ValueError: a donated edit has used the memory up.
+  """
+  memory.check_usable()
+  serials = distributed.gather(memory.rows.serials)
+  return Packed(
+    kind=type(memory),
+    embedded=memory.embedded(),
+    serials=np.sort(serials[serials >= 0]),
+    next_serial=memory.table.next_serial,
+    capacity=memory.capacity,
+    precision=memory.rows.precision,
+    whitening=memory.whitening and memory.whitening.ridge,
+  )
+
+
+def unpacked(parts: Packed) -> Any:
+  """The memory on all devices of this process, with the answers of the first.
+
+  Raises:
+    MemoryError: its slots do not fit on them.
+  """
+  mesh = distributed.make_mesh()
+  rows, count = parts.embedded, len(parts.embedded)
+  capacity = layout.capacity_for(max(parts.capacity, count), mesh.size)
+  room.check_rows(
+    capacity,
+    rows.embeddings.shape[1],
+    parts.precision,
+    mesh,
+    whitened=parts.whitening is not None,
+  )
+  placed = rows_lib.rows_from_host(rows, capacity, mesh, serials=parts.serials)
+  made = parts.kind(
+    rows=placed,
+    table=RowTable(rows.ids, capacity=capacity, next_serial=parts.next_serial),
+    class_names=rows.class_names,
+    fingerprint=rows.fingerprint,
+    mesh=mesh,
+  )
+  return made.prepared(parts.precision, parts.whitening)

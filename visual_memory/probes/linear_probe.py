@@ -30,7 +30,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Int, Int32
 
 from visual_memory.distributed import DATA
-from visual_memory.probes import learned_rows
+from visual_memory.probes import logistic_regression
 from visual_memory.types import Array
 
 LEARNING_RATES = (
@@ -212,7 +212,9 @@ def _batches(num_rows, batch_size, num_steps, key):
 
 def _check(rows, labels, num_classes, batch_size, mesh):
   """Raises ValueError for what cannot be trained on."""
-  learned_rows.check_labels(labels, num_rows=len(rows), num_classes=num_classes)
+  logistic_regression.check_labels(
+    labels, num_rows=len(rows), num_classes=num_classes
+  )
   if not 1 <= batch_size <= len(rows) or batch_size % mesh.size:
     raise ValueError(
       f"batch_size = {batch_size}: take a multiple of the {mesh.size} devices,"

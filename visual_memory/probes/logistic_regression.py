@@ -25,7 +25,6 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int, Int32
 
-from visual_memory.probes import learned_rows
 from visual_memory.types import Array
 
 _BLOCK = 8192
@@ -95,7 +94,7 @@ def fit(
   if not 0 < strength < math.inf:
     raise ValueError(f"strength = {strength} must be positive.")
   labels = np.asarray(labels)
-  learned_rows.check_labels(labels, num_rows=len(rows), num_classes=num_classes)
+  check_labels(labels, num_rows=len(rows), num_classes=num_classes)
   dim = rows.shape[1]
   first = (
     (jnp.zeros((dim, num_classes)), jnp.zeros(num_classes))
@@ -225,3 +224,16 @@ def _backward(grads, cotangent):
 
 
 _objective.defvjp(_forward, _backward)
+
+
+def check_labels(labels: np.ndarray, *, num_rows: int, num_classes: int):
+  """Raises ValueError unless every row has a class; names the first without."""
+  if len(labels) != num_rows or not num_rows:
+    raise ValueError(f"{len(labels)} labels for {num_rows} rows.")
+  bad = (labels < 0) | (labels >= num_classes)
+  if bad.any():
+    row = int(np.argmax(bad))
+    raise ValueError(
+      f"Row {row} has label {labels[row]}: probes learn from rows labeled 0 to"
+      f" {num_classes - 1}; leave the others out."
+    )

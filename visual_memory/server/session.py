@@ -28,7 +28,7 @@ from visual_memory.collection import (
 )
 from visual_memory.data.decoding import decode_image
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.encoders.text import words
+from visual_memory.encoders.text import class_texts
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.server import thumbnails
@@ -244,7 +244,7 @@ class Session:
   def has_words(self) -> bool:
     """Whether rows can be searched by text, as far as is known by now."""
     encoder = self._encoder
-    return encoder is not None and words.has_text_tower(encoder)
+    return encoder is not None and class_texts.has_text_tower(encoder)
 
   def by_words(self, text: str, count: int) -> dict[str, Any]:
     """The rows whose pictures a text describes best, best first.
@@ -256,7 +256,7 @@ class Session:
       ValueError: the encoder has no text tower, or the text is too long.
     """
     with self._device_lock:
-      embedding = words.embed_texts(self.encoder(), [text])
+      embedding = class_texts.embed_texts(self.encoder(), [text])
       memory = self.memory()
       if not len(memory):
         return {"rows": [], "question": self._remember(embedding)}

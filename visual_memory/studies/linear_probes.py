@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import calibration, choosing
 from visual_memory.data import selection
-from visual_memory.encoders import probe_tokens
+from visual_memory.encoders import tokens
 from visual_memory.probes import linear_probe, logistic_regression
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening
@@ -67,7 +67,7 @@ class Regression:
 
 def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
   """The grid, trained on the rows beside the tuning rows."""
-  options, encoder = config.probe, probe_tokens.probe_encoder(study.encoder)
+  options, encoder = config.probe, tokens.probe_encoder(study.encoder)
   rows, queries, learning = study.embedded, study.queries, _learning(study)
   if encoder is not study.encoder:
     cache_dir = opening.cache_dir(config, workdir)
@@ -78,7 +78,7 @@ def sgd(config: Settings, workdir: Workdir, mesh: Mesh, study: Study) -> Grid:
   most = int(learning.sum()) // mesh.size * mesh.size
   grid = linear_probe.train_probes(
     rows.embeddings[learning], rows.labels[learning],
-    probe_tokens.probe_inputs(encoder),
+    tokens.probe_inputs(encoder),
     learning_rates=options.learning_rates, seed=config.seed,
     num_classes=study.num_classes, num_steps=options.num_steps,
     batch_size=min(options.batch_size, most), mesh=mesh,

@@ -1,7 +1,13 @@
-"""From settings to an encoder, a source, its embeddings, a choice."""
+"""From settings to an encoder, a source, its embeddings, a choice.
 
+check(settings)          # raises ValueError: what no run could do
+missing(settings)        # "there is no photos.zip", or ""
+"""
+
+import dataclasses
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +17,18 @@ from jaxtyping import Bool, Float32
 from visual_memory.analysis import choosing
 from visual_memory.data import class_names, selection, sources
 from visual_memory.data.image_source import ImageSource
+from visual_memory.encoders import encoder
 from visual_memory.encoders import encoder as encoder_lib
 from visual_memory.encoders.embedding import embed as embed_lib
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.text import class_texts, templates, text_encoder
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import study_settings
+from visual_memory.studies.study_settings import (
+  EncoderSettings,
+  SourceSettings,
+  StudySettings,
+)
 from visual_memory.types import EmbeddedSet
 
 
@@ -164,3 +176,62 @@ def tuning_mask(
   if leave_one_out:
     return mask & ~mask.all()
   return mask if mask.any() else ~mask
+
+
+def check(settings: Any) -> None:
+  """Raises ValueError if an encoder, source, option or file is not there."""
+  check_names(settings)
+  reason = missing(settings)
+  if reason:
+    raise ValueError(f"Nothing was run: {reason}.")
+
+
+def missing(settings: Any) -> str:
+  """What settings need and do not find, as a sentence; empty if nothing.
+
+  Weights that are not named are not missing: they can be downloaded. A study
+  of neighbor files needs no images.
+  """
+  for section in _sections(settings):
+    for path in section.paths() if hasattr(section, "paths") else ():
+      if not os.path.exists(path):
+        return f"there is no {path}"
+    unmet = section.unmet() if hasattr(section, "unmet") else ""
+    if unmet:
+      return unmet
+  return ""
+
+
+def check_names(settings: Any) -> None:
+  """Raises ValueError if an encoder, source or option of theirs is unknown."""
+  for section in _sections(settings):
+    if isinstance(section, SourceSettings) and section.opened:
+      given = {k for k, v in section.options.items() if v is not None}
+      sources.check_options(section.source, given)
+    elif isinstance(section, EncoderSettings) and section.name:
+      encoder.builder_arguments(**arguments(section))
+
+
+def weights_below(data: str | os.PathLike, name: str) -> str | None:
+  """An encoder's file or folder in `weights` below a directory, or None."""
+  for suffix in ("", ".pth", ".pt", ".safetensors"):
+    path = pathlib.Path(data) / "weights" / f"{name}{suffix}"
+    if path.exists():
+      return str(path)
+  return None
+
+
+def _sections(settings: Any) -> Iterator[Any]:
+  """The settings and their sections, at any depth.
+
+  A study of neighbor files has neither images nor an encoder.
+  """
+  if isinstance(settings, Mapping):
+    for value in settings.values():
+      yield from _sections(value)
+  elif dataclasses.is_dataclass(settings):
+    yield settings
+    filed = isinstance(settings, StudySettings) and settings.neighbors.queries
+    for field in dataclasses.fields(settings):
+      if not (filed and field.name in ("encoder", "memory", "data")):
+        yield from _sections(getattr(settings, field.name))

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from visual_memory import distributed, files
-from visual_memory.reports import paper_index, tables
+from visual_memory.reports import runs, tables
 from visual_memory.studies import study_settings
-from visual_memory.studies.before_work import missing
+from visual_memory.studies.opening import missing
 
 BEST = "*"
 """In a path: the largest of what follows, over all keys."""
@@ -192,7 +192,7 @@ def _index(root, outcomes) -> str:
     report = outcome.get("report", "")
     picture = _first_figure((root / report).parent) if report else ""
     cards.append(
-      paper_index.Card(
+      runs.Card(
         name=name,
         title=outcome["title"],
         state=outcome["state"],
@@ -204,7 +204,7 @@ def _index(root, outcomes) -> str:
         numbers=outcome.get("numbers", ()),
       )
     )
-  return paper_index.render_index("Tables and figures", cards)
+  return runs.render_index("Tables and figures", cards)
 
 
 def _first_figure(folder: pathlib.Path) -> str:

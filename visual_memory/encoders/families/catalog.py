@@ -23,13 +23,13 @@ import numpy as np
 from visual_memory import checkpoints
 from visual_memory.encoders.families import (
   clip,
-  described,
   dino,
   dinov3,
   open_clip,
   plain_vit,
   siglip,
 )
+from visual_memory.encoders.families import family as family_lib
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.published import convert, download, params, places
 from visual_memory.encoders.published.places import Place
@@ -267,7 +267,7 @@ def _described(place: Place, family: Family) -> Model | None:
       continue
     if file == "config.json" and "model_type" in config:
       own = place.json("preprocessor_config.json")
-      preprocess = described.from_transformers(own) if own else None
+      preprocess = family_lib.from_transformers(own) if own else None
       model = dataclasses.replace(
         model, preprocess=preprocess or model.preprocess
       )

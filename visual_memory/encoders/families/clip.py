@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.data.preprocess import PRESETS, Preprocess
-from visual_memory.encoders.families import described
+from visual_memory.encoders.families import family
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.published.download import Published
 from visual_memory.encoders.published.naming import (
@@ -258,7 +258,7 @@ def _read_open_clip(config: Mapping[str, Any]) -> Model | None:
       context_length=text.get("context_length", 77),
       act=act,
     ),
-    preprocess=described.from_open_clip(config),
+    preprocess=family.from_open_clip(config),
   )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.data.preprocess import PRESETS
-from visual_memory.encoders.families import vit_layouts
+from visual_memory.encoders.families import plain_vit
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.families.plain_vit import read_config
 from visual_memory.encoders.published.download import Published
@@ -58,11 +58,11 @@ def _dino(width: str, patch: int) -> Model:
 
 
 IMAGE = (
-  vit_layouts.hub("hub"),
-  vit_layouts.hub("hub", fc1="w12", fc2="w3"),
-  vit_layouts.hf_dinov2("fc1", "fc2"),
-  vit_layouts.hf_dinov2("weights_in", "weights_out"),
-  vit_layouts.hf_vit(),
+  plain_vit.hub("hub"),
+  plain_vit.hub("hub", fc1="w12", fc2="w3"),
+  plain_vit.hf_dinov2("fc1", "fc2"),
+  plain_vit.hf_dinov2("weights_in", "weights_out"),
+  plain_vit.hf_vit(),
 )
 """The namings that a DINO or DINOv2 checkpoint may follow."""
 

@@ -12,11 +12,115 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.data.preprocess import PRESETS, Preprocess
-from visual_memory.encoders.families import described, vit_layouts
+from visual_memory.encoders.families import family
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.published.download import Published
-from visual_memory.encoders.published.naming import Naming, Source
+from visual_memory.encoders.published.naming import (
+  Naming,
+  Source,
+  linear,
+  norm,
+  patch_embed,
+  positions,
+  same,
+)
 from visual_memory.encoders.settings import ViTConfig, vit
+
+_BLOCK, _LAYER = "blocks.{i}", "encoder.layer.{i}"
+
+
+def timm_blocks(
+  prefix: str = "", *, fc1: str = "fc1", fc2: str = "fc2"
+) -> dict[str, Source]:
+  """The blocks of the released code of DINO, MAE and DeiT, and of timm.
+
+  Args:
+    prefix: before every name.
+    fc1, fc2: what the layers of a block's mlp are called.
+  """
+  layer = f"{prefix}{_BLOCK}"
+  return {
+    **norm(f"{_BLOCK}.norm1", f"{layer}.norm1"),
+    **norm(f"{_BLOCK}.norm2", f"{layer}.norm2"),
+    **linear(f"{_BLOCK}.attn.qkv", f"{layer}.attn.qkv"),
+    **linear(f"{_BLOCK}.attn.proj", f"{layer}.attn.proj"),
+    f"{_BLOCK}.scale1": Source((f"{layer}.ls1.gamma",)),
+    f"{_BLOCK}.scale2": Source((f"{layer}.ls2.gamma",)),
+    **linear(f"{_BLOCK}.mlp.fc1", f"{layer}.mlp.{fc1}"),
+    **linear(f"{_BLOCK}.mlp.fc2", f"{layer}.mlp.{fc2}"),
+  }
+
+
+def hub(
+  origin: str, *, fc1: str = "fc1", fc2: str = "fc2", skip: int = 1
+) -> Naming:
+  """The released code of DINO, DINOv2, MAE and DeiT, and timm.
+
+  Args:
+    origin: "hub" or "timm".
+    fc1, fc2: what the layers of a block's mlp are called.
+    skip: rows of the table of positions before those of the patches.
+  """
+  return Naming(
+    origin,
+    {
+      **same(class_token="cls_token", registers="register_tokens"),
+      **positions("pos_embed", skip=skip),
+      **patch_embed("patch_embed.proj"),
+      **norm("norm", "norm"),
+      **timm_blocks(fc1=fc1, fc2=fc2),
+    },
+  )
+
+
+def _hf_embeddings() -> dict[str, Source]:
+  """What Hugging Face's DINOv2 and ViT have in common."""
+  heads = f"{_LAYER}.attention.attention"
+  return {
+    **same(
+      class_token="embeddings.cls_token",
+      registers="embeddings.register_tokens",
+    ),
+    **positions("embeddings.position_embeddings"),
+    **patch_embed("embeddings.patch_embeddings.projection"),
+    **norm("norm", "layernorm"),
+    **linear(
+      f"{_BLOCK}.attn.qkv",
+      *(f"{heads}.{part}" for part in ("query", "key", "value")),
+    ),
+    **linear(f"{_BLOCK}.attn.proj", f"{_LAYER}.attention.output.dense"),
+  }
+
+
+def hf_dinov2(fc1: str, fc2: str) -> Naming:
+  """Hugging Face's Dinov2Model, with registers or without."""
+  return Naming(
+    "hf",
+    {
+      **_hf_embeddings(),
+      **norm(f"{_BLOCK}.norm1", f"{_LAYER}.norm1"),
+      **norm(f"{_BLOCK}.norm2", f"{_LAYER}.norm2"),
+      f"{_BLOCK}.scale1": Source((f"{_LAYER}.layer_scale1.lambda1",)),
+      f"{_BLOCK}.scale2": Source((f"{_LAYER}.layer_scale2.lambda1",)),
+      **linear(f"{_BLOCK}.mlp.fc1", f"{_LAYER}.mlp.{fc1}"),
+      **linear(f"{_BLOCK}.mlp.fc2", f"{_LAYER}.mlp.{fc2}"),
+    },
+  )
+
+
+def hf_vit() -> Naming:
+  """Hugging Face's ViTModel, ViTMAEModel and DeiTModel."""
+  return Naming(
+    "hf",
+    {
+      **_hf_embeddings(),
+      **norm(f"{_BLOCK}.norm1", f"{_LAYER}.layernorm_before"),
+      **norm(f"{_BLOCK}.norm2", f"{_LAYER}.layernorm_after"),
+      **linear(f"{_BLOCK}.mlp.fc1", f"{_LAYER}.intermediate.dense"),
+      **linear(f"{_BLOCK}.mlp.fc2", f"{_LAYER}.output.dense"),
+    },
+  )
+
 
 _ROOT = "https://dl.fbaipublicfiles.com"
 _UNUSED = (
@@ -31,7 +135,7 @@ _WIDTHS = {"tiny": "ti", "small": "s", "base": "b", "large": "l", "huge": "h"}
 _DEIT3_LAYOUT = Naming(
   "hub",
   {
-    **vit_layouts.hub("hub", skip=0).sources,
+    **hub("hub", skip=0).sources,
     "class_position": Source((), "zeros"),
     "blocks.{i}.scale1": Source(("blocks.{i}.gamma_1",)),
     "blocks.{i}.scale2": Source(("blocks.{i}.gamma_2",)),
@@ -42,7 +146,7 @@ _DEIT3_LAYOUT = Naming(
 _TIMM_DEIT3_LAYOUT = Naming(
   "timm",
   {
-    **vit_layouts.hub("timm", skip=0).sources,
+    **hub("timm", skip=0).sources,
     "class_position": Source((), "zeros"),
   },
 )
@@ -128,7 +232,7 @@ def _read_timm(config: Mapping[str, Any]) -> Model | None:
     return None
   name, patch, _, dino = match.groups()
   own = config.get("pretrained_cfg", {})
-  preprocess = described.from_timm(own)
+  preprocess = family.from_timm(own)
   side = preprocess.crop
   changes = {"position_rule": "antialias"}
   if dino or config["architecture"].startswith("deit3"):
@@ -151,6 +255,7 @@ _DEFAULTS = {
   "layer_norm_eps": 1e-12,
   "qkv_bias": True,
 }
+
 
 PLAIN_VIT = Family(
   title="MAE, DeiT, DeiT III, AugReg",
@@ -177,8 +282,8 @@ PLAIN_VIT = Family(
     "augreg_vitl16": _augreg("large", 16),
   },
   image=(
-    vit_layouts.hub("hub"),
-    vit_layouts.hf_vit(),
+    hub("hub"),
+    hf_vit(),
     _DEIT3_LAYOUT,
     _TIMM_DEIT3_LAYOUT,
   ),

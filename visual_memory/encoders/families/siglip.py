@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders.families import described
+from visual_memory.encoders.families import family
 from visual_memory.encoders.families.clip import hf_blocks, text_blocks
 from visual_memory.encoders.families.family import Family, Model
-from visual_memory.encoders.families.vit_layouts import timm_blocks
+from visual_memory.encoders.families.plain_vit import timm_blocks
 from visual_memory.encoders.published.naming import (
   Naming,
   Source,
@@ -257,7 +257,7 @@ def _read_open_clip(config: Mapping[str, Any]) -> Model | None:
       context_length=text["context_length"],
       **{**_TEXT, "tokenizer": _tokenizer(text["vocab_size"])},
     ),
-    preprocess=described.from_open_clip(config),
+    preprocess=family.from_open_clip(config),
   )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from visual_memory.analysis.calibration import Bins, Calibrated
 from visual_memory.analysis.confidence import Calibration, ConfidentVote
-from visual_memory.reports import calibration_plot, plots
+from visual_memory.reports import figures, plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent
 
@@ -28,7 +28,7 @@ def calibration(found: Mapping[str, ConfidentVote]) -> Section:
     figures=tuple(
       Figure(
         name=f"calibration_{kind}",
-        svg=calibration_plot.calibration(
+        svg=figures.calibration(
           {name: getattr(v, kind).bins for name, v in found.items()},
           name=f"calibration {kind}",
           x_label=f"confidence (%), {kind}",
@@ -71,7 +71,7 @@ def linear(found: Calibrated, *, strength: float) -> Section:
     figures=(
       Figure(
         name="calibration_linear",
-        svg=calibration_plot.calibration(
+        svg=figures.calibration(
           {"linear probe": found.bins}, name="calibration linear",
           x_label="confidence (%)", diagonal=True,
         ),
@@ -112,7 +112,7 @@ def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
     figures=(
       Figure(
         name="counts",
-        svg=calibration_plot.calibration(
+        svg=figures.calibration(
           {"counts": counts},
           name="counts",
           x_label="neighbors with the plurality class (%)",
@@ -121,7 +121,7 @@ def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
       ),
       Figure(
         name="entropy",
-        svg=calibration_plot.calibration(
+        svg=figures.calibration(
           {
             "relative to log2(C)": entropies,
             "to the largest (as published)": published,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visual_memory.analysis.intervals import exact_share
-from visual_memory.reports import class_figures, plots, tables
+from visual_memory.reports import figures, plots, tables
 from visual_memory.reports.gallery import GalleryItem
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.results import Results, most_confused
@@ -237,18 +237,18 @@ def _accuracy_table(found: Results, *, name: str) -> Table:
 
 def _classes_section(found: Results) -> Section:
   """Accuracy by class, the confusion matrix and the commonest errors."""
-  figures = [
+  drawn = [
     Figure(
       name="classes",
-      svg=class_figures.class_figure(found),
+      svg=figures.class_figure(found),
       caption="Worst first.",
     )
   ]
   if len(found.class_names) <= _MOST_CLASSES:
-    figures.append(
+    drawn.append(
       Figure(
         name="confusion",
-        svg=class_figures.confusion_figure(found),
+        svg=figures.confusion_figure(found),
         caption="Queries by true and predicted class; the color is the share"
         " of the row.",
       )
@@ -262,7 +262,7 @@ def _classes_section(found: Results) -> Section:
   )
   return Section(
     title="Class by class",
-    figures=tuple(figures),
+    figures=tuple(drawn),
     tables=(table,) if confused else (),
   )
 
