@@ -1,13 +1,19 @@
-"""Encoders compared: one figure for all, and rows for the same error."""
+"""Encoders compared: standings, chance, sizes, one figure for all."""
 
 import json
 
+import jax
 import numpy as np
 import pytest
+from scipy import stats
 
+from configs import comparison as comparison_config
 from configs import evaluate, privacy, scaling
 from experiments import launch
-from visual_memory.analysis import growth
+from visual_memory.analysis import choosing, encoder_ranking, growth
+from visual_memory.analysis.intervals import bootstrap_mean
+from visual_memory.pretraining import dictionary, random_dictionary
+from visual_memory.studies import dictionary as dictionary_lib
 from visual_memory.studies import growing, opening
 from visual_memory.studies.study_settings import EncoderSettings, StudySettings
 
@@ -98,3 +104,128 @@ def test_a_page_of_two_encoders(tmp_path):
   assert report["encoders"]["own"]["privacy"] != report["privacy"]
   assert "Encoders compared" in (tmp_path / "report.html").read_text()
   assert (tmp_path / "figures/encoders_privacy.svg").exists()
+
+
+SETTINGS = dictionary.DictionarySettings(
+  size=12, patch=3, num_words=10, grid=2, threshold=0.25, dim=8,
+  num_patches=400, rounds=3, patch_ridge=0.1, ridge=0.5,
+)  # fmt: skip
+KEY = jax.random.key(3)
+
+
+def scored(right):
+  right = np.asarray(right, bool)
+  return choosing.Scored(
+    accuracy=bootstrap_mean(right, seed=0),
+    right=right,
+    predictions=right.astype(np.int32),
+  )
+
+
+def test_standings_are_paired():
+  base = [1] * 50 + [0] * 50
+  better = [1] * 45 + [0] * 5 + [1] * 20 + [0] * 30
+  found = encoder_ranking.rank_encoders(
+    {"base": scored(base), "better": scored(better), "same": scored(base)},
+    baseline="base",
+    seed=0,
+  )
+  assert list(found) == ["better", "base", "same"]
+  assert found["base"].gain is None
+  gain = found["better"].gain
+  assert gain.interval.mean == pytest.approx(0.15)
+  assert 0 < gain.interval.low < 0.15 < gain.interval.high
+  # Twenty answers became right, five became wrong.
+  tail = stats.binom.cdf(5, 25, 0.5)
+  assert (gain.better, gain.worse) == (20, 5)
+  assert gain.p_value == pytest.approx(2 * tail)
+  same = found["same"].gain
+  assert same.p_value == 1 and same.interval.high == 0
+
+
+def test_what_cannot_be_compared_is_refused():
+  one = {"a": scored([1, 0]), "b": scored([1, 0, 1])}
+  with pytest.raises(ValueError, match="'c' is not among.*a, b"):
+    encoder_ranking.rank_encoders(one, baseline="c", seed=0)
+  with pytest.raises(ValueError, match="b answered 3 queries, a 2"):
+    encoder_ranking.rank_encoders(one, baseline="a", seed=0)
+
+
+def test_a_drawn_dictionary_has_seen_nothing():
+  params = random_dictionary.draw(SETTINGS, key=KEY)
+  assert {name: leaf.shape for name, leaf in params.items()} == {
+    "kernel": (27, 10), "bias": (10,), "mean": (40,), "projection": (40, 8),
+  }  # fmt: skip
+  words = params["kernel"].astype(np.float64)
+  np.testing.assert_allclose(words.sum(axis=0), 0, atol=1e-6)
+  np.testing.assert_allclose((words**2).sum(axis=0), 1, atol=1e-6)
+  axes = params["projection"].astype(np.float64)
+  np.testing.assert_allclose(axes.T @ axes, np.eye(8), atol=1e-6)
+  again = random_dictionary.draw(SETTINGS, key=KEY)
+  other = random_dictionary.draw(SETTINGS, key=jax.random.key(4))
+  np.testing.assert_array_equal(params["kernel"], again["kernel"])
+  assert not np.allclose(params["kernel"], other["kernel"])
+
+
+def test_random_words_among_whitened_patches():
+  random = np.random.default_rng(1)
+  coarse = random.integers(0, 256, (60, 6, 6, 3), dtype=np.uint8)
+  images = coarse.repeat(2, axis=1).repeat(2, axis=2)
+  params = random_dictionary.learn_whitening(images, SETTINGS, key=KEY)
+  # What makes a word a row of the kernel, by NumPy's own covariance.
+  patches = dictionary.random_patches(images, SETTINGS, key=KEY)
+  variances, axes = np.linalg.eigh(np.cov(patches.T.astype(np.float64), ddof=0))
+  back = (axes * np.sqrt(variances + SETTINGS.patch_ridge)) @ axes.T
+  words = back @ params["kernel"]
+  np.testing.assert_allclose((words**2).sum(axis=0), 1, rtol=1e-4)
+  np.testing.assert_allclose(
+    params["bias"], patches.mean(axis=0) @ params["kernel"], atol=1e-5
+  )
+  values = SETTINGS.apply(params, images / np.float32(255))
+  covariance = np.cov(np.asarray(values, np.float64).T)
+  assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 2e-3
+  with pytest.raises(ValueError, match="more images"):
+    random_dictionary.learn_whitening(images[:8], SETTINGS, key=KEY)
+
+
+def test_a_stopped_comparison_learns_only_what_is_missing(
+  tmp_path, monkeypatch
+):
+  config = comparison_config.get_config("smoke")
+  config.left_out, config.whitened = ("pixels_8",), (1.0,)
+  learned = []
+  learn_from = dictionary_lib.learn
+  monkeypatch.setattr(
+    dictionary_lib, "learn",
+    lambda own, *rest, **named: (
+      learned.append(own.learn) or learn_from(own, *rest, **named)
+    ),
+  )  # fmt: skip
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(random_dictionary, "learn_whitening", stop)
+    with pytest.raises(KeyboardInterrupt):
+      launch.run(config, tmp_path / "run")
+  launch.run(config, tmp_path / "run")
+  assert learned == ["all", "nothing", "whitening", "whitening"]
+  report = json.loads((tmp_path / "run/report.json").read_text())
+  # Those without weights, as the vision transformers, are left out.
+  names = ("fractal_noise", "random", "random_words")
+  assert set(report["encoders"]) == {
+    f"{name}{way}" for name in names for way in ("", ", whitened")
+  }
+  assert report["counts"]["images_embedded"] == 0  # Of the baseline.
+  for one in report["encoders"].values():
+    assert one["num_weights"] == 27 * 16 + 16 + 64 + 64 * 16
+    assert one["tasks"]["digits"]["accuracy"]["mean"] > 0.7
+
+
+def test_learn_must_be_known(tmp_path):
+  config = comparison_config.get_config("smoke")
+  config.recipe.learn = "some"
+  with pytest.raises(ValueError, match="recipe.learn is 'some'.*'whitening'"):
+    launch.run(config, tmp_path / "a")
+  assert not (tmp_path / "a").exists()
