@@ -22,22 +22,20 @@ def comparison(
     title=f"{name}: every voter, every k",
     folded=folded,
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {
+          voter: {k: 100 * value for k, value in values.items()}
+          for voter, values in accuracy.items()
+        },
         name=f"voters_{tables.file_name(name)}",
-        svg=plots.curves(
-          {
-            voter: {k: 100 * value for k, value in values.items()}
-            for voter, values in accuracy.items()
-          },
-          bands={
-            voter: _band(found.table, row)
-            for row, voter in enumerate(found.table.names)
-          },
-          name=f"voters {name}",
-          x_label="k, the number of neighbors that vote",
-          y_label="accuracy (%)",
-        ),
         caption="Test accuracy at every k, with its exact 95 % interval.",
+        bands={
+          voter: _band(found.table, row)
+          for row, voter in enumerate(found.table.names)
+        },
+        x_label="k, the number of neighbors that vote",
+        y_label="accuracy (%)",
       ),
     ),
     tables=(
@@ -220,17 +218,15 @@ def _overlaid(found: Mapping[str, Comparison]) -> Figure:
       k: 100 * value for k, value in one.table.accuracy()[voter].items()
     }
     bands[label] = _band(one.table, one.table.names.index(voter))
-  return Figure(
+  return Figure.of(
+    plots.curves,
+    lines,
     name="encoders",
-    svg=plots.curves(
-      lines,
-      bands=bands,
-      name="encoders",
-      x_label="k, the number of neighbors that vote",
-      y_label="accuracy (%)",
-    ),
     caption="Every encoder by the voter that its tuning rows prefer, with exact"
     " 95 % intervals.",
+    bands=bands,
+    x_label="k, the number of neighbors that vote",
+    y_label="accuracy (%)",
   )
 
 
@@ -267,18 +263,16 @@ def _sweep_figure(name, voter, found):
     "k chosen on tuning rows": found.held_out[range(len(tuned)), tuned],
     "best k on test (as published)": found.held_out.max(axis=1),
   } | {f"k = {k}": found.held_out[:, by_k[k]] for k in (10, 100) if k in by_k}
-  return Figure(
+  return Figure.of(
+    plots.curves,
+    {
+      label: dict(zip(found.values, 100 * accuracy, strict=True))
+      for label, accuracy in lines.items()
+    },
     name=f"sensitivity_{tables.file_name(name)}_{voter}",
-    svg=plots.curves(
-      {
-        label: dict(zip(found.values, 100 * accuracy, strict=True))
-        for label, accuracy in lines.items()
-      },
-      name=f"sensitivity {name} {voter}",
-      x_label=f"{found.hyper} of the {voter} vote",
-      y_label="accuracy (%)",
-      x_log=min(found.values) > 0,
-    ),
+    x_label=f"{found.hyper} of the {voter} vote",
+    y_label="accuracy (%)",
+    x_log=min(found.values) > 0,
   )
 
 

@@ -60,12 +60,12 @@ def sections(
   )  # fmt: skip
   by_step = lambda values: {t: 100 * x for t, x in enumerate(values, 1)}
   figures = tuple(
-    Figure(
+    Figure.of(
+      plots.curves,
+      {learner: by_step(of(one)) for learner, one in found.items()},
       name=name,
-      svg=plots.curves(
-        {learner: by_step(of(one)) for learner, one in found.items()},
-        name=name, x_label="steps so far", y_label=label,
-      ),
+      x_label="steps so far",
+      y_label=label,
     )
     for name, label, of in (
       ("sequence_so_far", "accuracy, all classes so far (%)",

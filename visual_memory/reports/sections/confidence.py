@@ -26,17 +26,15 @@ def calibration(found: Mapping[str, ConfidentVote]) -> Section:
       " better throughout.",
     ),
     figures=tuple(
-      Figure(
+      Figure.of(
+        figures.calibration,
+        {name: getattr(v, kind).bins for name, v in found.items()},
         name=f"calibration_{kind}",
-        svg=figures.calibration(
-          {name: getattr(v, kind).bins for name, v in found.items()},
-          name=f"calibration {kind}",
-          x_label=f"confidence (%), {kind}",
-          diagonal=True,
-        ),
         caption=f"Reliability diagram, {kind}; on the diagonal, confidence is"
         " accuracy. Below, how many queries each bin has; bars are exact 95 %"
         " intervals.",
+        x_label=f"confidence (%), {kind}",
+        diagonal=True,
       )
       for kind in ("raw", "fitted")
     ),
@@ -69,12 +67,12 @@ def linear(found: Calibrated, *, strength: float) -> Section:
       f" (strength = {strength:.3g}, chosen on tuning rows by accuracy).",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        figures.calibration,
+        {"linear probe": found.bins},
         name="calibration_linear",
-        svg=figures.calibration(
-          {"linear probe": found.bins}, name="calibration linear",
-          x_label="confidence (%)", diagonal=True,
-        ),
+        x_label="confidence (%)",
+        diagonal=True,
       ),
     ),
     tables=(
@@ -110,26 +108,22 @@ def published_bins(counts: Bins, entropies: Bins, published: Bins) -> Section:
       " are undone here, and shown beside.",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        figures.calibration,
+        {"counts": counts},
         name="counts",
-        svg=figures.calibration(
-          {"counts": counts},
-          name="counts",
-          x_label="neighbors with the plurality class (%)",
-          diagonal=True,
-        ),
+        x_label="neighbors with the plurality class (%)",
+        diagonal=True,
       ),
-      Figure(
+      Figure.of(
+        figures.calibration,
+        {
+          "relative to log2(C)": entropies,
+          "to the largest (as published)": published,
+        },
         name="entropy",
-        svg=figures.calibration(
-          {
-            "relative to log2(C)": entropies,
-            "to the largest (as published)": published,
-          },
-          name="entropy",
-          x_label="1 - entropy / largest entropy (%)",
-          diagonal=True,
-        ),
+        x_label="1 - entropy / largest entropy (%)",
+        diagonal=True,
       ),
     ),
   )
@@ -146,14 +140,12 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
       " how many test queries are answered then, and how well.",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {name: _selective(v.fitted) for name, v in found.items()},
         name="abstention",
-        svg=plots.curves(
-          {name: _selective(v.fitted) for name, v in found.items()},
-          name="abstention",
-          x_label="queries answered (%)",
-          y_label="accuracy of those (%)",
-        ),
+        x_label="queries answered (%)",
+        y_label="accuracy of those (%)",
       ),
     ),
     tables=(

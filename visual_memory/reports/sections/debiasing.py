@@ -119,20 +119,18 @@ def sections(
       tables=(table,),
       links=links,
       figures=(
-        Figure(
+        Figure.of(
+          plots.intervals,
+          {
+            kind: {g: tables.span(change(kind, g).interval) for g in groups}
+            for kind in found
+            if kind != "before"
+          },
           name="debiasing",
-          svg=plots.intervals(
-            {
-              kind: {g: tables.span(change(kind, g).interval) for g in groups}
-              for kind in found
-              if kind != "before"
-            },
-            order=list(groups),
-            name="debiasing",
-            x_label="change of accuracy by the removal (points)",
-            zero=True,
-          ),
           caption="By group of queries, with 95 % intervals.",
+          order=list(groups),
+          x_label="change of accuracy by the removal (points)",
+          zero=True,
         ),
       ) * (len(found) > 1),
     ),

@@ -121,15 +121,13 @@ def _ranking(task, found, compared) -> Figure:
   for name, standing in found.items():
     group = "alike" if compared[name].learned else "others"
     groups[group][_words(name)] = tables.span(standing.accuracy)
-  return Figure(
+  return Figure.of(
+    plots.intervals,
+    groups,
     name=f"ranking_{task}",
-    svg=plots.intervals(
-      groups,
-      order=[_words(name) for name in found],
-      name=f"ranking {task}",
-      x_label="test accuracy (%)",
-    ),
     caption=f"{task}: accuracy with its 95 % interval.",
+    order=[_words(name) for name in found],
+    x_label="test accuracy (%)",
   )
 
 
@@ -202,29 +200,26 @@ def _sizes(compared, series) -> Section:
 def _size_figure(task, compared, present) -> Figure:
   """One task: a curve for each series."""
   interval = lambda name: compared[name].scored[task].accuracy
-  return Figure(
+  return Figure.of(
+    plots.curves,
+    {
+      label: {
+        compared[name].num_weights: 100 * interval(name).mean for name in names
+      }
+      for label, names in present.items()
+    },
     name=f"size_{task}",
-    svg=plots.curves(
-      {
-        label: {
-          compared[name].num_weights: 100 * interval(name).mean
-          for name in names
-        }
-        for label, names in present.items()
-      },
-      bands={
-        label: {
-          compared[name].num_weights: tables.span(interval(name))[1:]
-          for name in names
-        }
-        for label, names in present.items()
-      },
-      name=f"size {task}",
-      x_label="weights",
-      y_label="test accuracy (%)",
-      x_log=True,
-    ),
     caption=f"{task}; shaded: 95 % intervals.",
+    bands={
+      label: {
+        compared[name].num_weights: tables.span(interval(name))[1:]
+        for name in names
+      }
+      for label, names in present.items()
+    },
+    x_label="weights",
+    y_label="test accuracy (%)",
+    x_log=True,
   )
 
 
@@ -239,16 +234,14 @@ def _samples(pictures) -> Section:
   return Section(
     title="What was learned from",
     figures=(
-      Figure(
+      Figure.of(
+        drawn.picture_grid,
+        [sheets],
         name="pictures",
-        svg=drawn.picture_grid(
-          [sheets],
-          columns=[_words(family) for family in pictures],
-          name="pictures",
-          side=1.4,
-        ),
         caption="The first pictures of each family, at the size that is"
         " learned from.",
+        columns=[_words(family) for family in pictures],
+        side=1.4,
       ),
     ),
   )

@@ -47,17 +47,15 @@ def sections(
       prose=tuple(prose),
       tables=tuple(tables),
       figures=tuple(
-        Figure(
+        Figure.of(
+          plots.curves,
+          overlay.lines,
           name=f"encoders_{overlay.name}",
-          svg=plots.curves(
-            overlay.lines,
-            name=f"encoders_{overlay.name}",
-            x_label=overlay.x_label,
-            y_label=overlay.y_label,
-            x_log=overlay.x_log,
-            y_log=overlay.y_log,
-          ),
           caption=overlay.caption,
+          x_label=overlay.x_label,
+          y_label=overlay.y_label,
+          x_log=overlay.x_log,
+          y_log=overlay.y_log,
         )
         for overlay in overlays
       ),

@@ -134,8 +134,10 @@ def values(
 
 def _figure(one: Shown) -> Figure:
   name = "neighbors_" + "".join(c if c.isalnum() else "_" for c in one.id)
-  return Figure(
+  return Figure.of(
+    pictures.neighbor_grid,
+    one.picture,
+    one.found,
     name=name,
-    svg=pictures.neighbor_grid(one.picture, one.found, name=name),
     caption=f"{one.label}: {one.id}" if one.label else one.id,
   )

@@ -82,15 +82,13 @@ def _discovery(curve: DiscoveryCurve, left_out: Sequence[int]) -> Section:
       + (too_many if left_out else ""),
     ),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        lines,
         name="discovery",
-        svg=plots.curves(
-          lines,
-          name="discovery",
-          x_label="rows of the new class (m)",
-          y_label="accuracy (%)",
-          fits=fits,
-        ),
+        x_label="rows of the new class (m)",
+        y_label="accuracy (%)",
+        fits=fits,
       ),
     ),
     tables=(

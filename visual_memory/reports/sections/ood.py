@@ -32,23 +32,19 @@ def distances(
     ),
     figures=(
       *(
-        Figure(
+        Figure.of(
+          plots.boxes,
+          {group: values[name] for group, values in scores.items()},
           name=f"boxes_{name.replace('-', '_')}",
-          svg=plots.boxes(
-            {group: values[name] for group, values in scores.items()},
-            name=f"boxes {name}",
-            y_label=f"{name} distance",
-          ),
+          y_label=f"{name} distance",
         )
         for name in names
       ),
-      Figure(
+      Figure.of(
+        plots.histograms,
+        {group: values["mean"] for group, values in scores.items()},
         name="histogram_mean",
-        svg=plots.histograms(
-          {group: values["mean"] for group, values in scores.items()},
-          name="histogram mean",
-          x_label="mean distance",
-        ),
+        x_label="mean distance",
       ),
     ),
   )
@@ -72,18 +68,16 @@ def detection(
       " fitted, and k is not chosen: every one listed is shown.",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {
+          name: {k: 100 * value for k, value in enumerate(values, 1)}
+          for name, values in by_k.items()
+        },
         name="auroc_by_k",
-        svg=plots.curves(
-          {
-            name: {k: 100 * value for k, value in enumerate(values, 1)}
-            for name, values in by_k.items()
-          },
-          name="auroc by k",
-          x_label="k",
-          y_label="AUROC of the k-th distance (%)",
-          x_log=True,
-        ),
+        x_label="k",
+        y_label="AUROC of the k-th distance (%)",
+        x_log=True,
       ),
     ),
     tables=(

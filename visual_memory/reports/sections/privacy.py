@@ -55,15 +55,13 @@ def sections(found: Sequence[Privacy]) -> tuple[list[Section], dict[str, Any]]:
     name="privacy",
   )  # fmt: skip
   figures = (
-    Figure(
+    Figure.of(
+      plots.curves,
+      lines,
       name="privacy",
-      svg=plots.curves(
-        lines,
-        name="privacy",
-        x_label="neighbors that vote (k)",
-        y_label="non-private rows (%)",
-        x_log=True,
-      ),
+      x_label="neighbors that vote (k)",
+      y_label="non-private rows (%)",
+      x_log=True,
     ),
   )
   section = Section(

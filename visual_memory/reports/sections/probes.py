@@ -54,16 +54,14 @@ def grid(probes: Sequence[Probe], on_tune: Sequence[float]) -> Section:
   return Section(
     title=f"The grid of {len(probes)} probes",
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        lines,
         name="probe_grid",
-        svg=plots.curves(
-          lines,
-          name="probe grid",
-          x_label="learning rate, for a batch of 256",
-          y_label="accuracy on tuning rows (%)",
-          x_log=True,
-        ),
         caption="SGD, all probes trained at once on the same batches.",
+        x_label="learning rate, for a batch of 256",
+        y_label="accuracy on tuning rows (%)",
+        x_log=True,
       ),
     ),
   )
@@ -78,15 +76,13 @@ def strengths(scores: Mapping[float, float], fitted: Fitted) -> Section:
       f" entry of its gradient is then {fitted.gradient:.1e}.",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {"accuracy": {c: 100 * value for c, value in scores.items()}},
         name="probe_strength",
-        svg=plots.curves(
-          {"accuracy": {c: 100 * value for c, value in scores.items()}},
-          name="probe strength",
-          x_label="inverse strength of the penalty",
-          y_label="accuracy on tuning rows (%)",
-          x_log=True,
-        ),
+        x_label="inverse strength of the penalty",
+        y_label="accuracy on tuning rows (%)",
+        x_log=True,
       ),
     ),
   )

@@ -166,22 +166,19 @@ def _table(found, changed) -> Table:
 
 def _figure(changed) -> Figure:
   """The changes with their intervals."""
-  return Figure(
+  return Figure.of(
+    plots.intervals,
+    {
+      kind: {
+        voter: tables.span(change.interval) for voter, change in voters.items()
+      }
+      for kind, voters in changed.items()
+    },
     name="pruning",
-    svg=plots.intervals(
-      {
-        kind: {
-          voter: tables.span(change.interval)
-          for voter, change in voters.items()
-        }
-        for kind, voters in changed.items()
-      },
-      order=list(next(iter(changed.values()), ())),
-      name="pruning",
-      x_label="change of accuracy against no pruning (points)",
-      zero=True,
-    ),
     caption="With 95 % intervals of the paired difference.",
+    order=list(next(iter(changed.values()), ())),
+    x_label="change of accuracy against no pruning (points)",
+    zero=True,
   )
 
 
@@ -251,15 +248,13 @@ def _counted_section(wrong, effects, chosen, row_ids, k, row_image) -> Section:
     ),
     tables=(table,),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {"rows": _share_reaching(wrong)},
         name="wrong_counts",
-        svg=plots.curves(
-          {"rows": _share_reaching(wrong)},
-          name="wrong_counts",
-          x_label="wrong count",
-          y_label="rows that reach it (%)",
-          x_log=True,
-        ),
+        x_label="wrong count",
+        y_label="rows that reach it (%)",
+        x_log=True,
       ),
     ),
   )

@@ -25,17 +25,15 @@ def noise(kind: str, found: Mapping[str, NoiseCurve]) -> Section:
     title=f"{kind.capitalize()} label noise",
     finding=_noise_finding(kind, found),
     figures=(
-      Figure(
+      Figure.of(
+        plots.curves,
+        {name: _over_seeds(curve) for name, curve in found.items()},
         name=f"noise_{kind}",
-        svg=plots.curves(
-          {name: _over_seeds(curve) for name, curve in found.items()},
-          bands={name: _spread(curve) for name, curve in found.items()},
-          name=f"noise {kind}",
-          x_label="labels drawn anew (%)",
-          y_label="test accuracy (%)",
-        ),
         caption=f"Mean and range over {len(some.accuracy)} seeds; k chosen on"
         " tuning rows, whose labels are as wrong.",
+        bands={name: _spread(curve) for name, curve in found.items()},
+        x_label="labels drawn anew (%)",
+        y_label="test accuracy (%)",
       ),
     ),
     tables=(
@@ -192,20 +190,18 @@ def _growth_figure(name, points, laws):
       size: (100 * a, 100 * b)
       for size, a, b in zip(reach, low, high, strict=True)
     }
-  return Figure(
+  return Figure.of(
+    plots.curves,
+    {f"{name} vote": means},
     name=f"growth_{name}",
-    svg=plots.curves(
-      {f"{name} vote": means},
-      fits=lines,
-      fit_bands=bands,
-      name=f"growth {name}",
-      x_label="rows of the memory, N",
-      y_label="test error (%)",
-      x_log=True,
-      y_log=any(means.values()),
-    ),
     caption="Shaded: 95 % interval of one more size, if the power law in log N"
     " is right.",
+    fits=lines,
+    fit_bands=bands,
+    x_label="rows of the memory, N",
+    y_label="test error (%)",
+    x_log=True,
+    y_log=any(means.values()),
   )
 
 

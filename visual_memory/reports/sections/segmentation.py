@@ -133,11 +133,8 @@ def _by_neighbors(
       Table(header=("IoU of", *found), rows=each, name="class_iou"),
     ),
     figures=(
-      Figure(
-        name="class_iou",
-        svg=plots.bars(
-          bars, name="class_iou", y_label="IoU (%)", size=(7.0, 3.4)
-        ),
+      Figure.of(
+        plots.bars, bars, name="class_iou", y_label="IoU (%)", size=(7.0, 3.4)
       ),
     ),
   )
@@ -272,7 +269,7 @@ def _looked_at(
     prose=("Colors of clusters carry no meaning from picture to picture.",),
     figures=(
       Figure(name="looked_at", svg=grid),
-      Figure(name="classes", svg=pictures.legend(class_names, name="classes")),
+      Figure.of(pictures.legend, class_names, name="classes"),
     ),
   )
 

@@ -68,20 +68,18 @@ def _section(name, scores, counts) -> Section:
       ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) + ".",
     ),
     figures=(
-      Figure(
+      Figure.of(
+        plots.intervals,
+        {
+          item.protocol: {
+            voter: tables.span(item.chosen[voter]) for voter in voters
+          }
+          for item in scores
+        },
         name=f"shifted_{file_name(name)}",
-        svg=plots.intervals(
-          {
-            item.protocol: {
-              voter: tables.span(item.chosen[voter]) for voter in voters
-            }
-            for item in scores
-          },
-          order=voters,
-          name=f"shifted {name}",
-          x_label="accuracy (%)",
-        ),
         caption="k chosen on the memory's tuning rows; 95 % intervals.",
+        order=voters,
+        x_label="accuracy (%)",
       ),
     ),
     tables=(
