@@ -3,12 +3,11 @@
 from jax.sharding import Mesh
 
 from visual_memory.dual_memory import protocol
-from visual_memory.reports import page
 from visual_memory.reports.sections import dual_memory as sections
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.studies import dual_memory as parts
+from visual_memory.studies import finishing
 from visual_memory.studies.dual_memory import Settings
-from visual_memory.studies.study_settings import as_values
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -70,24 +69,16 @@ def _report(config, workdir, data, found, clock, env):
       if name.startswith((variant, "text", "zero_shot"))
     }
     shown.append(sections.published(expected, table))
-  page.write_page(
-    workdir.path,
-    page.Page(
-      title=config.title,
-      sections=tuple(shown),
-      config=as_values(config),
-      timings=clock.seconds,
-      counts=data.counts,
-      skipped=data.skipped,
-      fingerprint=data.fingerprint,
-      env=env,
-    ),
+  finishing.finish_run(
+    workdir, config, shown,
     {
       "accuracy": sections.accuracy(found),
       "variants": {name: sections.values(table) for name, table in
                    found.items()},
       "class_names": data.class_names,
     },
+    timings=clock.seconds, counts=data.counts, skipped=data.skipped,
+    fingerprint=data.fingerprint, env=env,
   )  # fmt: skip
   for variant, table in found.items():
     for shots, row in sections.values(table).items():

@@ -9,12 +9,10 @@ from jax.sharding import Mesh
 from visual_memory import distributed
 from visual_memory.pretraining import meter
 from visual_memory.pretraining.train import train
-from visual_memory.reports import page
 from visual_memory.reports.sections.pretraining import curves
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import pretraining
+from visual_memory.studies import finishing, pretraining
 from visual_memory.studies.pretraining import Settings
-from visual_memory.studies.study_settings import as_values
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -44,17 +42,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     "last": {name: x for line in lines for name, x in line.items()},
     "best_score": max(scores, default=None),
   }
-  if workdir.lead:
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=config.title,
-        sections=(curves(lines),),
-        config=as_values(config),
-        env=env,
-      ),
-      values,
-    )
+  finishing.finish_run(workdir, config, (curves(lines),), values, env=env)
 
 
 def _print(**values) -> None:

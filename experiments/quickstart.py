@@ -12,8 +12,14 @@ from visual_memory.data import selection
 from visual_memory.reports import page
 from visual_memory.reports.sections import evaluation
 from visual_memory.reports.workdir import Clock, Workdir
-from visual_memory.studies import cached_search, opening, shown, story
-from visual_memory.studies.study_settings import StudySettings, as_values
+from visual_memory.studies import (
+  cached_search,
+  finishing,
+  opening,
+  shown,
+  story,
+)
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.voting import weighting
 
 
@@ -78,22 +84,16 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     queries_source=queries_source,
     **vars(config.gallery),
   )
-  if workdir.lead:
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=config.title,
-        sections=tuple(
-          evaluation.sections(found, edits=told.edits, gallery=items)
-        ),
-        config=as_values(config),
-        tiles=evaluation.tiles(found),
-        timings=clock.seconds,
-        counts=found.counts()
-        | {"memory_rows": len(memory), "redone_queries": near.num_redone},
-        skipped=page.skipped(rows_report, queries_report),
-        fingerprint=found.neighbors_fingerprint,
-        env=env,
-      ),
-      evaluation.values(found, edits=told.edits),
-    )
+  finishing.finish_run(
+    workdir,
+    config,
+    evaluation.sections(found, edits=told.edits, gallery=items),
+    evaluation.values(found, edits=told.edits),
+    tiles=evaluation.tiles(found),
+    timings=clock.seconds,
+    counts=found.counts()
+    | {"memory_rows": len(memory), "redone_queries": near.num_redone},
+    skipped=page.skipped(rows_report, queries_report),
+    fingerprint=found.neighbors_fingerprint,
+    env=env,
+  )

@@ -3,12 +3,10 @@
 from jax.sharding import Mesh
 
 from visual_memory.analysis.segmentation import untrained
-from visual_memory.reports import page
 from visual_memory.reports.sections import segmentation as sections
 from visual_memory.reports.workdir import Clock, Workdir
-from visual_memory.studies import opening, segmentation
+from visual_memory.studies import finishing, opening, segmentation
 from visual_memory.studies.segmentation import Settings
-from visual_memory.studies.study_settings import as_values
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
@@ -28,17 +26,13 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
       found[name] = segmentation.segment(
         config, encoder, rows, queries, mesh, cache_dir
       )
-  if workdir.lead:
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=config.title,
-        sections=sections.sections(found, seen, rows.class_names),
-        config=as_values(config),
-        tiles=sections.tiles(found),
-        timings=clock.seconds,
-        counts={"memory_images": len(rows), "test_images": len(queries)},
-        env=env,
-      ),
-      sections.values(found, seen),
-    )
+  finishing.finish_run(
+    workdir,
+    config,
+    sections.sections(found, seen, rows.class_names),
+    sections.values(found, seen),
+    tiles=sections.tiles(found),
+    timings=clock.seconds,
+    counts={"memory_images": len(rows), "test_images": len(queries)},
+    env=env,
+  )

@@ -7,11 +7,10 @@ from jax.sharding import Mesh
 from visual_memory.analysis import choosing
 from visual_memory.encoders import sift as sift_lib
 from visual_memory.probes import support_vectors
-from visual_memory.reports import page
 from visual_memory.reports.sections import sift as sections
 from visual_memory.reports.workdir import Clock, Workdir
-from visual_memory.studies import cached_search, opening
-from visual_memory.studies.study_settings import StudySettings, as_values
+from visual_memory.studies import cached_search, finishing, opening
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.voting import queries as queries_lib
 
 
@@ -79,16 +78,12 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
                                                     queries.labels)),
       )
     ]  # fmt: skip
-  if workdir.lead:
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=config.title,
-        sections=(sections.section(choice, scored, *svms),),
-        config=as_values(config),
-        timings=clock.seconds,
-        counts=sections.counts(rows, queries),
-        env=env,
-      ),
-      sections.values(choice, scored, *svms),
-    )
+  finishing.finish_run(
+    workdir,
+    config,
+    (sections.section(choice, scored, *svms),),
+    sections.values(choice, scored, *svms),
+    timings=clock.seconds,
+    counts=sections.counts(rows, queries),
+    env=env,
+  )

@@ -8,15 +8,13 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import two_afc
 from visual_memory.data import triplets
-from visual_memory.reports import page
 from visual_memory.reports.sections import similarity as sections
 from visual_memory.reports.workdir import Clock, Workdir
-from visual_memory.studies import opening
+from visual_memory.studies import finishing, opening
 from visual_memory.studies.study_settings import (
   EncoderSettings,
   RunSettings,
   SourceSettings,
-  as_values,
 )
 
 
@@ -70,20 +68,16 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         two_afc.PIXEL_MEASURES[name], questions, side=config.measured_side
       )
   found = two_afc.compare(similarities, questions)
-  if workdir.lead:
-    page.write_page(
-      workdir.path,
-      page.Page(
-        title=config.title,
-        sections=sections.sections(found),
-        config=as_values(config),
-        tiles=sections.tiles(found),
-        timings=clock.seconds,
-        counts={"questions": len(questions)},
-        env=env,
-      ),
-      sections.values(found),
-    )
+  finishing.finish_run(
+    workdir,
+    config,
+    sections.sections(found),
+    sections.values(found),
+    tiles=sections.tiles(found),
+    timings=clock.seconds,
+    counts={"questions": len(questions)},
+    env=env,
+  )
 
 
 def _triplets(config):

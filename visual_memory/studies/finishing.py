@@ -47,6 +47,28 @@ def finish_studies(
   )  # fmt: skip
 
 
+def finish_run(
+  workdir: Workdir,
+  config: Any,
+  sections: Sequence[page.Section],
+  values: Mapping[str, Any],
+  **more: Any,
+) -> None:
+  """Writes the page of a run that is no study, beside its report.json.
+
+  Args:
+    workdir: of the run.
+    config: its settings, whose title is the page's if no other is given.
+    sections: of the page.
+    values: of report.json, plain or NumPy.
+    **more: what else `page.Page` tells.
+  """
+  if workdir.lead:
+    told = {"title": getattr(config, "title", ""), "config": as_values(config)}
+    found = page.Page(sections=tuple(sections), **told | more)
+    page.write_page(workdir.path, found, values)
+
+
 def write_encoder_page(
   workdir: Workdir,
   config: Any,
@@ -74,16 +96,14 @@ def write_encoder_page(
     "fingerprint": encoder.fingerprint,
     **facts,
   }
-  page.write_page(
-    workdir.path,
-    page.Page(
-      title=f"The encoder {config.name}",
-      sections=(encoder_file(report),),
-      config=as_values(config),
-      env=env,
-      timings=timings or {},
-    ),
+  finish_run(
+    workdir,
+    config,
+    (encoder_file(report),),
     report,
+    title=f"The encoder {config.name}",
+    env=env,
+    timings=timings or {},
   )
   print(f"{path}: {report['num_bytes']:,} bytes, {encoder.fingerprint}")
 
