@@ -7,7 +7,7 @@ on where it was, and comparisons share what they have in common.
 
 from jax.sharding import Mesh
 
-from visual_memory.analysis import choosing, encoder_ranking
+from visual_memory.analysis import aggregation, choosing
 from visual_memory.reports.sections import encoder_ranking as sections
 from visual_memory.reports.workdir import Clock, Workdir
 from visual_memory.studies import opening
@@ -40,7 +40,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         learned=encoder in config.learned,
       )  # fmt: skip
   standings = {
-    task: encoder_ranking.rank_encoders(
+    task: aggregation.rank_encoders(
       {name: one.scored[task] for name, one in compared.items()},
       baseline=config.baseline, seed=config.seed,
     )

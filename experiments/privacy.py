@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from visual_memory.analysis.privacy import privacy_curve
+from visual_memory.analysis.influence import privacy_curve
 from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import privacy as privacy_sections
 from visual_memory.reports.workdir import Workdir

@@ -4,7 +4,7 @@ import memory_cases
 import numpy as np
 import pytest
 
-from visual_memory.analysis import influence, privacy, pruned_votes, pruning
+from visual_memory.analysis import influence, pruned_votes, pruning
 from visual_memory.retrieval import exact
 from visual_memory.types import UNLABELED, Neighbors
 from visual_memory.voting import compat, queries, weighting
@@ -67,7 +67,7 @@ def test_effects_equal_removing_every_row(case, voter):
     np.testing.assert_array_equal(effects.helps, helps)
     np.testing.assert_array_equal(effects.harms, harms)
     np.testing.assert_array_equal(effects.gain, harms - helps)
-    [found] = privacy.privacy_curve(
+    [found] = influence.privacy_curve(
       case.near, case.labels, case.embedded.ids,
       settings={voter: SETTINGS[voter]}, ks=(k,), num_classes=5,
     )  # fmt: skip
@@ -229,7 +229,7 @@ def test_bad_input_is_named(case):
     similarities=np.empty((0, 3), np.float32),
   )  # fmt: skip
   with pytest.raises(ValueError, match="empty"):
-    privacy.privacy_curve(
+    influence.privacy_curve(
       empty, np.empty(0, int), np.empty(0, object), settings=SETTINGS,
       ks=(1,), num_classes=2,
     )  # fmt: skip

@@ -12,8 +12,8 @@ from visual_memory.analysis import (
   label_errors,
   neighbor_map,
 )
+from visual_memory.analysis.decision_maps import contributions
 from visual_memory.data.synthetic import synthetic_embeddings
-from visual_memory.encoders.dictionary.contributions import contributions
 from visual_memory.encoders.dictionary.patch_dictionary import (
   PatchDictionary,
   dense_responses,

@@ -13,11 +13,11 @@ from golden import make_encoder_goldens as goldens
 from published_files import assert_equal_trees, hub_tensors, load_tiny
 
 import visual_memory as vm
+from visual_memory.analysis.decision_maps import grad_cam
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import settings, vit
 from visual_memory.encoders.encoder import make_encoder
 from visual_memory.encoders.families import dino, family
-from visual_memory.encoders.grad_cam import grad_cam
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.parts import vit_parts
 from visual_memory.encoders.patch_grid import patch_grid

@@ -62,7 +62,7 @@ ENCODER_LAYERS = (
   ("encoder",),
   ("builders", "listing"),
   ("families",),
-  ("parts", "vit", "published", "dictionary", "encoder_files", "grad_cam"),
+  ("parts", "vit", "published", "dictionary", "encoder_files"),
   ("settings", "transformer", "patch_grid", "layers", "stem", "outputs"),
 )
 ENCODER_LEVEL = {

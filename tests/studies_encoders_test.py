@@ -10,7 +10,7 @@ from scipy import stats
 from configs import comparison as comparison_config
 from configs import evaluate, privacy, scaling
 from experiments import launch
-from visual_memory.analysis import choosing, encoder_ranking, growth
+from visual_memory.analysis import aggregation, choosing, growth
 from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
 from visual_memory.studies import dictionary as dictionary_lib
@@ -125,7 +125,7 @@ def scored(right):
 def test_standings_are_paired():
   base = [1] * 50 + [0] * 50
   better = [1] * 45 + [0] * 5 + [1] * 20 + [0] * 30
-  found = encoder_ranking.rank_encoders(
+  found = aggregation.rank_encoders(
     {"base": scored(base), "better": scored(better), "same": scored(base)},
     baseline="base",
     seed=0,
@@ -146,9 +146,9 @@ def test_standings_are_paired():
 def test_what_cannot_be_compared_is_refused():
   one = {"a": scored([1, 0]), "b": scored([1, 0, 1])}
   with pytest.raises(ValueError, match="'c' is not among.*a, b"):
-    encoder_ranking.rank_encoders(one, baseline="c", seed=0)
+    aggregation.rank_encoders(one, baseline="c", seed=0)
   with pytest.raises(ValueError, match="b answered 3 queries, a 2"):
-    encoder_ranking.rank_encoders(one, baseline="a", seed=0)
+    aggregation.rank_encoders(one, baseline="a", seed=0)
 
 
 def test_a_drawn_dictionary_has_seen_nothing():

@@ -19,7 +19,7 @@ from visual_memory.analysis.class_sequence import (
   steps_of_classes,
 )
 from visual_memory.analysis.composition import side_by_side
-from visual_memory.data import marking
+from visual_memory.data import relabeling
 from visual_memory.data.sources import open_source
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.probes import logistic_regression
@@ -106,17 +106,17 @@ def test_the_memory_in_the_end_is_the_memory_of_all_rows(report, tmp_path):
 def test_marks_are_where_they_are_said_to_be():
   source = open_source("digits", split="test")
   rows = np.arange(len(source)) % 3 == 0
-  marked = marking.mark(source, rows=rows)
+  marked = relabeling.mark(source, rows=rows)
   assert marked.fingerprint != source.fingerprint
   assert marked.ids.tolist() == source.ids.tolist()
   for row in (0, 1, 3):
     before, after = source[row].image, marked[row].image
     side = min(before.shape[:2]) // 3
     np.testing.assert_array_equal(before[:-side], after[:-side])
-    dyed = (after[-side:, -side:] == marking.COLOR).all()
+    dyed = (after[-side:, -side:] == relabeling.COLOR).all()
     assert dyed == rows[row]
   with pytest.raises(ValueError, match="a truth value for each"):
-    marking.mark(source, rows=np.zeros(3, bool))
+    relabeling.mark(source, rows=np.zeros(3, bool))
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,13 @@ def started(
   return results
 
 
+def num_cores() -> int:
+  """Cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def parts(array: np.ndarray) -> list[slice]:
   """Slices of a few megabytes that together are all rows of an array."""
   row_bytes = max(1, array.nbytes // max(1, len(array)))

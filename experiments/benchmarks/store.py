@@ -15,8 +15,6 @@ import contextlib
 import dataclasses
 import gc
 import importlib.util
-import os
-import pathlib
 import time
 
 import jax
@@ -24,7 +22,7 @@ import numpy as np
 from absl import logging
 
 from experiments import terminal
-from experiments.benchmarks import disk_floor, store_peers
+from experiments.benchmarks import disk_floor, peers, store_peers
 from experiments.benchmarks.disk_floor import quantiles, timed
 from visual_memory import files
 from visual_memory.data.synthetic import synthetic_embeddings
@@ -50,7 +48,7 @@ def main(config, path) -> None:
   report = {
     "config": config.to_dict(),
     "environment": workdir.environment(),
-    "cpu": _cpu(),
+    "cpu": peers.cpu(),
     "page_cache": _CACHE,
     "num_bytes": rows.embeddings.nbytes,
     "peers": {},
@@ -263,16 +261,6 @@ def _table(report) -> str:
     f" {device['compilations_after']}"
   )
   return "\n".join(lines)
-
-
-def _cpu() -> str:
-  """The CPU's name and how many cores this process may use."""
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    lines = []
-  model = next((x.split(":")[1] for x in lines if x.startswith("model na")), "")
-  return f"{model.strip() or 'unknown'}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

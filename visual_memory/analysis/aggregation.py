@@ -1,8 +1,10 @@
-"""Voters compared: all k, honest choice beside the published maximum.
+"""Voters compared at all k, and encoders: by an honest choice, in pairs.
 
   found = compare_voters(held_out, tuning, settings=published_settings(),
                          ks=range(1, 101), num_classes=C, seed=0)
   curve = sweep(held_out, tuning, voter="rank", values=(1, 2, 4), ...)
+  standings = rank_encoders(scored, baseline="shaders", seed=0)
+  standings["kml"].gain                          # over the baseline, 95 %
 
 Reference: Geirhos et al., ICML 2025, tables 4 to 9, figures 2, 7, 8 and 9. The
 published sweeps of exponent and temperature use the first 10 neighbors, that
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from visual_memory.analysis import choosing
-from visual_memory.analysis.intervals import Difference
+from visual_memory.analysis.intervals import Difference, Interval
 from visual_memory.voting import metrics, weighting
 from visual_memory.voting.metrics import AccuracyTable
 from visual_memory.voting.queries import HeldOutQueries, TuningQueries
@@ -190,3 +192,53 @@ def _table(queries, settings, *, ks, num_classes) -> AccuracyTable:
     ks=ks,
     num_classes=num_classes,
   )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+  """Where one encoder stands.
+
+  Attributes:
+    accuracy: on the queries, with its bootstrap interval.
+    gain: against the baseline, this pair alone; None of itself.
+  """
+
+  accuracy: Interval
+  gain: Difference | None
+
+
+def rank_encoders(
+  scored: Mapping[str, choosing.Scored], *, baseline: str, seed: int
+) -> dict[str, Standing]:
+  """Every encoder's standing, the most accurate first.
+
+  Args:
+    scored: by name, of one set of queries in one order.
+    baseline: the name that all others are compared with.
+    seed: of the bootstrap.
+
+  Raises:
+    ValueError: no such baseline, or another number of queries than its.
+  """
+  if baseline not in scored:
+    raise ValueError(
+      f"The baseline {baseline!r} is not among the encoders:"
+      f" {', '.join(scored)}."
+    )
+  reference = scored[baseline]
+  for name, one in scored.items():
+    if len(one.right) != len(reference.right):
+      raise ValueError(
+        f"{name} answered {len(one.right)} queries, {baseline}"
+        f" {len(reference.right)}: they cannot be compared in pairs."
+      )
+  ranked = sorted(scored.items(), key=lambda item: -item[1].accuracy.mean)
+  return {
+    name: Standing(
+      accuracy=one.accuracy,
+      gain=None
+      if name == baseline
+      else choosing.difference(one, reference, seed=seed),
+    )
+    for name, one in ranked
+  }

@@ -5,6 +5,8 @@
                             num_classes=10)
   effects.helps[row], effects.harms[row]      # queries it makes right, wrong
   effects.num_non_private                     # rows that decide anything
+  curve = privacy_curve(near, labels, row_ids, settings=settings,
+                        ks=(1, 10, 20), num_classes=10)
 
 A row's removal can change the answer only of queries that have it among their
 first k neighbors; for these, the vote is counted without it and with neighbor
@@ -21,20 +23,21 @@ exact, the same as removing the rows from the memory and searching again.
 Reference: the definition of a private row, one whose removal changes no
 answer, is that of Rodriguez-Munoz et al., "Separating knowledge and perception
 with procedural data", ICML 2025, section 6. Their code counts the rows that
-turn a wrong answer right; `num_harmful` is that count, without its errors.
+turn a wrong answer right; `num_harmful` is that count, without its errors
+(`privacy_curve` has it for many k; figure 14: k = 20, softmax at 0.07).
 Geirhos et al., ICML 2025, section 3.6, prune by how often a row is retrieved
 with a wrong label, whatever was decided; see `analysis.pruning`.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
 from visual_memory.analysis import pruning
 from visual_memory.types import UNLABELED, Array, Neighbors
-from visual_memory.voting import metrics
+from visual_memory.voting import metrics, vote_input
 from visual_memory.voting.removal import predict_without_each
 from visual_memory.voting.vote import predict
 from visual_memory.voting.weighting import Setting
@@ -188,3 +191,78 @@ def _member(ids: np.ndarray, wanted: frozenset) -> Bool[np.ndarray, "Q k"]:
   if not wanted:
     return np.zeros(ids.shape, bool)
   return np.frompyfunc(wanted.__contains__, 1, 1)(ids).astype(bool)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Privacy:
+  """How private the rows are under one vote; fractions are of all rows.
+
+  Attributes:
+    name: of the setting.
+    k: neighbors that voted.
+    num_rows: N.
+    num_non_private: rows whose removal changes at least one answer.
+    num_helpful: rows whose removal makes a right answer wrong.
+    num_harmful: rows whose removal makes a wrong answer right.
+    num_swaying: rows whose removal changes an answer otherwise.
+    accuracy: of the labelled queries, a fraction.
+  """
+
+  name: str
+  k: int
+  num_rows: int
+  num_non_private: int
+  num_helpful: int
+  num_harmful: int
+  num_swaying: int
+  accuracy: float | None
+
+  @property
+  def non_private(self) -> float:
+    """The fraction of rows that are not private."""
+    return self.num_non_private / self.num_rows
+
+
+def privacy_curve(
+  near: Neighbors,
+  labels: Int[Array, "Q"],
+  row_ids: np.ndarray,
+  *,
+  settings: Mapping[str, Setting],
+  ks: Sequence[int],
+  num_classes: int,
+) -> list[Privacy]:
+  """Privacy beside accuracy, for every setting at every k.
+
+  Args:
+    near: at least max(ks) + 1 neighbors of each query.
+    labels: the queries' classes, UNLABELED where unknown, [Q].
+    row_ids: the memory's ids, [N].
+    settings: how the neighbors vote, by name.
+    ks: how many of them.
+    num_classes: C; every neighbor's label must be below it.
+
+  Raises:
+    ValueError: as for `removal_effects`, or an empty memory.
+  """
+  if not len(row_ids):
+    raise ValueError("The memory is empty: there is no row to keep private.")
+  found = []
+  for name, setting in settings.items():
+    for k in vote_input.ks(ks, near.k):
+      effects = removal_effects(
+        near, labels, row_ids, setting, k=k, num_classes=num_classes
+      )
+      found.append(
+        Privacy(
+          name=name,
+          k=k,
+          num_rows=len(row_ids),
+          num_non_private=effects.num_non_private,
+          num_helpful=effects.num_helpful,
+          num_harmful=effects.num_harmful,
+          num_swaying=int((effects.sways > 0).sum()),
+          accuracy=effects.accuracy,
+        )
+      )
+  return found

@@ -12,7 +12,6 @@ import collections
 import contextlib
 import dataclasses
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
@@ -22,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 from PIL import Image
 
-from visual_memory import types
+from visual_memory import parallel, types
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.image_source import ImageSource
@@ -118,7 +117,7 @@ def batches(
     ValueError: a number below one, or a row outside the source.
   """
   if num_workers is None:
-    num_workers = _num_cores()
+    num_workers = parallel.num_cores()
   if min(batch_size, num_workers, look_ahead) < 1:
     raise ValueError(
       "batch_size, num_workers and look_ahead must be at least 1; got"
@@ -165,7 +164,7 @@ def pixel_batches(
     num_workers: threads; by default one for each core of this process.
     look_ahead: batches prepared in front of the consumer.
   """
-  num_workers = _num_cores() if num_workers is None else num_workers
+  num_workers = parallel.num_cores() if num_workers is None else num_workers
   if _are_tiny(source, preprocess, np.zeros(1, np.int64)):
     num_workers = 1
   return _run(
@@ -178,13 +177,6 @@ def pixel_batches(
     finish=lambda pixels: pixels,
     dtype=preprocess.pixel_dtype,
   )
-
-
-def _num_cores() -> int:
-  """The cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):  # not on macOS
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _are_tiny(

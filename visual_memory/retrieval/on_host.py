@@ -6,12 +6,11 @@ similarity of every row that may be among the nearest. Candidates have no fixed
 number here, so every query is proven at once.
 """
 
-import os
-
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from visual_memory import parallel
 from visual_memory.memory import buffers, precision
 from visual_memory.memory.rows import Rows
 from visual_memory.native import library
@@ -93,7 +92,7 @@ def _search(asked, rows: Rows, found: Found, k: int) -> None:
     excluded.ctypes.data,
     floor.ctypes.data,
     k,
-    max(1, min(_num_cores(), most)),
+    max(1, min(parallel.num_cores(), most)),
     *(x.ctypes.data for x in _fields(found)),
   )
 
@@ -108,10 +107,3 @@ def _addresses(array, rows: Rows) -> np.ndarray:
     return np.zeros(len(rows.labels.sharding.device_set), np.uint64)
   shards = [shard.ctypes.data for _, shard in buffers.views(array)]
   return np.array(shards, np.uint64)
-
-
-def _num_cores() -> int:
-  """Cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool
 
 from visual_memory.analysis import pruned_votes, pruning
-from visual_memory.data import marking, selection
+from visual_memory.data import relabeling, selection
 from visual_memory.memory.matching import class_index
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import cached_search, opening
@@ -111,7 +111,7 @@ def planted(
     (study.rows_source, tuned), (study.queries_source, None)
   ):  # fmt: skip
     bear = marks(source, tuning)
-    source = marking.mark(source, rows=bear)
+    source = relabeling.mark(source, rows=bear)
     found, _ = opening.embed(
       study.encoder, source, mesh, cache_dir, config.embed
     )

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from visual_memory.analysis.aggregation import Standing
 from visual_memory.analysis.choosing import Choice, Scored
-from visual_memory.analysis.encoder_ranking import Standing
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.reports import pictures as drawn
 from visual_memory.reports import plots, tables

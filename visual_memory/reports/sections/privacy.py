@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from visual_memory.analysis.privacy import Privacy
+from visual_memory.analysis.influence import Privacy
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent

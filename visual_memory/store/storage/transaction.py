@@ -17,7 +17,6 @@ from visual_memory.store.errors import StoreLocked
 from visual_memory.store.storage import (
   arrays,
   crc,
-  fresh_chunks,
   generations,
   journal,
   keys,
@@ -160,7 +159,7 @@ class Transaction:
     """
     rows = self._fresh_chunks(share)
     write = functools.partial(
-      fresh_chunks.write_embeddings,
+      upkeep.write_embeddings,
       self.state.files,
       self._embeddings,
       shape=(self.manifest.rows_per_chunk, self.manifest.dim),
@@ -182,13 +181,9 @@ class Transaction:
     try:  # All of this while the disk is busy.
       self._put_checksums()
       files, size = self.state.files, new.text_per_chunk
-      write = functools.partial(
-        fresh_chunks.write_columns, files, self._columns
-      )
+      write = functools.partial(upkeep.write_columns, files, self._columns)
       keys = sum(parallel.run(write, rows), [])
-      write = functools.partial(
-        fresh_chunks.write_text, files, self._text, size=size
-      )
+      write = functools.partial(upkeep.write_text, files, self._text, size=size)
       keys += parallel.run(write, texts)
       files.sync(keys)
     finally:
