@@ -2,12 +2,10 @@
 
 import json
 import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -340,12 +338,7 @@ def test_a_store_without_provenance_is_explained(user, capsys):
 
 def test_as_a_process(user):
   store = os.path.abspath("memory")
-  done = subprocess.run(
-    [sys.executable, "-m", "visual_memory.cli", "info", "-s", store],
-    cwd=pathlib.Path(__file__).parents[1],
-    capture_output=True,
-    text=True,
-  )
+  done = processes.python("-m", "visual_memory.cli", "info", "-s", store)
   assert done.returncode == 0, done.stderr
   assert "12 images of 2 classes" in done.stdout and not done.stderr
 

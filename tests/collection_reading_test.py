@@ -2,10 +2,9 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 from collection_cases import (
   add,
@@ -145,12 +144,7 @@ def test_a_folder_of_somebody_else_is_named_by_a_real_system(tmp_path):
     "tree = DirectoryTree(sys.argv[1])\n"
     "print(tree.paths, tree.problems)\n"
   )
-  found = subprocess.run(
-    [sys.executable, "-c", program, str(top)],
-    cwd=pathlib.Path(__file__).parents[1],
-    capture_output=True,
-    text=True,
-  )
+  found = processes.python("-c", program, str(top))
   assert found.stdout == "['a/0.jpg'] [('b', 'Permission denied')]\n", found
 
 

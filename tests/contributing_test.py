@@ -4,8 +4,8 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
+
+import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -54,13 +54,11 @@ def test_every_recipe_works(tmp_path):
     # What a script does when it is run stays at its end.
     head, run, tail = before.partition('\nif __name__ == "__main__":')
     path.write_text(f"{head}\n\n{text}{run}{tail}", encoding="utf-8")
-  done = subprocess.run(
-    [sys.executable, "-c", _TRIED],
+  done = processes.python(
+    "-c",
+    _TRIED,
     cwd=tmp_path,
     env={**os.environ, "PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
-    check=False,
   )
   assert done.returncode == 0, done.stderr[-3000:]
   assert "followed" in done.stdout

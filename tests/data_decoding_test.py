@@ -1,12 +1,11 @@
 """Every kind of image file, against the rule that decoding.py states."""
 
 import io
-import pathlib
 import struct
-import subprocess
 import sys
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
@@ -281,12 +280,7 @@ def test_a_large_picture_is_read_without_a_warning_of_python():
     "Image.new('RGB', (7, 5)).save(file, 'png');"
     "print(decode_image(file.getvalue(), id='x').shape)"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    cwd=pathlib.Path(__file__).parents[1],
-    capture_output=True,
-    text=True,
-  )
+  done = processes.python("-c", program)
   assert done.stdout == "(5, 7, 3)\n" and not done.stderr
 
 
@@ -310,10 +304,5 @@ def test_nothing_is_printed_about_a_broken_image():
     "except decoding.UnreadableImage as e: error = e\n"
     "assert error"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    cwd=pathlib.Path(__file__).parents[1],
-    capture_output=True,
-    text=True,
-  )
+  done = processes.python("-c", program)
   assert (done.returncode, done.stderr) == (0, "")

@@ -1,11 +1,10 @@
 """The text side of dual memory networks: a tiny CLIP, and a whole one."""
 
 import json
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
+import processes
 import pytest
 
 for package in ("tokenizers", "ftfy", "regex"):
@@ -135,20 +134,16 @@ def test_zero_shot_path_on_generated_weights_and_real_images(
       ("options.path", tmp_path / "cifar10"), ("class_names", ""),
     )
   ]  # fmt: skip
-  done = subprocess.run(
-    [
-      sys.executable, "-m", "experiments.launch",
-      "--config=configs/dual_memory.py:imagenet",
-      f"--workdir={tmp_path / 'run'}", *sources,
-      "--config.encoder.name=clip_vitb32", "--config.text.name=clip_vitb32",
-      f"--config.encoder.weights={tmp_path / 'clip.pt'}",
-      f"--config.text.vocabulary={data_file('clip_bpe_simple_vocab_16e6.txt.gz')}",
-      f"--config.text.descriptions={tmp_path / 'cupl.json'}",
-      "--config.num_shots=(0, 1)", "--config.seeds=(0,)",
-      "--config.adaptation.num_views=4", "--config.adaptation.augmix=True",
-      "--config.adaptation.canvas=32", "--config.adaptation.epochs=2",
-    ],
-    capture_output=True, text=True,
+  done = processes.python(
+    "-m", "experiments.launch", "--config=configs/dual_memory.py:imagenet",
+    f"--workdir={tmp_path / 'run'}", *sources,
+    "--config.encoder.name=clip_vitb32", "--config.text.name=clip_vitb32",
+    f"--config.encoder.weights={tmp_path / 'clip.pt'}",
+    f"--config.text.vocabulary={data_file('clip_bpe_simple_vocab_16e6.txt.gz')}",
+    f"--config.text.descriptions={tmp_path / 'cupl.json'}",
+    "--config.num_shots=(0, 1)", "--config.seeds=(0,)",
+    "--config.adaptation.num_views=4", "--config.adaptation.augmix=True",
+    "--config.adaptation.canvas=32", "--config.adaptation.epochs=2",
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-3000:]
   report = json.loads((tmp_path / "run/report.json").read_text())

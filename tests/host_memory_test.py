@@ -1,9 +1,8 @@
 """What a process holds for each of very many rows, at its peak."""
 
 import os
-import subprocess
-import sys
 
+import processes
 import pytest
 
 from visual_memory import compilation_cache
@@ -64,12 +63,8 @@ def peak(path, count):
   """Bytes at most, of making, saving, searching and editing so many rows."""
   environ = {**os.environ, compilation_cache.SWITCH: str(path / "programs")}
   environ.pop("GLIBC_TUNABLES", None)  # Huge pages are counted whole.
-  done = subprocess.run(
-    [sys.executable, "-c", PROGRAM, str(path / "store"), str(count)],
-    env=environ,
-    capture_output=True,
-    text=True,
-    check=False,
+  done = processes.python(
+    "-c", PROGRAM, str(path / "store"), str(count), env=environ
   )
   assert done.returncode == 0, done.stderr
   return int(done.stdout.split()[-1]) * 1024

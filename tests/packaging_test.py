@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import numpy as np
+import processes
 import pytest
 from distributed_test import free_port
 from PIL import Image
@@ -66,17 +67,16 @@ def test_a_newcomer_gets_from_a_folder_to_a_receipt(installed, tmp_path):
       picture.save(tmp_path / "photos" / label / f"{number}.png")
 
   def run(*words, code=0):
-    done = subprocess.run(
-      [sys.executable, "-m", "visual_memory.cli", *words],
+    done = processes.python(
+      "-m",
+      "visual_memory.cli",
+      *words,
       cwd=tmp_path,
       env={
         **os.environ,
         "PYTHONPATH": str(installed),
         "JAX_PLATFORMS": "cpu",
       },
-      capture_output=True,
-      text=True,
-      check=False,
     )
     assert done.returncode == code, done.stderr
     assert "TPU" not in done.stderr

@@ -4,11 +4,10 @@ import base64
 import importlib
 import json
 import re
-import subprocess
-import sys
 import types
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -144,10 +143,9 @@ def test_weights_below_the_data_are_used(data, tmp_path):
 
 
 def test_without_data_everything_is_skipped_with_a_reason(tmp_path):
-  done = subprocess.run(
-    [sys.executable, "-m", "experiments.paper", f"--data={tmp_path / 'none'}",
-     f"--workdir={tmp_path / 'run'}"],
-    capture_output=True, text=True,
+  done = processes.python(
+    "-m", "experiments.paper", f"--data={tmp_path / 'none'}",
+    f"--workdir={tmp_path / 'run'}",
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-2000:]
   outcomes = json.loads((tmp_path / "run/paper.json").read_text())

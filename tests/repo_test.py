@@ -4,9 +4,8 @@ import ast
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
+import processes
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -298,14 +297,9 @@ def test_no_two_modules_share_a_name():
 
 def undefined_names(*arguments, given=None):
   """Names that nothing defines, but for those in strings (shapes)."""
-  done = subprocess.run(
-    [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F821",
-     "--output-format=json", *arguments],
-    input=given,
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=ROOT,
+  done = processes.python(
+    "-m", "ruff", "check", "--isolated", "--select=F821",
+    "--output-format=json", *arguments, input=given,
   )  # fmt: skip
   for found in json.loads(done.stdout):
     place = found["location"]

@@ -4,10 +4,10 @@ import dataclasses
 import os
 import pathlib
 import subprocess
-import sys
 
 import memory_cases as cases
 import numpy as np
+import processes
 import pytest
 import retrieval_exact_test as hard
 import retrieval_exactness_test as harder
@@ -271,17 +271,12 @@ def test_time_scales_with_work_and_devices():
 
 def test_plan_command_prints_every_kind_of_hardware():
   root = pathlib.Path(__file__).parent.parent
-  done = subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "experiments.plan",
-      "--config=configs/plan.py:smoke",
-    ],
+  done = processes.python(
+    "-m",
+    "experiments.plan",
+    "--config=configs/plan.py:smoke",
     cwd=root,
     env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
   )
   assert done.returncode == 0, done.stderr
   for name in planner.HARDWARE:

@@ -1,12 +1,10 @@
 """The scikit-learn face, against scikit-learn's own checks and classifier."""
 
 import os
-import pathlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 
 pytest.importorskip("sklearn")
@@ -36,12 +34,10 @@ def test_scikit_learn_is_content():
     "bad = [c['check_name'] for c in found if c['status'] == 'failed']\n"
     "print(bad, len(found) > 40)"
   )
-  done = subprocess.run(  # On one device, for its many shapes are compiled.
-    [sys.executable, "-c", program],
-    cwd=pathlib.Path(__file__).parents[1],
+  done = processes.python(  # On one device, for its many shapes are compiled.
+    "-c",
+    program,
     env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
-    capture_output=True,
-    text=True,
   )
   assert done.stdout == "[] True\n", done.stderr
 

@@ -2,10 +2,9 @@
 
 import json
 import pickle
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 
 import visual_memory as vm
@@ -34,13 +33,7 @@ for command in commands:
 
 
 def run(program, given):
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    input=json.dumps(given),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = processes.python("-c", program, input=json.dumps(given))
   assert done.returncode == 0, done.stderr
   return done.stdout
 

@@ -5,9 +5,9 @@ import dataclasses
 import importlib
 import pathlib
 import re
-import sys
 
 import numpy as np
+import processes
 import pytest
 
 from configs import aggregation, evaluate, pretrain, rerank
@@ -155,16 +155,13 @@ def test_a_study_without_config_or_workdir():
 
 
 def test_launching_imports_only_the_experiment_that_runs():
-  import subprocess
 
   code = (
     "import sys; from experiments import launch; from configs import privacy;"
     "launch.load(privacy.get_config());"
     "print([m for m in sys.modules if m.startswith('experiments.')])"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-  )
+  done = processes.python("-c", code)
   assert set(eval(done.stdout)) == {
     "experiments.launch", "experiments.from_config", "experiments.privacy",
     "experiments.terminal",

@@ -3,20 +3,18 @@
 import os
 import pathlib
 import re
-import subprocess
-import sys
+
+import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def launch(*words):
-  return subprocess.run(
-    [sys.executable, "-m", "experiments.launch", *words],
-    cwd=ROOT,
+  return processes.python(
+    "-m",
+    "experiments.launch",
+    *words,
     env={**os.environ, "PYTHONPATH": str(ROOT)},
-    capture_output=True,
-    text=True,
-    check=False,
   )
 
 
