@@ -1,4 +1,4 @@
-"""What classes are called, and pieces of pictures as rows of theirs."""
+"""What classes are called and belong to, and pieces of pictures as rows."""
 
 import importlib.util
 import json
@@ -11,13 +11,14 @@ from PIL import Image
 import visual_memory as vm
 from configs import dual_memory, human_study, rerank
 from experiments import launch
-from visual_memory.data import class_names, pieces, selection
+from visual_memory.data import class_names, pieces, selection, taxonomy
+from visual_memory.data.folder import folder
 
 SYNSETS = ("n01440764", "n02012849", "n03126707")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def synset_folders(tmp_path_factory):
   """Two images of each of three synsets, and of three numbers."""
   root = tmp_path_factory.mktemp("images")
   for kind, names in (("synsets", SYNSETS), ("numbers", ("0", "10", "134"))):
@@ -45,19 +46,19 @@ def test_imagenets_names_are_of_its_synsets_and_differ():
   class_names.require_words(list(names.values()), what="A test")
 
 
-def test_any_source_takes_names(folder, tmp_path):
+def test_any_source_takes_names(synset_folders, tmp_path):
   source = vm.open_source(
-    "folder", path=folder / "synsets", class_names="imagenet_1k"
+    "folder", path=synset_folders / "synsets", class_names="imagenet_1k"
   )
   assert source.class_names == ("tench", "crane (bird)", "crane (machine)")
-  plain = vm.open_source("folder", path=folder / "synsets")
+  plain = vm.open_source("folder", path=synset_folders / "synsets")
   assert source.fingerprint != plain.fingerprint
   np.testing.assert_array_equal(source.ids, plain.ids)
   kept = selection.only_classes(source, ["tench"])
   assert kept.class_names[kept.labels[0]] == "tench"
   # Folders called by number, in the order of folders' names.
   numbers = vm.open_source(
-    "folder", path=folder / "numbers", class_names="imagenet_1k"
+    "folder", path=synset_folders / "numbers", class_names="imagenet_1k"
   )
   assert numbers.class_names == ("tench", "brambling", "crane (bird)")
   digits = vm.open_source("digits", split="test", class_names="digits")
@@ -65,7 +66,9 @@ def test_any_source_takes_names(folder, tmp_path):
   words = {name: f"a {name}" for name in SYNSETS}
   (tmp_path / "words.json").write_text(json.dumps(words))
   for given in (words, tmp_path / "words.json"):
-    named = vm.open_source("folder", path=folder / "synsets", class_names=given)
+    named = vm.open_source(
+      "folder", path=synset_folders / "synsets", class_names=given
+    )
     assert named.class_names[0] == "a n01440764"
     assert named[0].label == 0
   stripes = vm.open_source(
@@ -83,9 +86,9 @@ def test_any_source_takes_names(folder, tmp_path):
     ({name: "crane" for name in SYNSETS}, "both called 'crane'"),
   ],
 )
-def test_names_that_do_not_fit(folder, given, problem):
+def test_names_that_do_not_fit(synset_folders, given, problem):
   with pytest.raises(ValueError, match=problem):
-    vm.open_source("folder", path=folder / "synsets", class_names=given)
+    vm.open_source("folder", path=synset_folders / "synsets", class_names=given)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"a": 3}', '{"a": ""}'])
@@ -106,16 +109,16 @@ def test_numbers_and_synsets_are_no_words(name):
   class_names.require_words(["cat", "n", "3d printer", "7 up"], what="A test")
 
 
-def of_synsets(config, folder):
+def of_synsets(config, synset_folders):
   for section in (config.memory, config.data):
     section.source, section.options.split = "folder", None
-    section.options.path = str(folder / "synsets")
+    section.options.path = str(synset_folders / "synsets")
   return config
 
 
 @pytest.mark.parametrize("kind", ["people", "prompts", "text"])
 def test_people_and_models_are_never_asked_about_synsets(
-  folder, tmp_path, kind
+  synset_folders, tmp_path, kind
 ):
   if kind == "people":
     config = human_study.get_config("smoke")
@@ -127,7 +130,7 @@ def test_people_and_models_are_never_asked_about_synsets(
   else:
     config = dual_memory.get_config("dtd,folder")
   with pytest.raises(ValueError, match="needs words.*'n01440764'"):
-    launch.run(of_synsets(config, folder), tmp_path / "run")
+    launch.run(of_synsets(config, synset_folders), tmp_path / "run")
   assert not (tmp_path / "run" / "cache").exists()  # Nothing was embedded.
 
 
@@ -185,3 +188,97 @@ def test_a_crop_is_of_its_picture():
   np.testing.assert_array_equal(alone[1].image, cut[1].image)
   other = pieces.crops(stripes, per_image=2, scale=(0.2, 0.5), seed=9)
   assert other[1].image.shape != cut[1].image.shape
+
+
+PATHS = [("b", "x", "1"), ("a", "x", "2"), ("b", "w", "3"), ("a", "x", "4")]
+
+
+def test_nodes_are_sorted_paths():
+  tree = taxonomy.from_paths(PATHS, levels=("top", "middle", "class"))
+  assert tree.nodes[0] == (("a",), ("b",))
+  assert tree.nodes[1] == (("a", "x"), ("b", "w"), ("b", "x"))
+  np.testing.assert_array_equal(
+    tree.ancestors, [[1, 2, 0], [0, 0, 1], [1, 1, 2], [0, 0, 3]]
+  )
+  assert [p.tolist() for p in tree.parents] == [[0, 0], [0, 1, 1], [2, 0, 1, 0]]
+  assert tree.num_classes == 4
+
+
+def test_both_forms_of_a_table_agree(tmp_path):
+  wide, links = tmp_path / "wide.csv", tmp_path / "links.csv"
+  lines = [("b", "bx", "1"), ("a", "ax", "2"), ("b", "bw", "3")]
+  wide.write_text(
+    "top,middle,class\n" + "".join(",".join(row) + "\n" for row in lines)
+  )
+  links.write_text("child,parent\n1,bx\n2,ax\n3,bw\nbx,b\nax,a\nbw,b\na,\nb,\n")
+  names = ("2", "3", "1")
+  first = taxonomy.from_csv(wide, class_names=names)
+  second = taxonomy.from_csv(links, class_names=names)
+  np.testing.assert_array_equal(first.ancestors, second.ancestors)
+  assert first.nodes == second.nodes
+  assert first.levels == ("top", "middle", "class")
+
+
+def test_nested_folders_are_a_taxonomy(data_file):
+  source = folder(data_file("cifar100_half.zip"), split="test")
+  tree = taxonomy.from_paths(source.taxonomy)
+  assert [len(nodes) for nodes in tree.nodes] == [20, 100]
+  label = source.class_names.index("maple_tree")
+  assert tree.nodes[0][tree.ancestors[label, 0]] == ("trees",)
+
+
+def test_inaturalist_spells_its_taxonomy_out():
+  names = (
+    "00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
+    "00001_Animalia_Chordata_Aves_Passeriformes_Corvidae_Corvus_corax",
+  )
+  tree = taxonomy.from_joined_names(names)
+  assert tree.levels[0] == "kingdom" and tree.levels[-1] == "species"
+  assert tree.ancestors[0, 0] == tree.ancestors[1, 0]
+  assert tree.nodes[6][1][-2:] == ("Corvus", "corax")
+  with pytest.raises(ValueError, match="'00002_Animalia' has 1 levels, not 7"):
+    taxonomy.from_joined_names(["00002_Animalia"])
+
+
+@pytest.mark.parametrize(
+  "parents, error",
+  [
+    ({"x": "y", "y": "z", "z": "x"}, "circle: x -> y -> z -> x"),
+    ({"x": "x"}, "circle: x -> x"),
+    ({"x": "y"}, "'x' is an orphan.*its parent 'y'"),
+    ({"y": ""}, "class 'x' is an orphan"),
+    ({"x": "y", "y": "", "v": ""}, "'v' lies 1 levels deep, but 'y/x'"),
+  ],
+)
+def test_broken_links_are_named(parents, error):
+  names = ("x", "v") if "v" in parents else ("x",)
+  with pytest.raises(ValueError, match=error):
+    taxonomy.from_parents(parents, class_names=names)
+
+
+@pytest.mark.parametrize(
+  "content, error",
+  [
+    ("child,parent\nx,a\nx,b\na,\nb,\n", "'x' has two parents, 'a' and 'b'"),
+    ("child,parent\nx,\ny\n", "row 3: 1 cells under 2 columns"),
+    ("top,class\na,y\n", "1 classes have no row, for example 'x'"),
+    ("top,class\na,x\nb,x\n", "'x' has two rows that differ"),
+    ("top,class\n,x\n", "empty name on level 1"),
+    ("top,class\n", "no row"),
+    ("", "no header"),
+  ],
+)
+def test_broken_tables_are_named(tmp_path, content, error):
+  path = tmp_path / "tree.csv"
+  path.write_text(content)
+  with pytest.raises(ValueError, match=error):
+    taxonomy.from_csv(path, class_names=("x",))
+
+
+def test_paths_must_be_of_one_depth_and_distinct():
+  with pytest.raises(ValueError, match="occurs twice"):
+    taxonomy.from_paths([("a", "x"), ("a", "x")])
+  with pytest.raises(ValueError, match="at least one class"):
+    taxonomy.from_paths([])
+  with pytest.raises(ValueError, match="3 names for 2 levels"):
+    taxonomy.from_paths([("a", "x")], levels=("1", "2", "3"))
