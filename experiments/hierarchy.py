@@ -6,9 +6,9 @@ from jax.sharding import Mesh
 from visual_memory.analysis import discovery
 from visual_memory.reports.sections import hierarchy as hierarchy_sections
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import taxonomies
+from visual_memory.studies import opening
+from visual_memory.studies.opening import Settings
 from visual_memory.studies.study import finish_study, open_study
-from visual_memory.studies.taxonomies import Settings
 from visual_memory.voting import hierarchy
 
 
@@ -16,8 +16,8 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   """Runs the experiment and writes its report into the workdir."""
   options = config.hierarchy
   study = open_study(config, workdir, mesh, tune=False)
-  tree = taxonomies.open_taxonomy(config.taxonomy, study.rows_source)
-  taxonomies.require_placed(tree, study.labels, study.class_names)
+  tree = opening.open_taxonomy(config.taxonomy, study.rows_source)
+  opening.require_placed(tree, study.labels, study.class_names)
   rows = study.embedded
   kept = rows.take(
     discovery.first_per_class(rows.labels, options.rows_per_class)

@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 
-from visual_memory import compilation_cache, when_imported
+from visual_memory import compilation_cache, when_needed
 
 INTEL = """\
 processor\t: 0
@@ -212,7 +212,7 @@ def test_a_call_waits_for_the_import_and_is_made_once(monkeypatch, tmp_path):
   monkeypatch.syspath_prepend(tmp_path)
   calls = []
   for name in "ab":
-    when_imported.call(
+    when_needed.call(
       "late_module",
       lambda name=name: calls.append(
         name + str(sys.modules["late_module"].value)
@@ -222,7 +222,7 @@ def test_a_call_waits_for_the_import_and_is_made_once(monkeypatch, tmp_path):
   import late_module
 
   assert calls == ["a1", "b1"]
-  when_imported.call("late_module", lambda: calls.append("now"))
+  when_needed.call("late_module", lambda: calls.append("now"))
   assert calls[2:] == ["now"]
   del sys.modules["late_module"]
   assert late_module.__spec__.name == "late_module"

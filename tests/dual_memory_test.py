@@ -14,7 +14,7 @@ from visual_memory.dual_memory import (
   fusion,
   guesses,
   lifetimes,
-  projections,
+  reading,
   streams,
   stretch_reads,
 )
@@ -64,9 +64,7 @@ VARIANTS = {
 def ours(case, shots, trained, *, mesh, fraction=0.5, **settings):
   """Answers of the library; every query is read with the whole stream."""
   projection = (
-    projections.BiasProjection(**case.biases)
-    if trained
-    else dual_memory.IDENTITY
+    reading.BiasProjection(**case.biases) if trained else dual_memory.IDENTITY
   )
   settings = Settings(num_slots=L, **settings)
   guess = guesses.text_pseudo_labels(
@@ -194,7 +192,7 @@ def test_one_at_a_time_equals_all_at_once(case, answered, order):
     found[form] = streams.stream(
       memory, case.views[:, 0], guess.labels, guess.entropies, ids=None,
       fixed=class_rows(text=None, shots=None, num_classes=C, dim=D),
-      projection=projections.BiasProjection(**case.biases),
+      projection=reading.BiasProjection(**case.biases),
       sharpness=5.5, order=order, form=form, mesh=mesh,
     )  # fmt: skip
   (scan, one), (parallel, many) = found["scan"], found["parallel"]
@@ -348,8 +346,6 @@ def test_bad_input(case, answered):
 
 
 def test_no_row_at_all_is_an_even_answer():
-  from visual_memory.dual_memory import reading
-
   nothing = np.full((2, 4), -np.inf, np.float32)
   scores = reading.probabilities(nothing, inverse_temperature=100.0)
   np.testing.assert_array_equal(scores, np.full((2, 4), 0.25))

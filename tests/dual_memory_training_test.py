@@ -16,8 +16,8 @@ from visual_memory.dual_memory import (
   augmix,
   embed_views,
   guesses,
-  projections,
   protocol,
+  reading,
   shot_training,
 )
 from visual_memory.dual_memory import (
@@ -77,8 +77,8 @@ def torch_loss(torch, batch, params, kind):
 
 
 CLASSES = {
-  "bias": projections.BiasProjection,
-  "linear": projections.LinearProjection,
+  "bias": reading.BiasProjection,
+  "linear": reading.LinearProjection,
 }
 
 
@@ -142,7 +142,7 @@ def test_training_lowers_the_loss_and_hides_a_shot_from_itself(batch):
     ),
     text=batch["text"], key=jax.random.key(0),
   )  # fmt: skip
-  start = projections.init_bias(num_classes=C, dim=D)
+  start = reading.init_bias(num_classes=C, dim=D)
   settings = dict(learning_rate=1e-2, epochs=20, batch_size=4)
   firsts = []
   for exclude in (False, True):

@@ -19,7 +19,6 @@ from visual_memory.encoders.encoder import make_encoder
 from visual_memory.encoders.families import family
 from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.parts import vit_parts
-from visual_memory.encoders.published import download as download_lib
 from visual_memory.encoders.published import places
 from visual_memory.encoders.tokens import tokens_of
 
@@ -204,9 +203,9 @@ def server(tmp_path, monkeypatch):
 def test_a_checkpoint_is_downloaded_once_and_loads(server):
   root, folder, requests = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = download_lib.fetch(place, name="tiny")
-  assert download_lib.fetch(place, name="tiny") == path
+  place = places.Published(url=f"{root}/tiny.pth")
+  path = places.fetch(place, name="tiny")
+  assert places.fetch(place, name="tiny") == path
   assert len(requests) == 1
   assert_equal_trees(load_tiny(path), load_tiny(folder / "tiny.pth"))
   assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -218,36 +217,36 @@ def test_a_checkpoint_is_downloaded_once_and_loads(server):
 def test_a_file_that_changed_in_the_cache_is_an_error(server):
   root, folder, _ = server
   torch_files.write_pth(folder / "tiny.pth", hub_tensors())
-  place = download_lib.Published(url=f"{root}/tiny.pth")
-  path = download_lib.fetch(place, name="tiny")
+  place = places.Published(url=f"{root}/tiny.pth")
+  path = places.fetch(place, name="tiny")
   path.write_bytes(path.read_bytes() + b"x")
   with pytest.raises(ValueError, match="has sha256 .*, expected"):
-    download_lib.fetch(place, name="tiny")
+    places.fetch(place, name="tiny")
 
 
 def test_a_download_must_have_the_published_sha256(server):
   root, folder, _ = server
   (folder / "tiny.pt").write_bytes(b"something else")
-  place = download_lib.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
+  place = places.Published(url=f"{root}/tiny.pt", sha256="0" * 64)
   with pytest.raises(ValueError, match="expected 0000"):
-    download_lib.fetch(place, name="tiny")
-  assert not list(download_lib.cache_dir().iterdir())
+    places.fetch(place, name="tiny")
+  assert not list(places.cache_dir().iterdir())
 
 
 @pytest.mark.parametrize("file", ["short.pth", "absent.pth"])
 def test_a_download_that_fails_leaves_nothing(file, server):
   root, _, _ = server
-  place = download_lib.Published(url=f"{root}/{file}")
+  place = places.Published(url=f"{root}/{file}")
   with pytest.raises(OSError, match="could not be downloaded.*pass the file"):
-    download_lib.fetch(place, name="tiny")
-  assert not list(download_lib.cache_dir().iterdir())
+    places.fetch(place, name="tiny")
+  assert not list(places.cache_dir().iterdir())
 
 
 def test_a_file_url_is_an_address_too(tmp_path, monkeypatch):
   monkeypatch.setenv("VISUAL_MEMORY_CACHE", str(tmp_path / "cache"))
   (tmp_path / "weights.pth").write_bytes(b"weights")
-  place = download_lib.Published(url=(tmp_path / "weights.pth").as_uri())
-  assert download_lib.fetch(place, name="w").read_bytes() == b"weights"
+  place = places.Published(url=(tmp_path / "weights.pth").as_uri())
+  assert places.fetch(place, name="w").read_bytes() == b"weights"
 
 
 def test_a_hub_id_goes_through_huggingface_hub(tmp_path, monkeypatch):

@@ -48,8 +48,7 @@ LAYERS = (
     "direct_files",
     "parallel",
     "compilation_cache",
-    "when_imported",
-    "when_read",
+    "when_needed",
     "native",
   ),
 )

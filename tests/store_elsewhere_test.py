@@ -23,13 +23,7 @@ from visual_memory.store.errors import (
   StoreLocked,
   StoreUnfinished,
 )
-from visual_memory.store.storage import (
-  arrays,
-  journal,
-  lease,
-  local,
-  manifest,
-)
+from visual_memory.store.storage import arrays, journal, local, manifest, remote
 from visual_memory.store.storage.place import Overwrite
 from visual_memory.store.store import REBUILD, Store
 
@@ -366,24 +360,24 @@ def test_an_archive_is_unpacked_below_its_folder_or_not_at_all(tmp_path):
 
 
 def test_a_lease_is_renewed_and_its_loss_is_noticed(tmp_path, monkeypatch):
-  monkeypatch.setattr(lease, "LEASE_S", 0.4)
-  monkeypatch.setattr(lease, "_CLOCKS_S", 0.2)
+  monkeypatch.setattr(remote, "LEASE_S", 0.4)
+  monkeypatch.setattr(remote, "_CLOCKS_S", 0.2)
   url = f"file://{tmp_path}/store"
   store = small_store(url)
   before = contents(store)
   with store.handle.editing() as edit:
-    lease.time.sleep(1.0)  # Longer than a lease: it was renewed meanwhile.
+    remote.time.sleep(1.0)  # Longer than a lease: it was renewed meanwhile.
     with pytest.raises(StoreLocked, match="being edited by process"):
       Store.open(url, timeout_s=0.05).relabel(["number/1"], ["bee"])
     edit.set(attributes={"late": True})
     edit.commit()
   assert store.attributes == {"late": True}
   # A writer that could not renew it finds out, and writes nothing more.
-  monkeypatch.setattr(lease, "_RENEWALS", 0.01)
+  monkeypatch.setattr(remote, "_RENEWALS", 0.01)
   with pytest.raises(StoreLocked, match="was lost"):
     with store.handle.editing() as edit:
       edit.set(attributes={"lost": True})
-      lease.time.sleep(0.8)
+      remote.time.sleep(0.8)
       Store.open(url, timeout_s=1.0).describe({"other": True})
       edit.commit()
   assert Store.open(url).attributes == {"other": True}
@@ -396,7 +390,7 @@ def test_a_process_of_another_container_is_not_taken_for_dead(tmp_path):
   child = subprocess.Popen(["true"])
   child.wait()
   owner = {"pid": child.pid, "host": os.uname().nodename}
-  owner["until"] = lease.time.time() + 100
+  owner["until"] = remote.time.time() + 100
   path = tmp_path / "store/lock"
   path.write_text(json.dumps(owner))
   with pytest.raises(StoreLocked, match=f"process {child.pid} on"):

@@ -123,7 +123,7 @@ def test_marks_are_where_they_are_said_to_be():
 def debiased(tmp_path_factory):
   path = tmp_path_factory.mktemp("bias")
   launch.run(debiasing_config.get_config("smoke"), path)
-  assert "Of the marked queries" in (path / "debiased.html").read_text()
+  assert "Of the marked queries" in (path / "report.html").read_text()
   return json.loads((path / "report.json").read_text())
 
 

@@ -13,7 +13,7 @@ Names are loaded when first used, so that importing the package is quick.
 
 import importlib
 
-from visual_memory import compilation_cache, when_imported
+from visual_memory import compilation_cache, when_needed
 
 __version__ = "0.2.0"
 
@@ -60,4 +60,4 @@ def __dir__() -> list[str]:
   return sorted(__all__)
 
 
-when_imported.call("jax", compilation_cache.use)
+when_needed.call("jax", compilation_cache.use)

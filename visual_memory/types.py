@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from visual_memory import showing, when_imported, when_read
+from visual_memory import showing, when_needed
 from visual_memory.checks import (
   Array,
   Ids,
@@ -47,7 +47,7 @@ class Example:
   id: str
 
 
-@when_imported.pytree
+@when_needed.pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
   """A fixed-shape batch of preprocessed images.
@@ -140,7 +140,7 @@ class Neighbors:
     class_names: one for each label; None where nobody told.
   """
 
-  ids: np.ndarray | Callable[[], np.ndarray] = when_read.Field()
+  ids: np.ndarray | Callable[[], np.ndarray] = when_needed.Field()
   indices: Int[Array, "Q k"]
   labels: Int[Array, "Q k"]
   similarities: Float[Array, "Q k"]

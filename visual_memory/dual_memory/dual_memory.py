@@ -25,7 +25,7 @@ from visual_memory.dual_memory import dynamic_memory, reading, streams
 from visual_memory.dual_memory.dynamic_memory import DynamicMemory
 from visual_memory.dual_memory.fusion import Branches
 from visual_memory.dual_memory.guesses import Guess
-from visual_memory.dual_memory.projections import NoProjection, Projection
+from visual_memory.dual_memory.reading import NoProjection, Projection
 from visual_memory.dual_memory.streams import ClassRows, class_rows
 from visual_memory.types import Ids, check_unit_rows
 

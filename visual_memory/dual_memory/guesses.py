@@ -24,8 +24,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Float32, Int32
 
 from visual_memory.distributed import map_rows
-from visual_memory.dual_memory.projections import Projection
-from visual_memory.dual_memory.reading import probabilities
+from visual_memory.dual_memory.reading import Projection, probabilities
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.retrieval import exact
 from visual_memory.types import Array, Neighbors, embedded_set

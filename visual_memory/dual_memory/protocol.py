@@ -22,7 +22,7 @@ from visual_memory.dual_memory import dual_memory, fusion
 from visual_memory.dual_memory.dual_memory import IDENTITY, Settings, class_rows
 from visual_memory.dual_memory.fusion import Alpha, Branches
 from visual_memory.dual_memory.guesses import Asked, Guesser
-from visual_memory.dual_memory.projections import Projection
+from visual_memory.dual_memory.reading import Projection
 
 PARTS = {
   "base": (),

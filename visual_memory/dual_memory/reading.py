@@ -2,6 +2,7 @@
 
   cosines = read(queries, rows, mask, projection=NoProjection(), sharpness=5.5)
   scores = probabilities(cosines, inverse_temperature=100.0)      # [B, C]
+  projection = init_bias(num_classes=10, dim=512)       # zero: changes nothing
 
 For a query f and the rows m of a class c, with q, K, V, d from the projection:
 
@@ -14,18 +15,131 @@ made: its dot product with f is sum w (V.f), and its squared length w' V V' w.
 Where the vectors of a class cancel almost wholly the length loses digits; rows
 of one class of any trained encoder do not.
 
-Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024), equations 4 to 7;
-fix_clip.py and dmn_main.py of the released code.
+Projections are learnt from shots: queries, keys, values and what is read are
+each moved a little before they are compared. Everything starts at zero, so an
+untrained projection is the identity. Both memories share one projection.
+
+Reference: Zhang et al., "Dual Memory Networks" (CVPR 2024), equations 4 to 7,
+fix_clip.py and dmn_main.py of the released code; section 3.3: linear layers
+with a residual connection, where the released code has a bias for every class
+instead; both are here.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
-from visual_memory.dual_memory.projections import Projection
 from visual_memory.types import Array
 
 _TINY = 1e-30
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoProjection:
+  """The identity: the training-free and the zero-shot network."""
+
+  def queries(self, queries: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """The queries."""
+    return queries
+
+  def rows(
+    self, rows: Float[Array, "*rows D"], classes: Int[Array, "*rows_or_1"]
+  ) -> tuple[Float[Array, "*rows D"], Float[Array, "*rows D"]]:
+    """The rows as keys and as values: the same array twice."""
+    del classes
+    return rows, rows
+
+  def offsets(self) -> None:
+    """Nothing is added to what is read."""
+    return None
+
+  def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
+    """The text classifier."""
+    return text
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BiasProjection:
+  """A vector for every class, added and normalized again (released code).
+
+  Attributes:
+    query: [C, D]; queries have no class, so its mean over classes is added.
+    key: added to the rows of a class where they are compared, [C, D].
+    value: added to the rows of a class where they are averaged, [C, D].
+    output: added to the normalized average, [C, D].
+    text: added to the text classifier, [C, D]; the text rows in
+      the memories stay as they are.
+  """
+
+  query: Float[Array, "C D"]
+  key: Float[Array, "C D"]
+  value: Float[Array, "C D"]
+  output: Float[Array, "C D"]
+  text: Float[Array, "C D"]
+
+  def queries(self, queries: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """Unit queries."""
+    return unit(queries + jnp.mean(self.query, axis=0)[None])
+
+  def rows(
+    self, rows: Float[Array, "*rows D"], classes: Int[Array, "*rows_or_1"]
+  ) -> tuple[Float[Array, "*rows D"], Float[Array, "*rows D"]]:
+    """Unit keys and unit values of rows of these classes."""
+    return unit(rows + self.key[classes]), unit(rows + self.value[classes])
+
+  def offsets(self) -> Float[Array, "C D"]:
+    """What is added to the normalized average of a class."""
+    return self.output
+
+  def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
+    """The trained text classifier, unit rows."""
+    return unit(text + self.text)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearProjection:
+  """x + x W for queries, keys, values and what is read (the paper).
+
+  Attributes:
+    query: [D, D].
+    key: [D, D].
+    value: [D, D].
+    output: [D, D]. Being linear, and its result normalized, it is applied to
+      the values instead of to their average.
+  """
+
+  query: Float[Array, "D D"]
+  key: Float[Array, "D D"]
+  value: Float[Array, "D D"]
+  output: Float[Array, "D D"]
+
+  def queries(self, queries: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """Unit queries."""
+    return unit(_residual(queries, self.query))
+
+  def rows(
+    self, rows: Float[Array, "*rows D"], classes: Int[Array, "*rows_or_1"]
+  ) -> tuple[Float[Array, "*rows D"], Float[Array, "*rows D"]]:
+    """Unit keys, and values with the output's layer already applied."""
+    del classes
+    values = unit(_residual(rows, self.value))
+    return unit(_residual(rows, self.key)), _residual(values, self.output)
+
+  def offsets(self) -> None:
+    """Nothing is added to what is read."""
+    return None
+
+  def classifier(self, text: Float[Array, "C D"]) -> Float[Array, "C D"]:
+    """The text classifier, which the paper does not train."""
+    return text
+
+
+Projection = NoProjection | BiasProjection | LinearProjection
 
 
 def read(
@@ -124,3 +238,37 @@ def probabilities(
   logits = jnp.where(nothing, 0, logits - jnp.where(nothing, 0, top))
   scores = jnp.exp(logits)
   return scores / jnp.sum(scores, axis=-1, keepdims=True)
+
+
+"""Keeps the length of a zero row, and its gradient, finite."""
+
+
+def init_bias(*, num_classes: int, dim: int) -> BiasProjection:
+  """Biases of zero."""
+  zero = jnp.zeros((num_classes, dim), jnp.float32)
+  return BiasProjection(
+    query=zero, key=zero, value=zero, output=zero, text=zero
+  )
+
+
+def init_linear(*, num_classes: int, dim: int) -> LinearProjection:
+  """Matrices of zero, which num_classes does not matter to."""
+  del num_classes
+  zero = jnp.zeros((dim, dim), jnp.float32)
+  return LinearProjection(query=zero, key=zero, value=zero, output=zero)
+
+
+INITS = {"bias": init_bias, "linear": init_linear}
+"""Functions of num_classes and dim that make an untrained projection."""
+
+
+def unit(rows: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
+  """Each row divided by its length; differentiable everywhere."""
+  squares = jnp.sum(rows * rows, axis=-1, keepdims=True)
+  return rows * jax.lax.rsqrt(jnp.maximum(squares, _TINY))
+
+
+def _residual(
+  rows: Float[Array, "*rows D"], matrix: Float[Array, "D D"]
+) -> Float[Array, "*rows D"]:
+  return rows + jnp.matmul(rows, matrix, precision="highest")

@@ -24,8 +24,7 @@ import numpy as np
 import optax
 from jaxtyping import Bool, Float, Float32, Int
 
-from visual_memory.dual_memory.projections import Projection
-from visual_memory.dual_memory.reading import read
+from visual_memory.dual_memory.reading import Projection, read
 from visual_memory.dual_memory.streams import ClassRows
 from visual_memory.types import Array
 

@@ -22,8 +22,7 @@ from jaxtyping import Bool, Float32, Int32
 from visual_memory.checks import as_labels
 from visual_memory.dual_memory import dynamic_memory, lifetimes, stretch_reads
 from visual_memory.dual_memory.dynamic_memory import DynamicMemory
-from visual_memory.dual_memory.projections import Projection, unit
-from visual_memory.dual_memory.reading import project
+from visual_memory.dual_memory.reading import Projection, project, unit
 from visual_memory.types import Array, Ids
 
 ORDERS = ("write_first", "exclude_self", "read_first")

@@ -9,12 +9,7 @@ import jax
 import numpy as np
 
 from visual_memory.data import selection
-from visual_memory.dual_memory import (
-  dual_memory,
-  embed_views,
-  guesses,
-  projections,
-)
+from visual_memory.dual_memory import dual_memory, embed_views, guesses, reading
 from visual_memory.dual_memory import shots as shots_lib
 from visual_memory.memory.matching import match_classes
 from visual_memory.reports import page
@@ -50,7 +45,7 @@ class AdaptationSettings:
   sharpness: tuple[float, ...]
   inverse_temperature: tuple[float, ...]
   variants: tuple[Literal["training_free", "few_shot"], ...]
-  projection: Literal[*projections.INITS]
+  projection: Literal[*reading.INITS]
   num_views: int
   kept_views: float
   augmix: bool
@@ -291,7 +286,7 @@ def fit(config, data, text, seed, mesh):
 
   def train(shots, numbers):
     num_classes, num_shots, dim = shots.shape
-    init = projections.INITS[section.projection]
+    init = reading.INITS[section.projection]
     sharpness, tau = candidates(section)[0]
     trained, _ = shot_training.train(
       init(num_classes=num_classes, dim=dim),

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from visual_memory.data.image_source import ImageSource
-from visual_memory.encoders.embedding.dense import dense_features
+from visual_memory.encoders.embedding.embed_patches import dense_features
 from visual_memory.encoders.encoder import Encoder
 
 

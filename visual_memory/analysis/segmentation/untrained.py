@@ -19,7 +19,7 @@ from visual_memory.analysis.segmentation import unsupervised
 from visual_memory.analysis.segmentation.agreement import hard_iou, soft_iou
 from visual_memory.data import selection
 from visual_memory.data.image_source import ImageSource
-from visual_memory.encoders.embedding.dense import dense_features
+from visual_memory.encoders.embedding.embed_patches import dense_features
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.types import UNLABELED
 

@@ -6,20 +6,26 @@
   memory = memory.remove(patches_of(memory.ids, ["train/0001.png"]))
 
 A patch has the label of its image, or of its own pixels where the source has
-masks (`data.masks`). Patch rows have a fingerprint of their own: they cannot be
-mixed with rows of whole images.
+masks (`data.preprocess`). Patch rows have a fingerprint of their own: they
+cannot be mixed with rows of whole images. What analyses of whole pictures use
+(PCA, k-means, attention) is not normalized:
+
+  for batch in dense_features(encoder, source, batch_size=8):
+    batch.rows, batch.features          # [B], float32 [B, rows, columns, D]
 """
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float32, Int, Int32
 
+from visual_memory.data.batching import Skipped, batches
 from visual_memory.data.image_source import ImageSource
 from visual_memory.data.preprocess import has_masks, patch_labels
 from visual_memory.encoders.embedding import resumable
@@ -213,3 +219,57 @@ def _patch_ids(
     for place in places
   ]
   return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseBatch:
+  """Some images of a source.
+
+  Attributes:
+    rows: their positions in the source, [B].
+    features: float32 patch tokens, on the host, [B, rows, columns, D].
+    skipped: images of this batch that could not be read.
+  """
+
+  rows: Int[np.ndarray, "B"]
+  features: Float32[np.ndarray, "B h w D"]
+  skipped: tuple[Skipped, ...]
+
+
+def dense_features(
+  encoder: Encoder,
+  source: ImageSource,
+  *,
+  batch_size: int,
+  rows: Sequence[int] | np.ndarray | None = None,
+) -> Iterator[DenseBatch]:
+  """The patch features of a source, in the order of its rows.
+
+  Args:
+    encoder: has patches.
+    source: the images.
+    batch_size: images at once, on the default device.
+    rows: positions to read; all by default.
+
+  Raises:
+    ValueError: an encoder without patches.
+  """
+  encoder = patch_encoder(encoder)
+  params = jax.device_put(encoder.params)
+  for batch in batches(
+    source, encoder.preprocess, batch_size=batch_size, rows=rows
+  ):
+    mask = batch.data.mask
+    tokens = np.asarray(_tokens(encoder.apply, params, batch.data.images))
+    features = tokens[mask].reshape(-1, *encoder.grid, tokens.shape[-1])
+    yield DenseBatch(
+      rows=batch.rows[mask], features=features, skipped=batch.skipped
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _tokens(
+  apply: Callable[..., jax.Array], params: Any, pixels: jax.Array
+) -> jax.Array:
+  """Patch tokens in float32, [B, P, D]."""
+  return apply(params, pixels).astype("float32")

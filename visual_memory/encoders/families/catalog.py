@@ -31,7 +31,7 @@ from visual_memory.encoders.families import (
 )
 from visual_memory.encoders.families import family as family_lib
 from visual_memory.encoders.families.family import Family, Model
-from visual_memory.encoders.published import convert, download, params, places
+from visual_memory.encoders.published import convert, params, places
 from visual_memory.encoders.published.places import Place
 from visual_memory.encoders.settings import ViTConfig
 
@@ -183,7 +183,7 @@ def fetch(name: str) -> pathlib.Path:
     raise ValueError(
       f"No weights are published for {name!r}; known: {', '.join(MODELS)}."
     )
-  return download.fetch(MODELS[name].address, name=name)
+  return places.fetch(MODELS[name].address, name=name)
 
 
 def looks_like(tensors: Mapping[str, np.ndarray]) -> str:

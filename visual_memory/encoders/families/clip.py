@@ -11,7 +11,6 @@ from typing import Any
 from visual_memory.data.preprocess import PRESETS, Preprocess
 from visual_memory.encoders.families import family
 from visual_memory.encoders.families.family import Family, Model
-from visual_memory.encoders.published.download import Published
 from visual_memory.encoders.published.naming import (
   Naming,
   Source,
@@ -22,6 +21,7 @@ from visual_memory.encoders.published.naming import (
   positions,
   same,
 )
+from visual_memory.encoders.published.places import Published
 from visual_memory.encoders.settings import TextConfig, ViTConfig, vit
 
 _BLOCK = "blocks.{i}"

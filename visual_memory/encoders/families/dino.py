@@ -12,7 +12,7 @@ from visual_memory.data.preprocess import PRESETS
 from visual_memory.encoders.families import plain_vit
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.families.plain_vit import read_config
-from visual_memory.encoders.published.download import Published
+from visual_memory.encoders.published.places import Published
 from visual_memory.encoders.settings import ViTConfig, vit
 
 _ROOT = "https://dl.fbaipublicfiles.com"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders.published.download import Published
 from visual_memory.encoders.published.naming import Naming
+from visual_memory.encoders.published.places import Published
 from visual_memory.encoders.settings import TextConfig, ViTConfig
 
 

@@ -11,7 +11,7 @@ import dataclasses
 from visual_memory.encoders.families import clip as clip_lib
 from visual_memory.encoders.families.clip import clip
 from visual_memory.encoders.families.family import Family, Model
-from visual_memory.encoders.published.download import Published
+from visual_memory.encoders.published.places import Published
 
 _META = "https://dl.fbaipublicfiles.com/MMPT/metaclip"
 

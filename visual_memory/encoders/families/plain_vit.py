@@ -14,7 +14,6 @@ from typing import Any
 from visual_memory.data.preprocess import PRESETS, Preprocess
 from visual_memory.encoders.families import family
 from visual_memory.encoders.families.family import Family, Model
-from visual_memory.encoders.published.download import Published
 from visual_memory.encoders.published.naming import (
   Naming,
   Source,
@@ -24,6 +23,7 @@ from visual_memory.encoders.published.naming import (
   positions,
   same,
 )
+from visual_memory.encoders.published.places import Published
 from visual_memory.encoders.settings import ViTConfig, vit
 
 _BLOCK, _LAYER = "blocks.{i}", "encoder.layer.{i}"

@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Int32
 
-from visual_memory.encoders.published.download import Published, fetch
+from visual_memory.encoders.published.places import Published, fetch
 
 VOCABULARY = Published(
   url="https://github.com/openai/CLIP/raw/main/clip/bpe_simple_vocab_16e6.txt.gz",

@@ -1,14 +1,20 @@
-"""What is done as soon as another package is imported, and never before.
+"""What is done when it is needed, and never before.
 
-  when_imported.call("jax", use_compilation_cache)
+  when_needed.call("jax", use_compilation_cache)
 
-So a setting of JAX needs no import of JAX, which takes half a second.
+So a setting of JAX needs no import of JAX, which takes half a second. And a
+field of a dataclass is computed when it is first read:
+
+  ids: np.ndarray | Callable[[], np.ndarray] = when_needed.Field()
+
+  Found(ids=lambda: looked_up)     # or the ids themselves
 """
 
 import importlib.util
 import sys
 from collections.abc import Callable
 from importlib import abc
+from typing import Any
 
 
 def call(name: str, then: Callable[[], None]) -> None:
@@ -62,3 +68,24 @@ class _Finder(abc.MetaPathFinder):
 
     spec.loader.exec_module = run_and_tell
     return spec
+
+
+class Field:
+  """What the field was given or, of a function, what it returns: once."""
+
+  def __set_name__(self, owner: type, name: str):
+    """The value stands beside the other attributes, as `_name`."""
+    self._name = f"_{name}"
+
+  def __get__(self, instance: Any, owner: type | None = None) -> Any:
+    """The value; raises AttributeError of the class: there is no default."""
+    if instance is None:
+      raise AttributeError(f"{self._name[1:]} has no default.")
+    value = vars(instance)[self._name]
+    if callable(value):
+      value = vars(instance)[self._name] = value()
+    return value
+
+  def __set__(self, instance: Any, value: Any) -> None:
+    """Takes a value, or a function that is called when it is read."""
+    vars(instance)[self._name] = value
