@@ -42,7 +42,7 @@ _ADE_CODES = 26 * 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class MaskedImages(image_source.Described):
-  """Images with a class for every pixel; see `data.masks`.
+  """Images with a class for every pixel; see `data.preprocess`.
 
   Attributes:
     tree: where the images are read.

@@ -65,7 +65,7 @@ def windows(source: ImageSource, *, side: int, share: float) -> Pieces:
   """Windows side by side, of the class of most of their pixels.
 
   Args:
-    source: has a class for every pixel (`data.masks`).
+    source: has a class for every pixel (`data.preprocess`).
     side: of a window, in pixels; what is over at the right and the bottom
       is in none.
     share: of its pixels, more than which are of one class; a window without

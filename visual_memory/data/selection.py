@@ -49,7 +49,7 @@ class Subset(image_source.Described):
 
   @property
   def mask(self) -> Callable[[SupportsIndex], np.ndarray]:
-    """The masks (`data.masks`) of a source that has them; else no attribute."""
+    """The masks of a source that has them; else there is no attribute."""
     read = self.source.mask
     return lambda row: read(self.rows[row])
 

@@ -120,7 +120,7 @@ def distorted(
 
   Args:
     source: the photographs.
-    gaps: differences of level, each at least 1 (see `distortions.LEVELS`).
+    gaps: differences of level, each at least 1 (see `LEVELS`).
     seed: of levels, sides and the distortions themselves.
 
   Raises:

@@ -24,7 +24,7 @@ from visual_memory.encoders.encoder import Encoder
 from visual_memory.types import UNLABELED
 
 WAYS = {"attention": {}, "nearest": {"nearest": True}}
-"""Options of `in_context.attend`: as published, and without its softmax."""
+"""Options of `unsupervised.attend`: as published, and without its softmax."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,8 @@ def prompted_iou(
     seed: of the drawing.
     batch_size: pictures at once.
     least_share: of a picture's pixels.
-    threshold: see `in_context.cut`.
-    ways: options of `in_context.attend` by name, and "centered": whether the
+    threshold: see `unsupervised.cut`.
+    ways: options of `unsupervised.attend` by name, and "centered": whether the
       mean token of all prompts is taken away first; WAYS by default.
 
   Returns:
@@ -309,7 +309,7 @@ def _attend(
   centered: bool = False,
   **way: Any,
 ) -> np.ndarray:
-  """`in_context.attend`, of tokens with or without what is common to all."""
+  """`unsupervised.attend`, of tokens with or without what is common to all."""
   if centered:
     prompt, query = prompt - center, query - center
   return np.asarray(unsupervised.attend(prompt, mask, query, **way))
