@@ -5,13 +5,10 @@ forward pass, twice that again for the backward pass; nothing for
 recomputation, normalization or views.
 """
 
-import math
 
-import jax
 
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
-from visual_memory.pretraining import network
 from visual_memory.pretraining.recipe import Recipe
 
 PEAK_FLOPS = {
@@ -93,9 +90,3 @@ def hours(
   """
   total = step_flops(recipe) * recipe.optimizer.num_steps
   return total / (PEAK_FLOPS[device_kind] * num_devices * share) / 3600
-
-
-def state_bytes(recipe: Recipe) -> int:
-  """What student, teacher, both moments and gradients take on every device."""
-  params = jax.eval_shape(lambda: network.init(recipe))
-  return 5 * sum(4 * math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -1,6 +1,6 @@
 """Linear probes: a whole grid of them, trained at once by SGD.
 
-  grid = train_probes(rows, labels, inputs, learning_rates=LEARNING_RATES,
+  grid = train_probes(rows, labels, inputs, learning_rates=(1e-3, 1e-2),
                       num_classes=10, num_steps=12_500, batch_size=128, seed=0,
                       mesh=mesh)
   predictions = grid.predict(queries)                      # int32 [P, Q]
@@ -32,12 +32,6 @@ from jaxtyping import Bool, Float, Int, Int32
 from visual_memory.distributed import DATA
 from visual_memory.probes import logistic_regression
 from visual_memory.types import Array
-
-LEARNING_RATES = (
-  *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
-  0.1,
-)
-"""The published grid, for a batch of 256."""
 
 _MOMENTUM = 0.9
 _STEPS = 64
