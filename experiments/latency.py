@@ -4,9 +4,9 @@ from jax.sharding import Mesh
 
 from visual_memory.reports.sections import latency as sections
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import cached_search, latency, opening
+from visual_memory.studies import cached_search, costs, opening
+from visual_memory.studies.costs import LatencySettings as Settings
 from visual_memory.studies.finishing import finish_studies
-from visual_memory.studies.latency import Settings
 from visual_memory.studies.study import open_study
 
 
@@ -16,7 +16,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   studies, found = {}, {}
   for name, own in opening.by_encoder(config).items():
     studies[name] = open_study(own, workdir, mesh, tune=False)
-    found[name] = latency.measured(own, workdir, mesh, studies[name])
+    found[name] = costs.measured(own, workdir, mesh, studies[name])
   first = next(iter(studies))
   values = {name: sections.values(one) for name, one in found.items()}
   finish_studies(

@@ -11,7 +11,8 @@ from visual_memory.reports.sections import lifelong as sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import exact
 from visual_memory.studies import cached_search
-from visual_memory.studies.lifelong import Settings, new_rows
+from visual_memory.studies.class_sequence import JoiningSettings as Settings
+from visual_memory.studies.class_sequence import new_rows
 from visual_memory.studies.study import finish_study, open_study
 from visual_memory.voting.queries import held_out_queries
 from visual_memory.voting.weighting import published_settings

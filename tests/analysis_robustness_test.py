@@ -10,11 +10,11 @@ from sklearn import metrics as sklearn_metrics
 
 import visual_memory as vm
 from visual_memory.analysis import (
+  calibration,
   growth,
   label_noise,
   latency,
   ood,
-  reliability,
   unlearning,
 )
 from visual_memory.analysis.intervals import fit_line
@@ -57,17 +57,17 @@ def test_reliability_and_hits_equal_a_loop():
       seen = seen or row[place] == label
       hits[place] += seen
   np.testing.assert_allclose(
-    reliability.reliability(near, labels), right / total
+    calibration.reliability(near, labels), right / total
   )
-  np.testing.assert_allclose(reliability.hit_rate(near, labels), hits / total)
+  np.testing.assert_allclose(calibration.hit_rate(near, labels), hits / total)
   with pytest.raises(ValueError, match="No query has a label"):
-    reliability.hit_rate(near, np.full(200, -1))
+    calibration.hit_rate(near, np.full(200, -1))
 
 
 def test_the_logarithmic_fit_equals_scipy():
   near, labels, _ = cases(300, 1, "q")
-  fit = reliability.fit_logarithm(near, labels)
-  curve = reliability.reliability(near, labels)
+  fit = calibration.fit_logarithm(near, labels)
+  curve = calibration.reliability(near, labels)
   x = np.log(np.arange(1, K + 1))
   theirs = stats.linregress(x, curve)
   assert fit.line.slope == pytest.approx(theirs.slope)

@@ -11,7 +11,7 @@ from PIL import Image
 import visual_memory as vm
 from configs import dual_memory, human_study, rerank
 from experiments import launch
-from visual_memory.data import class_names, pieces, selection, taxonomy
+from visual_memory.data import pieces, relabeling, selection, taxonomy
 from visual_memory.data.folder import folder
 
 SYNSETS = ("n01440764", "n02012849", "n03126707")
@@ -31,7 +31,7 @@ def synset_folders(tmp_path_factory):
 
 
 def test_imagenets_names_are_of_its_synsets_and_differ():
-  names = class_names.read_class_names("imagenet_1k")
+  names = relabeling.read_class_names("imagenet_1k")
   found = importlib.util.find_spec("tensorflow_datasets").origin
   labels = pathlib.Path(found).parent / "datasets/imagenet2012/labels.txt"
   synsets = labels.read_text().split()
@@ -43,7 +43,7 @@ def test_imagenets_names_are_of_its_synsets_and_differ():
   assert names["n02391049"] == "zebra" and names["999"] == "toilet tissue"
   # English has one word for the bird and the machine.
   assert names["n02012849"] != names["n03126707"]
-  class_names.require_words(list(names.values()), what="A test")
+  relabeling.require_words(list(names.values()), what="A test")
 
 
 def test_any_source_takes_names(synset_folders, tmp_path):
@@ -96,17 +96,17 @@ def test_files_that_are_no_map(tmp_path, text):
   path = tmp_path / "names.json"
   path.write_text(text)
   with pytest.raises(ValueError, match="names.json does not say what"):
-    class_names.read_class_names(path)
+    relabeling.read_class_names(path)
   (tmp_path / "names.txt").write_text("one two\n")
   with pytest.raises(ValueError, match="names.txt does not say what"):
-    class_names.read_class_names(tmp_path / "names.txt")
+    relabeling.read_class_names(tmp_path / "names.txt")
 
 
 @pytest.mark.parametrize("name", ["n01440764", "0", "12", "3.5", ""])
 def test_numbers_and_synsets_are_no_words(name):
   with pytest.raises(ValueError, match=f"A test needs words.*{name!r}"):
-    class_names.require_words(["cat", name], what="A test")
-  class_names.require_words(["cat", "n", "3d printer", "7 up"], what="A test")
+    relabeling.require_words(["cat", name], what="A test")
+  relabeling.require_words(["cat", "n", "3d printer", "7 up"], what="A test")
 
 
 def of_synsets(config, synset_folders):

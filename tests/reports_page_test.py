@@ -9,7 +9,7 @@ import pytest
 from analysis_selection_test import cases
 
 from visual_memory import files
-from visual_memory.analysis import aggregation, label_noise, ood, reliability
+from visual_memory.analysis import aggregation, calibration, label_noise, ood
 from visual_memory.analysis.growth import GrowthPoint, fit_law
 from visual_memory.reports import gallery, page, plots, rendering
 from visual_memory.reports.sections import aggregation as of_voters
@@ -151,9 +151,9 @@ def test_sections_tell_what_was_found():
   swept = aggregation.sweep(
     held_out, tuning, voter="rank", values=(1.0, 2.0), **common
   )
-  curve = reliability.reliability(held_out.near, held_out.labels)
-  hits = reliability.hit_rate(held_out.near, held_out.labels)
-  fit = reliability.fit_logarithm(held_out.near, held_out.labels)
+  curve = calibration.reliability(held_out.near, held_out.labels)
+  hits = calibration.hit_rate(held_out.near, held_out.labels)
+  fit = calibration.fit_logarithm(held_out.near, held_out.labels)
   scores = ood.distance_scores(held_out.near, k=5)
   found = {"cifar": ood.detect_each(held_out.near, tuning.near, ks=(1, 5))}
   by_k = {"cifar": ood.auroc_by_k(held_out.near, tuning.near)}

@@ -13,12 +13,12 @@ from configs import composition, reliability
 from configs import debiasing as debiasing_config
 from experiments import launch
 from visual_memory.analysis import calibration, choosing
-from visual_memory.analysis.class_sequence import (
+from visual_memory.analysis.composition import side_by_side
+from visual_memory.analysis.lifelong import (
   Course,
   answered_steps,
   steps_of_classes,
 )
-from visual_memory.analysis.composition import side_by_side
 from visual_memory.data import relabeling
 from visual_memory.data.sources import open_source
 from visual_memory.data.synthetic import synthetic_embeddings

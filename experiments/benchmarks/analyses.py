@@ -22,7 +22,6 @@ from visual_memory.analysis import (
   ood,
   pruned_votes,
   pruning,
-  reliability,
 )
 from visual_memory.reports import workdir
 from visual_memory.types import Neighbors, embedded_set
@@ -83,8 +82,8 @@ def _analyses(config, held_out, tuning, embedded, tuning_rows):
     "softmax's temperature at 17 values, all k": lambda: sweep(
       "softmax", np.geomspace(0.005, 1, 17).tolist()
     ),
-    "reliability with its fit": lambda: reliability.fit_logarithm(near, labels),
-    "hit rate": lambda: reliability.hit_rate(near, labels),
+    "reliability with its fit": lambda: calibration.fit_logarithm(near, labels),
+    "hit rate": lambda: calibration.hit_rate(near, labels),
     "calibration and abstention of one voter": lambda: (
       confidence.confident_votes(
         held_out, tuning, settings={"rank": setting("rank")}, ks=(10, 50),

@@ -1,15 +1,20 @@
-"""Whether confidence means what it says.
+"""Whether confidence, and a single neighbor, can be relied on.
 
   bins = reliability_bins(confidence, right, num_bins=15, adaptive=False)
   bins.ece()                                    # expected calibration error
   counts = count_bins(near, labels, k=100)      # as published, figure 15
   entropies = entropy_bins(near, labels, k=100, ...)
+  curve = reliability(near, labels)      # of the i-th neighbor alone, [k]
+  fit = fit_logarithm(near, labels)      # accuracy = a ln(i) + b
+  hits = hit_rate(near, labels)          # the class is among the first k, [k]
 
 The published analysis drops unanimous queries (a count of k, a confidence of
 1) by its choice of bins. Here they are kept; `without_last` drops them.
 
-Reference: Geirhos et al., ICML 2025, appendix M; Guo et al., "On calibration
-of modern neural networks", ICML 2017, for the expected calibration error.
+Reference: Geirhos et al., ICML 2025, appendix M, and figures 1, 11 and 13,
+whose fit is least squares over i = 1..100 with accuracies in [0, 1]; Guo et
+al., "On calibration of modern neural networks", ICML 2017, for the expected
+calibration error.
 """
 
 import dataclasses
@@ -17,6 +22,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from visual_memory.analysis.intervals import Line, fit_line
 from visual_memory.types import UNLABELED, Array, Neighbors
 from visual_memory.voting.shares import Shares, shares
 from visual_memory.voting.weighting import setting
@@ -213,3 +219,72 @@ def _bins(places, confidence, right, num_bins) -> Bins:
   return Bins(
     confidence=mean(confidence), accuracy=mean(right), counts=counts[full]
   )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogFit:
+  """accuracy(i) = slope * ln(i) + intercept, i = 1 for the nearest.
+
+  Attributes:
+    line: the fit, over x = ln(i).
+    slope_error: standard error of the slope over queries. (The line's own
+      takes the points for independent; they come from the same queries.)
+    intercept_error: likewise, of the intercept.
+  """
+
+  line: Line
+  slope_error: float
+  intercept_error: float
+
+  def at(self, places: Array) -> Float[np.ndarray, "n"]:
+    """The fitted accuracy of these neighbors, counted from 1."""
+    return self.line.at(np.log(np.asarray(places)))
+
+
+def reliability(
+  near: Neighbors, labels: Int[Array, "Q"]
+) -> Float[np.ndarray, "k"]:
+  """The fraction of labelled queries whose i-th neighbor has their class."""
+  return _agrees(near, labels).mean(axis=0)
+
+
+def hit_rate(
+  near: Neighbors, labels: Int[Array, "Q"]
+) -> Float[np.ndarray, "k"]:
+  """The fraction of labelled queries with their class in the first k."""
+  agrees = _agrees(near, labels)
+  first = np.where(agrees.any(axis=1), agrees.argmax(axis=1), near.k)
+  return np.bincount(first, minlength=near.k + 1)[:-1].cumsum() / len(agrees)
+
+
+def fit_logarithm(near: Neighbors, labels: Int[Array, "Q"]) -> LogFit:
+  """The logarithmic fit of the reliability.
+
+  The fit is linear in the accuracies, hence a mean over queries, whose
+  standard error is that of any mean.
+
+  Raises:
+    ValueError: fewer than two neighbors, or no labelled query.
+  """
+  agrees = _agrees(near, labels)
+  x = np.log(np.arange(1, near.k + 1))
+  line = fit_line(x, agrees.mean(axis=0))
+  of_slope = (x - x.mean()) / line.spread_x
+  slopes = agrees @ of_slope  # [Q]
+  intercepts = agrees.mean(axis=1) - slopes * x.mean()
+  count = np.sqrt(len(agrees))
+  return LogFit(
+    line=line,
+    slope_error=float(slopes.std() / count),
+    intercept_error=float(intercepts.std() / count),
+  )
+
+
+def _agrees(near, labels) -> Bool[np.ndarray, "labelled k"]:
+  """Whether each neighbor of each labelled query has its class."""
+  labels = np.asarray(labels)
+  known = labels != UNLABELED
+  if not known.any():
+    raise ValueError("No query has a label: nothing can agree with it.")
+  agrees = np.asarray(near.labels) == labels[:, None]
+  return agrees if known.all() else agrees[known]

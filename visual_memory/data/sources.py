@@ -17,11 +17,11 @@ from visual_memory.data import (
   huggingface,
   mask_sources,
   pieces,
+  relabeling,
   split_files,
   synthetic,
   tfds_source,
 )
-from visual_memory.data import class_names as names_of_classes
 from visual_memory.data.image_source import ImageSource
 
 
@@ -90,8 +90,8 @@ def open_source(
   source = SOURCES[name](**options)
   if class_names is None:
     return source
-  names = names_of_classes.read_class_names(class_names)
-  return names_of_classes.renamed(source, names)
+  names = relabeling.read_class_names(class_names)
+  return relabeling.renamed(source, names)
 
 
 def check_options(name: str, options: Collection[str]) -> None:

@@ -5,8 +5,6 @@ forward pass, twice that again for the backward pass; nothing for
 recomputation, normalization or views.
 """
 
-
-
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
 from visual_memory.pretraining.recipe import Recipe

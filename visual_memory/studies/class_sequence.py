@@ -1,4 +1,4 @@
-"""Classes that arrive in steps: a memory beside two linear heads.
+"""Classes that join a memory, once, or in steps beside two linear heads.
 
 The memory is given the new rows. One head is fitted anew at every step to all
 rows so far, which a memory never needs; the other goes on from where it is, on
@@ -15,14 +15,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory.analysis import choosing, class_sequence
-from visual_memory.analysis.class_sequence import Course
+from visual_memory.analysis import choosing, lifelong
+from visual_memory.analysis.lifelong import Course
 from visual_memory.memory.memory import VisualMemory
 from visual_memory.probes import logistic_regression
+from visual_memory.reports.workdir import Workdir
 from visual_memory.retrieval import exact
-from visual_memory.studies import cached_search
+from visual_memory.studies import cached_search, opening
 from visual_memory.studies.study import Study
-from visual_memory.studies.study_settings import StudySettings
+from visual_memory.studies.study_settings import SourceSettings, StudySettings
 from visual_memory.types import UNLABELED, EmbeddedSet
 from visual_memory.voting import queries as queries_lib
 from visual_memory.voting import vote
@@ -69,12 +70,12 @@ def taught(
   """
   options, rows = config.sequence, study.embedded
   rows = rows.take(study.learning & (rows.labels != UNLABELED))
-  of_class = class_sequence.steps_of_classes(
+  of_class = lifelong.steps_of_classes(
     rows.labels, num_classes=study.num_classes, num_steps=options.steps,
     seed=config.seed,
   )  # fmt: skip
-  steps = class_sequence.answered_steps(of_class, study.labels)
-  tune_steps = class_sequence.answered_steps(of_class, study.tune.labels)
+  steps = lifelong.answered_steps(of_class, study.labels)
+  tune_steps = lifelong.answered_steps(of_class, study.tune.labels)
   learners = {
     MEMORY: _Memory(config, mesh, study),
     RETRAINED: _Head(options, study, anew=True),
@@ -183,3 +184,47 @@ class _Head:
       rows.embeddings, rows.labels, strength=strength, start=start,
       num_classes=self._study.num_classes, max_steps=max_steps,
     )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LifelongSettings:
+  """Whether labels are joined by number, as published (wrongly)."""
+
+  merged_as_published: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JoiningSettings(StudySettings):
+  """A memory, the classes that join it, and queries of theirs."""
+
+  lifelong: LifelongSettings
+  added: SourceSettings
+  added_data: SourceSettings
+
+
+def new_rows(
+  config: JoiningSettings, workdir: Workdir, mesh: Mesh, study: Study
+) -> tuple[EmbeddedSet, EmbeddedSet]:
+  """The new rows and their queries: other images, or the rows themselves."""
+  cache_dir = opening.cache_dir(config, workdir)
+  embed = lambda section: opening.embed(
+    study.encoder, opening.open_source(section), mesh, cache_dir, config.embed
+  )[0]
+  with study.clock("embed new"):
+    added = embed(config.added)
+    asked = embed(config.added_data) if config.added_data.source else None
+  added = lifelong.joined(
+    study.embedded.class_names,
+    study.embedded.labels,
+    added,
+    ids=study.embedded.ids,
+    merged_as_published=config.lifelong.merged_as_published,
+  )
+  if asked is None:
+    return added, added
+  if config.lifelong.merged_as_published:
+    raise ValueError(
+      "lifelong.merged_as_published goes with queries that are the new rows"
+      " themselves: leave added_data empty."
+    )
+  return added, asked

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float32
 
 from visual_memory.analysis import choosing
-from visual_memory.data import class_names, selection, sources, taxonomy
+from visual_memory.data import relabeling, selection, sources, taxonomy
 from visual_memory.data.image_source import ImageSource
 from visual_memory.encoders import encoder
 from visual_memory.encoders import encoder as encoder_lib
@@ -69,7 +69,7 @@ def require_words(
   """
   for source in map(open_source, settings):
     if source is not None:
-      class_names.require_words(source.class_names, what=what)
+      relabeling.require_words(source.class_names, what=what)
 
 
 def cache_dir(
@@ -128,7 +128,7 @@ def text_classifier(
     text.name, text.weights or weights, vocabulary=text.vocabulary
   )
   texts = class_texts.class_texts(
-    class_names,
+    relabeling,
     templates.templates(text.templates) if text.templates else (),
     descriptions=class_texts.read_descriptions(text.descriptions)
     if text.descriptions
@@ -282,7 +282,7 @@ def require_placed(
   """Raises ValueError for queries that a memory's taxonomy cannot place."""
   lost = labels[(labels < 0) | (labels >= tree.num_classes)]
   if len(lost):
-    what = f"the class {class_names[lost[0]]!r}" if lost[0] >= 0 else "no class"
+    what = f"the class {relabeling[lost[0]]!r}" if lost[0] >= 0 else "no class"
     raise ValueError(
       f"{len(lost)} queries are of {what}, which is not in the memory's"
       " taxonomy: leave them out (data.classes), or give the memory their"

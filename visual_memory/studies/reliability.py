@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from visual_memory.analysis import calibration, confidence, reliability
+from visual_memory.analysis import calibration, confidence
 from visual_memory.reports.page import Section
 from visual_memory.reports.sections import confidence as of_votes
 from visual_memory.reports.sections import neighbors as of_neighbors
@@ -32,11 +32,11 @@ def of_one(
 ) -> tuple[list[Section], dict[str, Any]]:
   """The sections and values of one encoder; with a linear probe if probed."""
   with study.clock("reliability"):
-    curve = reliability.reliability(study.near, study.labels)
+    curve = calibration.reliability(study.near, study.labels)
     fit = None
     if study.near.k > 1:
-      fit = reliability.fit_logarithm(study.near, study.labels)
-    hits = reliability.hit_rate(study.near, study.labels)
+      fit = calibration.fit_logarithm(study.near, study.labels)
+    hits = calibration.hit_rate(study.near, study.labels)
   with study.clock("confidence"):
     found = confidence.confident_votes(
       study.held_out, study.tuning,

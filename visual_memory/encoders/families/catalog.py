@@ -24,7 +24,6 @@ from visual_memory import checkpoints
 from visual_memory.encoders.families import (
   clip,
   dino,
-  dinov3,
   open_clip,
   plain_vit,
   siglip,
@@ -41,7 +40,7 @@ FAMILIES: dict[str, Family] = {
   "clip": clip.OPENAI_CLIP,
   "open_clip": open_clip.OPEN_CLIP,
   "siglip": siglip.SIGLIP,
-  "dinov3": dinov3.DINOV3,
+  "dinov3": dino.DINOV3,
   "plain_vit": plain_vit.PLAIN_VIT,
 }
 """Every family, in the order in which encoders are listed."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from visual_memory.analysis.class_sequence import Course
 from visual_memory.analysis.intervals import bootstrap_mean, paired
+from visual_memory.analysis.lifelong import Course
 from visual_memory.reports import plots, tables
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import Table, percent

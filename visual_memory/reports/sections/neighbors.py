@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from visual_memory.analysis.reliability import LogFit
+from visual_memory.analysis.calibration import LogFit
 from visual_memory.reports import plots
 from visual_memory.reports.page import Figure, Section
 from visual_memory.reports.tables import percent
