@@ -8,12 +8,12 @@ Expected on two CPU cores: each under 2 s after compilation. A minute in all.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` times a thousandth of it."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.num_queries = 256 if smoke else 50_000
   config.num_rows = 300 if smoke else 50_000

@@ -10,12 +10,12 @@ released code does. The aim on two CPU cores is a minute, compilation included.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` is a stream of 300."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.num_queries = 300 if smoke else 50_000
   config.num_classes = 10 if smoke else 1000

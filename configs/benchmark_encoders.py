@@ -9,13 +9,12 @@ peer left out with --config.peers. Expected: see experiments/results.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` is one round of two peers, `gpu` is for one GPU."""
-  if arg not in ("", "smoke", "gpu"):
-    raise ValueError(
-      f"Unknown form {arg!r}: leave it out, or say smoke or gpu."
-    )
+  smoke = evaluate.is_smoke(arg, "gpu")
   config = ml_collections.ConfigDict()
   config.models = ("dinov2_vits14", "dino_vitb16")
   config.image_size = 224
@@ -33,7 +32,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "equimo@python3.12",
     "gemm",
   )
-  if arg == "smoke":
+  if smoke:
     config.models = ("dinov2_vits14",)
     config.image_size = 28
     config.batch_sizes = (2,)

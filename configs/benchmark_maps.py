@@ -9,12 +9,12 @@ openTSNE`, in an environment of their own if you like.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` has 600 rows."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.peers = ("ours", "umap", "opentsne")
   config.num_rows = 600 if smoke else 50_000

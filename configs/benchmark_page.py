@@ -9,12 +9,12 @@ Chromium and `pip install -e ".[test]"`, and 0.3 GB of disk.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` has 600 rows."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.encoder = "pixels" if smoke else "procedural_patches"
   config.num_rows = 600 if smoke else 100_000

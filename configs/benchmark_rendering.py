@@ -25,11 +25,12 @@ XLA_FLAGS=--xla_cpu_prefer_vector_width=512 says otherwise.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` draws a few small pictures once."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.size = 128
   config.batch_size = 256
@@ -44,7 +45,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "kml_mixup",
     "kml_mixup_sources",
   )
-  if arg == "smoke":
+  if smoke:
     config.size = 16
     config.batch_size = 4
     config.mixed_batch_size = 4

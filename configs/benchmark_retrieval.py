@@ -10,12 +10,12 @@ what the processor can do (AVX2, AVX-512 VNNI): they hold for its kind alone.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` times three peers on a few rows."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.base = dict(
     rows="blends", num_rows=327_680, dim=384, num_queries=512, k=100

@@ -12,14 +12,12 @@ half a second. LanceDB takes part where it is installed.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` is a store of a few thousand rows."""
-  if arg not in ("", "smoke", "create"):
-    raise ValueError(
-      f"Unknown form {arg!r}: leave it out, or say smoke or create."
-    )
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg, "create")
   config = ml_collections.ConfigDict()
   config.num_rows = 4_000 if smoke else 1_000_000
   config.dim = 16 if smoke else 384

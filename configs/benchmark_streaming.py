@@ -9,12 +9,12 @@ disk, which it gives back.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` streams two megabytes."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.num_rows = 8_000 if smoke else 6_553_600
   config.dim = 64 if smoke else 384

@@ -12,6 +12,8 @@ platform gives the same encoder.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` learns a tiny dictionary."""
@@ -38,7 +40,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.dictionary.rounds = 10
   config.dictionary.patch_ridge = 0.1
   config.dictionary.ridge = 1.0
-  if arg == "smoke":
+  if evaluate.is_smoke(arg):
     config.pictures.num_programs = 32
     config.pictures.per_program = 2
     config.pictures.options.family = "fractal_noise"  # Compiles quickly.
@@ -49,6 +51,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.dictionary.dim = 16
     config.dictionary.num_patches = 500
     config.dictionary.rounds = 2
-  elif arg:
-    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   return config

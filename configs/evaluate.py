@@ -62,16 +62,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.gallery.right = 12
   config.gallery.wrong = 24
 
-  if arg == "smoke":
+  if is_smoke(arg):
     config.memory.source = config.data.source = "digits"
     config.memory.options.split = "train"
     config.data.options.split = "test"
     config.encoder.options.size = 8
     config.voting.ks = (1, 10)
     config.gallery.right = config.gallery.wrong = 2
-  elif arg:
-    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   return config
+
+
+def is_smoke(arg: str, *others: str) -> bool:
+  """Whether a small form is meant; ValueError if there is no such form."""
+  if arg not in ("", "smoke", *others):
+    forms = " or ".join(("smoke", *others))
+    raise ValueError(f"Unknown form {arg!r}: leave it out, or say {forms}.")
+  return arg == "smoke"
 
 
 def standing_in(title: str, config: ml_collections.ConfigDict) -> str:

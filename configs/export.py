@@ -15,6 +15,8 @@ known by its name. Seconds on any machine. The run may go on meanwhile.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` exports a model that was not trained."""
@@ -25,8 +27,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   # Checkpoint: "best" by its score, or "last"; or "untrained": the run's
   # weights before its first step, to compare with.
   config.kind = "best"
-  if arg == "smoke":
+  if evaluate.is_smoke(arg):
     config.kind = "untrained"
-  elif arg:
-    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   return config

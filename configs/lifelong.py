@@ -44,10 +44,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.added.source = "folder"
     config.added.options.path = "ninco"
     return config
-  if arg not in ("", "smoke"):
-    raise ValueError(f"The other forms are ninco and smoke, not {arg}.")
   known, new = _KNOWN, _NEW
-  if arg == "smoke":
+  if evaluate.is_smoke(arg, "ninco"):
     known, new = tuple("01234567"), tuple("89")
   for section, old in (
     (config.added, config.memory),

@@ -9,11 +9,11 @@ search is compiled for abstract arrays on as many simulated devices.
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = ""):
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
-  smoke = arg == "smoke"
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.num_rows = 100_000 if smoke else 1_000_000_000
   config.dim = 384

@@ -19,11 +19,12 @@ import os
 
 import ml_collections
 
+from configs import evaluate
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` draws eight small pictures of two families."""
-  if arg not in ("", "smoke"):
-    raise ValueError(f"Unknown form {arg!r}: leave it out, or say smoke.")
+  smoke = evaluate.is_smoke(arg)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.size = 32
@@ -49,7 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.sheet_rows = 8
   config.sheet_columns = 12
   config.sheet_size = 96
-  if arg == "smoke":
+  if smoke:
     config.size = 16
     config.num_images = 8
     config.families = ("dead_leaves", "fractal_noise")

@@ -14,9 +14,8 @@ from configs import evaluate
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; it is small enough to be its own `smoke` form."""
+  evaluate.is_smoke(arg)  # Or it is no form.
   config = evaluate.get_config("smoke")
-  if arg not in ("", "smoke"):
-    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   config.experiment = "quickstart"
   config.encoder.name = "procedural_patches"
   config.encoder.options = ml_collections.ConfigDict()

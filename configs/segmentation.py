@@ -62,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.num_spread = 16  # Of the prompts, whose tokens are looked at.
   config.least_share = 0.01  # Of a picture, to be asked for by a prompt.
   config.shown = 4  # Pictures in the figures.
-  if arg == "smoke":
+  if evaluate.is_smoke(arg):
     config.title = "Segmentation of a few frames"
     config.memory.source = config.data.source = "shapes"
     config.memory.options = ml_collections.ConfigDict({"split": "train"})
@@ -78,6 +78,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.pca_size = 16
     config.num_clusters = 3
     config.shown = 1
-  elif arg:
-    raise ValueError(f"The only other form of this config is smoke, not {arg}.")
   return config

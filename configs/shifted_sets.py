@@ -26,18 +26,17 @@ from configs import cifar10, evaluate
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `imagenet` is table 2, `smoke` takes some of the digits."""
-  config = cifar10.get_config("smoke" if arg == "smoke" else "")
+  smoke = evaluate.is_smoke(arg, "imagenet")
+  config = cifar10.get_config("smoke" if smoke else "")
   config.title = "Test sets of other images"
   config.experiment = "shifted_sets"
   config.sets = ml_collections.ConfigDict()
   if arg == "imagenet":
     return _imagenet(config)
-  if arg not in ("", "smoke"):
-    raise ValueError(f"The other forms are imagenet and smoke, not {arg}.")
   some = test_set(config.data.source, "names")
   some.options.path = config.data.options.path
   some.options.split = config.data.options.split
-  if arg == "smoke":
+  if smoke:
     some.classes = ("1", "7", "8")
     config.sets.slim_digits = some
   else:
