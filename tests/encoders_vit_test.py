@@ -61,7 +61,7 @@ def test_equal_to_transformers_at_every_size(family, tmp_path):
   pytest.importorskip("transformers", reason="needs transformers")
   config = goldens.hugging_face_config(family)
   model = goldens.torch_model(family, config)
-  randomize(model)
+  torch_files.randomize(model)
   model.save_pretrained(tmp_path)  # In the published layout.
   params = params_lib.load_tower(
     tmp_path, template=vit.shapes(config), namings=namings_of(config)
@@ -73,19 +73,6 @@ def test_equal_to_transformers_at_every_size(family, tmp_path):
     np.testing.assert_allclose(outputs.embedding, expected, atol=ATOL)
     if tokens is not None:
       np.testing.assert_allclose(all_tokens(outputs), tokens, atol=ATOL)
-
-
-def randomize(model):
-  """Draws every tensor of a torch model anew."""
-  import torch
-
-  generator = torch.Generator().manual_seed(0)
-  with torch.no_grad():
-    for name, tensor in model.named_parameters():
-      noise = torch.randn(tensor.shape, generator=generator)
-      fan_in = tensor[0].numel() if tensor.ndim > 1 else 16
-      is_factor = tensor.ndim == 1 and "bias" not in name
-      tensor.copy_(noise * fan_in**-0.5 + (0.7 if is_factor else 0.0))
 
 
 def test_published_size_is_equal_to_transformers(tmp_path):
@@ -103,7 +90,7 @@ def test_published_size_is_equal_to_transformers(tmp_path):
       patch_size=14,
     )
   ).eval()
-  randomize(model)
+  torch_files.randomize(model)
   model.save_pretrained(tmp_path)
   params = params_lib.load_tower(
     tmp_path, template=vit.shapes(config), namings=dino.IMAGE
@@ -209,7 +196,7 @@ def test_attention_maps_are_those_of_transformers(tmp_path):
   pytest.importorskip("transformers", reason="needs transformers")
   config = goldens.hugging_face_config("dinov2")
   model = goldens.torch_model("dinov2", config)
-  randomize(model)
+  torch_files.randomize(model)
   model.save_pretrained(tmp_path)
   params = params_lib.load_tower(
     tmp_path, template=vit.shapes(config), namings=dino.IMAGE

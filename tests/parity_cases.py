@@ -104,22 +104,11 @@ CASES = (
 )
 
 
-def randomize(model):
-  """Draws every tensor of a torch model anew."""
-  generator = torch.Generator().manual_seed(0)
-  with torch.no_grad():
-    for name, tensor in model.named_parameters():
-      noise = torch.randn(tensor.shape, generator=generator)
-      fan_in = tensor[0].numel() if tensor.ndim > 1 else 16
-      is_factor = tensor.ndim == 1 and "bias" not in name
-      tensor.copy_(noise * fan_in**-0.5 + (0.7 if is_factor else 0.0))
-
-
 def write(case, folder):
   """Writes a case's repository; returns transformers' model of it."""
   family, layout = case
   model = MODELS[family]().eval()
-  randomize(model)
+  torch_files.randomize(model)
   model.save_pretrained(folder)
   if layout == "Hugging Face":
     return model

@@ -97,7 +97,7 @@ HOMES = {
 }
 FOREIGN = ("torch", "tensorflow", "torchvision", "keras")
 PEERS = (
-  "experiments/benchmarks/dual_memory_peer.py",
+  "experiments/benchmarks/dual_memory.py",
   "experiments/benchmarks/encoder_peers.py",
   "experiments/benchmarks/pretraining_peers.py",
   "experiments/benchmarks/retrieval_peers.py",

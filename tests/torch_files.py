@@ -110,3 +110,16 @@ def _number(value):
 
 def _numbers(values):
   return b"(" + b"".join(_number(value) for value in values) + b"t"
+
+
+def randomize(model):
+  """Draws every tensor of a torch model anew."""
+  import torch
+
+  generator = torch.Generator().manual_seed(0)
+  with torch.no_grad():
+    for name, tensor in model.named_parameters():
+      noise = torch.randn(tensor.shape, generator=generator)
+      fan_in = tensor[0].numel() if tensor.ndim > 1 else 16
+      is_factor = tensor.ndim == 1 and "bias" not in name
+      tensor.copy_(noise * fan_in**-0.5 + (0.7 if is_factor else 0.0))

@@ -163,7 +163,10 @@ def compare(
   answers = triplets.answers
   won = {name: points(found, answers) for name, found in similarities.items()}
   first = next(iter(won))
-  groups = {str(group): triplets.groups == group for group in _groups(triplets)}
+  groups = {
+    str(group): triplets.groups == group
+    for group in np.unique(triplets.groups).tolist()
+  }
   return Comparison(
     overall={
       name: agreement(found, answers) for name, found in similarities.items()
@@ -181,8 +184,3 @@ def compare(
       if name != first
     },
   )
-
-
-def _groups(triplets: Triplets) -> list:
-  """The groups in ascending order."""
-  return sorted(set(triplets.groups.tolist()))

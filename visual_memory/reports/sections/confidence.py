@@ -172,7 +172,10 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
       Table(
         header=(
           "voter",
-          *(f"{percent(p, digits=0)} % promised" for p in _promises(found)),
+          *(
+            f"{percent(p, digits=0)} % promised"
+            for p in next(iter(found.values())).promised
+          ),
         ),
         rows=tuple(
           (name, *map(_kept, vote.promised.values()))
@@ -183,11 +186,6 @@ def abstention(found: Mapping[str, ConfidentVote]) -> Section:
       ),
     ),
   )
-
-
-def _promises(found: Mapping[str, ConfidentVote]) -> tuple[float, ...]:
-  """The accuracies that were promised; the same of all voters."""
-  return tuple(next(iter(found.values())).promised)
 
 
 def _kept(promise) -> str:
