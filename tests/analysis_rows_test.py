@@ -17,11 +17,11 @@ from visual_memory.analysis import (
 from visual_memory.analysis.decision_maps import contributions, grad_cam
 from visual_memory.data.synthetic import synthetic_embeddings
 from visual_memory.encoders import settings, vit
-from visual_memory.encoders.dictionary.patch_dictionary import (
+from visual_memory.encoders.families import dino
+from visual_memory.encoders.patch_dictionary import (
   PatchDictionary,
   dense_responses,
 )
-from visual_memory.encoders.families import dino
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.reports import pictures

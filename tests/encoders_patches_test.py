@@ -7,13 +7,13 @@ import pytest
 import visual_memory as vm
 from visual_memory.data import preprocess
 from visual_memory.encoders import encoder, encoder_files, vit
-from visual_memory.encoders.dictionary.patch_dictionary import (
+from visual_memory.encoders.embedding import embed_patches
+from visual_memory.encoders.embedding.embed_patches import patch_encoder
+from visual_memory.encoders.patch_dictionary import (
   CONTRAST,
   DictionaryPatches,
   dense_responses,
 )
-from visual_memory.encoders.embedding import embed_patches
-from visual_memory.encoders.embedding.embed_patches import patch_encoder
 from visual_memory.pretraining import export
 from visual_memory.types import UNLABELED, Example
 

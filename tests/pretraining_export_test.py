@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 
 from visual_memory.encoders import encoder_files, settings, vit
-from visual_memory.encoders.dictionary.patch_dictionary import PatchDictionary
 from visual_memory.encoders.encoder import list_encoders, load_encoder
 from visual_memory.encoders.layers import dot
 from visual_memory.encoders.outputs import POOLINGS
+from visual_memory.encoders.patch_dictionary import PatchDictionary
 from visual_memory.encoders.stem import ConvStem
 from visual_memory.encoders.transformer import Block
 from visual_memory.pretraining import dictionary, export, knn, network

@@ -25,13 +25,13 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.dictionary.patch_dictionary import (
-  PatchDictionary,
-  dense_responses,
-)
 from visual_memory.encoders.encoder import Encoder, unit_rows
 from visual_memory.encoders.outputs import POOLINGS, ViTOutputs
 from visual_memory.encoders.parts import ViTApply
+from visual_memory.encoders.patch_dictionary import (
+  PatchDictionary,
+  dense_responses,
+)
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
 from visual_memory.types import Array, EmbeddedSet, Neighbors

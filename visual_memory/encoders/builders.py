@@ -10,14 +10,14 @@ import numpy as np
 
 from visual_memory.data import preprocess as preprocess_lib
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders.dictionary.patch_dictionary import (
+from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
+from visual_memory.encoders.families import catalog
+from visual_memory.encoders.parts import Parts, vit_parts
+from visual_memory.encoders.patch_dictionary import (
   BesideDictionary,
   PatchDictionary,
   patch_function,
 )
-from visual_memory.encoders.encoder_files import SHIPPED, read, shipped_names
-from visual_memory.encoders.families import catalog
-from visual_memory.encoders.parts import Parts, vit_parts
 from visual_memory.encoders.patch_grid import PixelPatches, patch_grid
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.published import places

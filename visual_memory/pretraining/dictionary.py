@@ -20,7 +20,7 @@ from jaxtyping import Float, PRNGKeyArray, UInt8
 
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import encoder_files
-from visual_memory.encoders.dictionary.patch_dictionary import (
+from visual_memory.encoders.patch_dictionary import (
   CONTRAST,
   PatchDictionary,
 )

@@ -1,1 +1,0 @@
-"""The encoder without a photograph in it, which is shipped."""
