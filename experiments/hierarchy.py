@@ -1,5 +1,7 @@
 """What a memory knows of a taxonomy: discovery curves and the KS descent."""
 
+import dataclasses
+
 import numpy as np
 from jax.sharding import Mesh
 
@@ -7,9 +9,28 @@ from visual_memory.analysis import discovery
 from visual_memory.reports.sections import hierarchy as hierarchy_sections
 from visual_memory.reports.workdir import Workdir
 from visual_memory.studies import opening
-from visual_memory.studies.opening import Settings
+from visual_memory.studies.opening import TaxonomySettings
 from visual_memory.studies.study import finish_study, open_study
+from visual_memory.studies.study_settings import StudySettings
 from visual_memory.voting import hierarchy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HierarchySettings:
+  """Rows of the curves, and queries and bins of the descent; 0: all."""
+
+  exemplars: tuple[int, ...]
+  rows_per_class: int
+  descent_queries: int
+  num_bins: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StudySettings):
+  """A memory and the taxonomy of its classes."""
+
+  taxonomy: TaxonomySettings
+  hierarchy: HierarchySettings
 
 
 def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:

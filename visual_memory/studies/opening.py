@@ -128,7 +128,7 @@ def text_classifier(
     text.name, text.weights or weights, vocabulary=text.vocabulary
   )
   texts = class_texts.class_texts(
-    relabeling,
+    class_names,
     templates.templates(text.templates) if text.templates else (),
     descriptions=class_texts.read_descriptions(text.descriptions)
     if text.descriptions
@@ -258,31 +258,13 @@ class TaxonomySettings:
     return [self.path] if self.source == "csv" else []
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HierarchySettings:
-  """Rows of the curves, and queries and bins of the descent; 0: all."""
-
-  exemplars: tuple[int, ...]
-  rows_per_class: int
-  descent_queries: int
-  num_bins: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(StudySettings):
-  """A memory and the taxonomy of its classes."""
-
-  taxonomy: TaxonomySettings
-  hierarchy: HierarchySettings
-
-
 def require_placed(
   tree: taxonomy.Taxonomy, labels: np.ndarray, class_names: Sequence[str]
 ) -> None:
   """Raises ValueError for queries that a memory's taxonomy cannot place."""
   lost = labels[(labels < 0) | (labels >= tree.num_classes)]
   if len(lost):
-    what = f"the class {relabeling[lost[0]]!r}" if lost[0] >= 0 else "no class"
+    what = f"the class {class_names[lost[0]]!r}" if lost[0] >= 0 else "no class"
     raise ValueError(
       f"{len(lost)} queries are of {what}, which is not in the memory's"
       " taxonomy: leave them out (data.classes), or give the memory their"
