@@ -51,8 +51,13 @@ def all_tokens(outputs):
   return np.concatenate(parts, axis=1)
 
 
-def namings_of(config):
-  return clip.IMAGE if config.projection else dino.IMAGE
+def tower(path, config):
+  return params_lib.load_tower(
+    path,
+    template=vit.shapes(config),
+    namings=clip.IMAGE if config.projection else dino.IMAGE,
+    others=clip.TEXT if config.projection else (),
+  ).params
 
 
 @pytest.mark.parametrize("family", TINY)
@@ -63,9 +68,7 @@ def test_equal_to_transformers_at_every_size(family, tmp_path):
   model = goldens.torch_model(family, config)
   torch_files.randomize(model)
   model.save_pretrained(tmp_path)  # In the published layout.
-  params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=namings_of(config)
-  ).params
+  params = tower(tmp_path, config)
   for size in SIZES:
     pixels = pixels_of(size)
     expected, tokens = goldens.torch_outputs(family, model, pixels)
@@ -92,9 +95,7 @@ def test_published_size_is_equal_to_transformers(tmp_path):
   ).eval()
   torch_files.randomize(model)
   model.save_pretrained(tmp_path)
-  params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=dino.IMAGE
-  ).params
+  params = tower(tmp_path, config)
   pixels = pixels_of((224, 224))
   with torch.no_grad():
     expected = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
@@ -106,12 +107,7 @@ def test_published_size_is_equal_to_transformers(tmp_path):
 def test_equal_to_the_stored_outputs_of_transformers(family, tmp_path):
   config = goldens.hugging_face_config(family)
   goldens.write_hugging_face(family, tmp_path)
-  params = params_lib.load_tower(
-    tmp_path,
-    template=vit.shapes(config),
-    namings=namings_of(config),
-    others=clip.TEXT if config.projection else (),
-  ).params
+  params = tower(tmp_path, config)
   with np.load(pathlib.Path(goldens.__file__).parent / "encoders.npz") as file:
     for size in goldens.SIZES:
       expected = file[goldens.key(family, size)]
@@ -135,9 +131,7 @@ def test_equal_to_numpy_by_the_authors_rule(family, size, tmp_path):
     published_layouts.hub(config), seed=1
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
-  params = params_lib.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=dino.IMAGE
-  ).params
+  params = tower(tmp_path / "model.pth", config)
   pixels = pixels_of(size)
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
   outputs = run(params, pixels, config=config)
@@ -149,12 +143,7 @@ def test_clip_is_equal_to_numpy(tmp_path):
   layout = published_layouts.openai_clip(config, goldens.TINY_TEXT)
   tensors = published_layouts.random_tensors(layout, seed=1)
   torch_files.write_torchscript(tmp_path / "clip.pt", tensors)
-  params = params_lib.load_tower(
-    tmp_path / "clip.pt",
-    template=vit.shapes(config),
-    namings=clip.IMAGE,
-    others=clip.TEXT,
-  ).params
+  params = tower(tmp_path / "clip.pt", config)
   pixels = pixels_of((28, 28))
   expected = vit_oracle.clip_forward(tensors, pixels, config=config)
   ours = run(params, pixels, config=config).embedding
@@ -167,9 +156,7 @@ def test_forty_blocks_are_equal_to_numpy(tmp_path):
     published_layouts.hub(config), seed=2
   )
   torch_files.write_pth(tmp_path / "model.pth", tensors)
-  params = params_lib.load_tower(
-    tmp_path / "model.pth", template=vit.shapes(config), namings=dino.IMAGE
-  ).params
+  params = tower(tmp_path / "model.pth", config)
   pixels = pixels_of((20, 20))
   expected = vit_oracle.hub_forward(tensors, pixels, config=config)
   ours = run(params, pixels, config=config).class_token
@@ -198,9 +185,7 @@ def test_attention_maps_are_those_of_transformers(tmp_path):
   model = goldens.torch_model("dinov2", config)
   torch_files.randomize(model)
   model.save_pretrained(tmp_path)
-  params = params_lib.load_tower(
-    tmp_path, template=vit.shapes(config), namings=dino.IMAGE
-  ).params
+  params = tower(tmp_path, config)
   model.set_attn_implementation("eager")
   pixels = pixels_of((28, 28))
   with torch.no_grad():
