@@ -7,7 +7,6 @@ attempt of its words, so that a picture is a function of its words. One program
 is compiled for each mesh, and draws any number of pictures of any size.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -197,7 +196,9 @@ def _draw_some(program_words, view_words, state, numbers, pixel, *, width):
   """
   attempts = jax.vmap(
     lambda words: jax.vmap(
-      lambda attempt: programs.draw(noise.derived(words, attempt))
+      lambda attempt: programs.packed(
+        programs.draw(noise.derived(words, attempt))
+      )
     )(jnp.arange(NUM_ATTEMPTS))
   )(program_words)
   views = jax.vmap(programs.draw_view)(view_words)
@@ -230,21 +231,19 @@ def _draw_one(attempts, view, state, tiles, *, numbers, pixel):
 
   def step(carry):
     state, number, tiles = carry
-    program = jax.tree.map(lambda leaf: leaf[state.attempt], attempts)
-    program = dataclasses.replace(
-      program, center=state.center, scale=state.scale
-    )
     row, column = jnp.divmod(first + number, side)
     place = render.Place(
       row=jnp.where(state.done, row * TILE, 0).astype(jnp.float32),
       column=jnp.where(state.done, column * TILE, 0).astype(jnp.float32),
       pixel=jnp.where(state.done, pixel, 2.0 / TILE),
     )
-    seen = jax.tree.map(
-      lambda a, b: jnp.where(state.done, a, b), view, programs.HOME
-    )
+    seen = programs.View(*jnp.where(state.done, view, programs.HOME))
     color, (center, scale) = render.tile(
-      program, seen, place, calibrate=~state.done
+      attempts[state.attempt],
+      (state.center, state.scale),
+      seen,
+      place,
+      calibrate=~state.done,
     )
     gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
     bad = degenerate.is_flat(gray) | degenerate.is_noise(gray)

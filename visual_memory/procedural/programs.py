@@ -11,11 +11,13 @@ domain.py, fields.py and steps.py; all else is constants.
 """
 
 import dataclasses
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt32
 
 from visual_memory.procedural import noise, operators, steps
 from visual_memory.procedural.domain import DOMAIN
@@ -52,9 +54,8 @@ class Program:
     blend: codes into BLEND, [layers].
     paint: see steps.Paint; each field [layers] or [layers, 3].
     seeds: for hashes, one for each operator, [layers, moves + fields].
-    center: mean height of each layer, found by the probe, [layers].
-    scale: 1 / standard deviation of each layer's height, likewise.
-    finish: vignette, contrast, saturation, [3].
+    finish: vignette, contrast, saturation, the same for all layers,
+      [layers, 3].
   """
 
   active: Array
@@ -71,14 +72,10 @@ class Program:
   blend: Array
   paint: steps.Paint
   seeds: Array
-  center: Array
-  scale: Array
   finish: Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class View:
+class View(NamedTuple):
   """Where from, and when, a program is looked at.
 
   Attributes:
@@ -96,13 +93,7 @@ class View:
   time: Array
 
 
-HOME = View(
-  zoom=np.full((), 0.5, np.float32),
-  turns=np.zeros((), np.float32),
-  x=np.zeros((), np.float32),
-  y=np.zeros((), np.float32),
-  time=np.full((), 5.0, np.float32),
-)
+HOME = np.array([0.5, 0.0, 0.0, 0.0, 5.0], np.float32)
 """The view in which programs are probed: the middle of the others."""
 
 
@@ -133,7 +124,7 @@ _NUM_UNIFORM = 440
 
 
 def draw(words: noise.Words) -> Program:
-  """The program of two words, not yet probed (center 0, scale 1)."""
+  """The program of two words."""
   uniform = _Uniform(noise.uniform(words, _NUM_UNIFORM))
   layers, moves, fields = NUM_LAYERS, NUM_MOVES, NUM_FIELDS
   count = 1 + uniform.choose(np.array([0.08, 0.3, 0.37, 0.25]))
@@ -170,9 +161,27 @@ def draw(words: noise.Words) -> Program:
     blend=uniform.choose(steps.BLEND_WEIGHTS, layers),
     paint=_paint(uniform, layers),
     seeds=seed_bits,
-    center=jnp.zeros(layers),
-    scale=jnp.ones(layers),
-    finish=finish,
+    finish=jnp.broadcast_to(finish, (layers, 3)),
+  )
+
+
+def packed(program: Program) -> UInt32[Array, "layers numbers"]:
+  """A program as one array of bits: each array more is more code to compile."""
+  rows = [
+    jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(NUM_LAYERS, -1)
+    for leaf in jax.tree.leaves(program)
+  ]
+  return jnp.concatenate(rows, axis=1)
+
+
+def unpacked(row: UInt32[Array, "numbers"]) -> Program:
+  """The layer of a packed program's row: its fields without their first axis."""
+  leaves, tree = jax.tree.flatten(_SHAPES)
+  sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
+  pieces = jnp.split(row, np.cumsum(sizes)[:-1])
+  return tree.unflatten(
+    jax.lax.bitcast_convert_type(piece, leaf.dtype).reshape(leaf.shape[1:])
+    for piece, leaf in zip(pieces, leaves, strict=True)
   )
 
 
@@ -224,13 +233,18 @@ def _paint(uniform: _Uniform, layers: int) -> steps.Paint:
   )
 
 
-def draw_view(words: noise.Words) -> View:
-  """A random view: time in [0.1, 10] s, zoom in [0.3, 0.75], any shift."""
+def draw_view(words: noise.Words) -> Float[jax.Array, "5"]:
+  """A random View: time in [0.1, 10] s, zoom in [0.3, 0.75], any shift."""
   uniform = _Uniform(noise.uniform(words, 5))
-  return View(
-    zoom=0.3 * jnp.exp(uniform.take() * np.float32(np.log(2.5))),
-    turns=uniform.between(-0.1, 0.1),
-    x=uniform.between(-0.5, 0.5),
-    y=uniform.between(-0.5, 0.5),
-    time=uniform.between(0.1, 10.0),
+  return jnp.stack(
+    View(
+      zoom=0.3 * jnp.exp(uniform.take() * np.float32(np.log(2.5))),
+      turns=uniform.between(-0.1, 0.1),
+      x=uniform.between(-0.5, 0.5),
+      y=uniform.between(-0.5, 0.5),
+      time=uniform.between(0.1, 10.0),
+    )
   )
+
+
+_SHAPES = jax.eval_shape(draw, jax.ShapeDtypeStruct((2,), jnp.uint32))

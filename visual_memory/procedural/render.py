@@ -7,16 +7,16 @@ the code of their own operators runs; on accelerators many are drawn at once,
 every operator is computed, and the right result selected.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import UInt32
 
 from visual_memory.procedural import domain, steps
 from visual_memory.procedural.domain import DOMAIN, State
 from visual_memory.procedural.fields import FIELDS
-from visual_memory.procedural.programs import Program, View
+from visual_memory.procedural.programs import Program, View, unpacked
 from visual_memory.types import Array
 
 TILE = 16
@@ -69,16 +69,23 @@ def over_programs(function, items):
 
 
 def tile(
-  program: Program, view: View, place: Place, *, calibrate: Array
+  layers: UInt32[Array, "layers numbers"],
+  scaling: tuple[Array, Array],
+  view: View,
+  place: Place,
+  *,
+  calibrate: Array,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
   """Three channels [TILE, TILE] in [0, 1], and each layer's scaling.
 
   Args:
-    program: one program.
+    layers: a packed program.
+    scaling: mean height of each layer, as the probe found it, and 1 / standard
+      deviation, [layers] each.
     view: one view.
     place: one place.
     calibrate: whether heights are standardized by this very tile, and not by
-      the program's own center and scale.
+      the scaling.
 
   Returns:
     (red, green, blue), (center [layers], scale [layers]).
@@ -87,21 +94,14 @@ def tile(
   x, y = domain.rotate(across * view.zoom, down * view.zoom, view.turns)
   x, y = x + view.x, y + view.y
   spacing = place.pixel / SAMPLES
-  moving = (
-    program.move_constants + program.move_drift * view.time,
-    program.field_constants + program.field_drift * view.time,
-  )
-  layers = dataclasses.replace(
-    program,
-    move_constants=moving[0],
-    field_constants=moving[1],
-    finish=jnp.zeros(program.active.shape),
-  )
   zero = jnp.zeros_like(x)
 
-  def draw_layer(carry, layer: Program):
+  def draw_layer(carry, item):
+    row, scaling = item
+    layer = unpacked(row)
+
     def draw(carry):
-      return _layer(carry, layer, (x, y), spacing, calibrate)
+      return _layer(carry, layer, scaling, (x, y), view, spacing, calibrate)
 
     def skip(carry):
       return carry, (jnp.float32(0.0), jnp.float32(1.0))
@@ -109,8 +109,9 @@ def tile(
     return jax.lax.cond(layer.active > 0, draw, skip, carry)
 
   start = ((zero, zero, zero), State(x, y, zero, zero), jnp.bool_(True))
-  (color, _, _), scaling = jax.lax.scan(draw_layer, start, layers)
-  color = _finish(program.finish, color, across * across + down * down)
+  (color, _, _), scaling = jax.lax.scan(draw_layer, start, (layers, scaling))
+  finish = unpacked(layers[0]).finish
+  color = _finish(finish, color, across * across + down * down)
   return tuple(jnp.mean(c, axis=(0, 1)) for c in color), scaling
 
 
@@ -131,7 +132,7 @@ def _grid(place: Place) -> tuple[Array, Array]:
   )
 
 
-def _layer(carry, layer: Program, start, spacing, calibrate):
+def _layer(carry, layer: Program, scaling, start, view, spacing, calibrate):
   """The picture with one more layer over it."""
   below, state, first = carry
   paint = layer.paint
@@ -142,12 +143,12 @@ def _layer(carry, layer: Program, start, spacing, calibrate):
     state.cell * keep,
     state.past,
   )
-  state = _move(state, layer)
-  height = _height(state, layer)
+  state = _move(state, layer, view.time)
+  height = _height(state, layer, view.time)
   mean = jnp.mean(height)
   spread = jnp.sqrt(jnp.mean((height - mean) ** 2))
-  center = jnp.where(calibrate, mean, layer.center)
-  scale = jnp.where(calibrate, 1.0 / jnp.maximum(spread, 0.02), layer.scale)
+  center = jnp.where(calibrate, mean, scaling[0])
+  scale = jnp.where(calibrate, 1.0 / jnp.maximum(spread, 0.02), scaling[1])
   height = jnp.clip((height - center) * scale, -3.0, 3.0)
   remapped = jax.lax.switch(
     layer.remap, steps.REMAP, height, layer.remap_constant
@@ -175,7 +176,7 @@ def _layer(carry, layer: Program, start, spacing, calibrate):
   return (color, state, jnp.bool_(False)), (center, scale)
 
 
-def _move(state: State, layer: Program) -> State:
+def _move(state: State, layer: Program, time: Array) -> State:
   """The state after the layer's operators on coordinates."""
 
   def step(state, item):
@@ -187,11 +188,12 @@ def _move(state: State, layer: Program) -> State:
     return state._replace(x=x, y=y, cell=cell), None
 
   num = layer.moves.shape[0]
-  items = (layer.moves, layer.move_constants, layer.seeds[:num])
+  constants = layer.move_constants + layer.move_drift * time
+  items = (layer.moves, constants, layer.seeds[:num])
   return jax.lax.scan(step, state, items)[0]
 
 
-def _height(state: State, layer: Program):
+def _height(state: State, layer: Program, time: Array):
   """The layer's height, before it is standardized."""
 
   def step(height, item):
@@ -204,7 +206,7 @@ def _height(state: State, layer: Program):
   num = layer.moves.shape[0]
   items = (
     layer.fields,
-    layer.field_constants,
+    layer.field_constants + layer.field_drift * time,
     layer.seeds[num:],
     layer.combine,
     layer.combine_constant,
