@@ -112,10 +112,15 @@ def _mirror_tiles(s, c, seed):
 def _noise_warp(s, c, seed):
   """Displacement by smooth noise of c[4] octaves."""
   x, y = s.x * c[0] + c[2], s.y * c[0] + c[3]
-  same = lambda value: value
-  warp = dict(num=c[4].astype(jnp.int32), gain=0.5, shape=same)
-  dx = noise.octaves(noise.value_noise, x, y, seed, **warp)
-  dy = noise.octaves(noise.value_noise, x + 5.2, y + 1.3, seed, **warp)
+  dx, dy = noise.octaves(
+    noise.value_noise,
+    jnp.stack([x, x + 5.2]),
+    jnp.stack([y, y + 1.3]),
+    seed,
+    num=c[4].astype(jnp.int32),
+    gain=0.5,
+    shape=lambda value: value,
+  )
   return s.x + c[1] * dx, s.y + c[1] * dy, s.cell
 
 

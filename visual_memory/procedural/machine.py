@@ -196,13 +196,14 @@ def _draw_some(program_words, view_words, state, numbers, pixel, *, width):
   """
   attempts = jax.vmap(
     lambda words: jax.vmap(
-      lambda attempt: programs.packed(
-        programs.draw(noise.derived(words, attempt))
-      )
+      lambda attempt: programs.draw(noise.derived(words, attempt))
     )(jnp.arange(NUM_ATTEMPTS))
   )(program_words)
+  attempts, layout = programs.packed(attempts)
   views = jax.vmap(programs.draw_view)(view_words)
-  one = functools.partial(_draw_one, numbers=numbers, pixel=pixel)
+  one = functools.partial(
+    _draw_one, layout=layout, numbers=numbers, pixel=pixel
+  )
   blank = jnp.zeros((width, TILES, TILE, TILE, 3), jnp.uint8)
   if jax.default_backend() != "cpu":
     return jax.vmap(one)(attempts, views, state, blank)
@@ -218,7 +219,7 @@ def _draw_some(program_words, view_words, state, numbers, pixel, *, width):
   return jax.lax.fori_loop(0, numbers[3], body, (blank, state))
 
 
-def _draw_one(attempts, view, state, tiles, *, numbers, pixel):
+def _draw_one(attempts, view, state, tiles, *, layout, numbers, pixel):
   """Probes one program until it is settled, then draws its tiles.
 
   In one loop, so that there is one machine: a probe is a tile too.
@@ -243,6 +244,7 @@ def _draw_one(attempts, view, state, tiles, *, numbers, pixel):
       (state.center, state.scale),
       seen,
       place,
+      layout=layout,
       calibrate=~state.done,
     )
     gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
@@ -255,7 +257,7 @@ def _draw_one(attempts, view, state, tiles, *, numbers, pixel):
       scale=scale,
       rejected=state.rejected + bad,
     )
-    pixels = jnp.round(jnp.stack(color, axis=-1) * 255.0).astype(jnp.uint8)
+    pixels = jnp.round(jnp.moveaxis(color, 0, -1) * 255.0).astype(jnp.uint8)
     # While it is probed the first place is written to, and again by its tile.
     tiles = jax.lax.dynamic_update_index_in_dim(
       tiles, pixels, jnp.where(state.done, number, 0), 0

@@ -12,7 +12,7 @@ domain.py, fields.py and steps.py; all else is constants.
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -165,23 +165,41 @@ def draw(words: noise.Words) -> Program:
   )
 
 
-def packed(program: Program) -> UInt32[Array, "layers numbers"]:
-  """A program as one array of bits: each array more is more code to compile."""
-  rows = [
-    jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(NUM_LAYERS, -1)
-    for leaf in jax.tree.leaves(program)
+class Layout(NamedTuple):
+  """Where the fields of a layer are in a packed row.
+
+  Attributes:
+    tree: the structure of a Program.
+    shapes: of its fields in one layer.
+    dtypes: likewise.
+  """
+
+  tree: Any
+  shapes: tuple[tuple[int, ...], ...]
+  dtypes: tuple[np.dtype, ...]
+
+
+def packed(program: Program) -> tuple[UInt32[Array, "*B layers n"], Layout]:
+  """Programs as one array of bits: every array more is more to compile."""
+  leaves, tree = jax.tree.flatten(program)
+  lead = program.active.shape
+  bits = [
+    jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(*lead, -1)
+    for leaf in leaves
   ]
-  return jnp.concatenate(rows, axis=1)
+  shapes = tuple(leaf.shape[len(lead) :] for leaf in leaves)
+  layout = Layout(tree, shapes, tuple(leaf.dtype for leaf in leaves))
+  return jnp.concatenate(bits, axis=-1), layout
 
 
-def unpacked(row: UInt32[Array, "numbers"]) -> Program:
-  """The layer of a packed program's row: its fields without their first axis."""
-  leaves, tree = jax.tree.flatten(_SHAPES)
-  sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
-  pieces = jnp.split(row, np.cumsum(sizes)[:-1])
-  return tree.unflatten(
-    jax.lax.bitcast_convert_type(piece, leaf.dtype).reshape(leaf.shape[1:])
-    for piece, leaf in zip(pieces, leaves, strict=True)
+def unpacked(row: UInt32[Array, "n"], layout: Layout) -> Program:
+  """One layer of a program: its fields, without an axis for layers."""
+  ends = np.cumsum([math.prod(shape) for shape in layout.shapes])
+  return layout.tree.unflatten(
+    jax.lax.bitcast_convert_type(piece, dtype).reshape(shape)
+    for piece, shape, dtype in zip(
+      jnp.split(row, ends[:-1]), layout.shapes, layout.dtypes, strict=True
+    )
   )
 
 
@@ -245,6 +263,3 @@ def draw_view(words: noise.Words) -> Float[jax.Array, "5"]:
       time=uniform.between(0.1, 10.0),
     )
   )
-
-
-_SHAPES = jax.eval_shape(draw, jax.ShapeDtypeStruct((2,), jnp.uint32))

@@ -16,7 +16,7 @@ from jaxtyping import UInt32
 from visual_memory.procedural import domain, steps
 from visual_memory.procedural.domain import DOMAIN, State
 from visual_memory.procedural.fields import FIELDS
-from visual_memory.procedural.programs import Program, View, unpacked
+from visual_memory.procedural.programs import Layout, Program, View, unpacked
 from visual_memory.types import Array
 
 TILE = 16
@@ -74,9 +74,10 @@ def tile(
   view: View,
   place: Place,
   *,
+  layout: Layout,
   calibrate: Array,
-) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-  """Three channels [TILE, TILE] in [0, 1], and each layer's scaling.
+) -> tuple[Array, tuple[Array, Array]]:
+  """Three channels in [0, 1], and each layer's scaling.
 
   Args:
     layers: a packed program.
@@ -84,11 +85,12 @@ def tile(
       deviation, [layers] each.
     view: one view.
     place: one place.
+    layout: of the packed program.
     calibrate: whether heights are standardized by this very tile, and not by
       the scaling.
 
   Returns:
-    (red, green, blue), (center [layers], scale [layers]).
+    red, green and blue [3, TILE, TILE]; (center [layers], scale [layers]).
   """
   across, down = _grid(place)
   x, y = domain.rotate(across * view.zoom, down * view.zoom, view.turns)
@@ -98,7 +100,7 @@ def tile(
 
   def draw_layer(carry, item):
     row, scaling = item
-    layer = unpacked(row)
+    layer = unpacked(row, layout)
 
     def draw(carry):
       return _layer(carry, layer, scaling, (x, y), view, spacing, calibrate)
@@ -108,11 +110,11 @@ def tile(
 
     return jax.lax.cond(layer.active > 0, draw, skip, carry)
 
-  start = ((zero, zero, zero), State(x, y, zero, zero), jnp.bool_(True))
+  start = (jnp.stack([zero] * 3), State(x, y, zero, zero), jnp.bool_(True))
   (color, _, _), scaling = jax.lax.scan(draw_layer, start, (layers, scaling))
-  finish = unpacked(layers[0]).finish
+  finish = unpacked(layers[0], layout).finish
   color = _finish(finish, color, across * across + down * down)
-  return tuple(jnp.mean(c, axis=(0, 1)) for c in color), scaling
+  return jnp.mean(color, axis=(1, 2)), scaling
 
 
 def _grid(place: Place) -> tuple[Array, Array]:
@@ -158,20 +160,9 @@ def _layer(carry, layer: Program, scaling, start, view, spacing, calibrate):
   dx, dy = steps.slopes(height)
   mask, shadow = steps.cut(paint, height, jnp.abs(dx) + jnp.abs(dy))
   mask = jnp.where(first, 1.0, mask)
-  below = tuple(c * (1.0 - shadow) for c in below)
   blend = jnp.where(first, 0, layer.blend)
-  color = jax.lax.switch(
-    blend,
-    [
-      lambda b, c, m, mode=mode: tuple(
-        mode(*pair, m) for pair in zip(b, c, strict=True)
-      )
-      for mode in steps.BLEND
-    ],
-    below,
-    color,
-    mask,
-  )
+  below = below * (1.0 - shadow)[None]
+  color = steps.chosen(steps.BLEND, blend, below, color, mask[None])
   state = state._replace(past=height)
   return (color, state, jnp.bool_(False)), (center, scale)
 
@@ -201,7 +192,7 @@ def _height(state: State, layer: Program, time: Array):
     new = jax.lax.switch(
       jnp.asarray(FIELDS.branch)[code], FIELDS.functions, state, constants, seed
     )
-    return jax.lax.switch(how, steps.COMBINE, height, new, amount), None
+    return steps.chosen(steps.COMBINE, how, height, new, amount), None
 
   num = layer.moves.shape[0]
   items = (
@@ -223,6 +214,6 @@ def _finish(finish, color: steps.Color, square: Array) -> steps.Color:
     square: of each sample's distance from the middle of the picture.
   """
   dark = 1.0 - 0.5 * finish[0] * square
-  color = tuple(dark * (0.5 + finish[1] * (c - 0.5)) for c in color)
-  gray = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-  return tuple(jnp.clip(gray + finish[2] * (c - gray), 0.0, 1.0) for c in color)
+  color = dark[None] * (0.5 + finish[1] * (color - 0.5))
+  gray = (0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2])[None]
+  return jnp.clip(gray + finish[2] * (color - gray), 0.0, 1.0)

@@ -83,7 +83,9 @@ def sample_images(
     images = draw_shaders(
       keys, ids, seed=seed, size=size, num=made.num, mesh=mesh
     )
-    chosen = keys_of(jax.random.key(seed), ids, "weights")
+    chosen = None
+    if made.num > 1:
+      chosen = keys_of(jax.random.key(seed), ids, "weights")
     images = mixed(images, chosen, family, mesh=mesh)
   else:
     images = _baseline(keys, ids, seed, family=family, size=size, mesh=mesh)
@@ -165,7 +167,7 @@ def _number(name: str) -> int:
 @functools.partial(jax.jit, static_argnames=("family", "mesh"))
 def mixed(
   images: UInt8[Array, "B n S S 3"],
-  keys: Key[jax.Array, "B"],
+  keys: Key[jax.Array, "B"] | None,
   family: str,
   *,
   mesh: Mesh,
@@ -174,7 +176,8 @@ def mixed(
 
   Args:
     images: shaders; n is the family's number.
-    keys: of what is random in the mixing, one for each picture.
+    keys: of what is random in the mixing, one for each picture; None where a
+      picture is one shader.
     family: one that is made of shaders.
     mesh: the devices.
   """
@@ -220,6 +223,7 @@ def quantize(images: Float[Array, "*B S S 3"]) -> UInt8[Array, "*B S S 3"]:
   return jnp.round(images * 255.0).astype(jnp.uint8)
 
 
+@functools.partial(jax.jit, static_argnames="name")
 def keys_of(
   key: Key[jax.Array, "..."], ids: Int[Array, "B"], name: str
 ) -> Key[jax.Array, "B"]:

@@ -15,7 +15,7 @@ from visual_memory.procedural import noise, shapes
 from visual_memory.types import Array
 
 Field = Float[Array, "2 2 H W"]
-Color = tuple[Field, Field, Field]
+Color = Float[Array, "3 2 2 H W"]
 
 TAKE, SKIP = 0, 1
 
@@ -123,6 +123,17 @@ class Paint:
   inherit: Array
 
 
+def chosen(functions, code: Array, *inputs) -> Array:
+  """What the code's function makes of the inputs.
+
+  All are computed and one is taken: for functions as small as these a branch
+  each would take longer, to compile above all.
+  """
+  return jax.lax.select_n(
+    jnp.broadcast_to(code, inputs[0].shape), *(f(*inputs) for f in functions)
+  )
+
+
 def slopes(height: Field) -> tuple[Field, Field]:
   """Differences between the four samples of each pixel, [2, 2, H, W].
 
@@ -137,11 +148,11 @@ def colorize(paint: Paint, remapped: Field, cell: Field, past: Field) -> Color:
   """The palette's color of every pixel."""
   u = paint.palette_scale * remapped
   u = u + paint.cell_color * cell + paint.past_color * past
-  return tuple(
-    paint.level[k]
-    + paint.swing[k] * noise.cosine(paint.rate[k] * u + paint.phase[k])
-    for k in range(3)
+  level, swing, rate, phase = (
+    jnp.expand_dims(part, (1, 2, 3, 4))
+    for part in (paint.level, paint.swing, paint.rate, paint.phase)
   )
+  return level + swing * noise.cosine(rate * u[None] + phase)
 
 
 def illuminate(
@@ -168,7 +179,7 @@ def illuminate(
   sharp = sharp * sharp
   shine = paint.gloss * sharp * sharp * sharp
   shade = 0.25 + 0.75 * diffuse
-  return tuple(c * shade + shine for c in color)
+  return color * shade[None] + shine[None]
 
 
 def cut(paint: Paint, height: Field, rise: Field) -> tuple[Field, Field]:
