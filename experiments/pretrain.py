@@ -6,7 +6,6 @@ at the end report.json. `experiments.export` makes an encoder file of it.
 
 from jax.sharding import Mesh
 
-from visual_memory import distributed
 from visual_memory.pretraining import meter
 from visual_memory.pretraining.train import train
 from visual_memory.reports.sections.pretraining import curves
@@ -20,7 +19,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   env = workdir.write_env(mesh=mesh)
   recipe = pretraining.make_recipe(config)
   first_backbone = pretraining.first_backbone(config, recipe)
-  logs = [workdir.log, _print]
+  logs = [workdir.log, meter.terminal_log(recipe)]
   if config.tensorboard:
     logs.append(meter.tensorboard_log(workdir.path / "tensorboard"))
   evaluate = pretraining.make_evaluation(config, recipe, mesh)
@@ -43,13 +42,3 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     "best_score": max(scores, default=None),
   }
   finishing.finish_run(workdir, config, (curves(lines),), values, env=env)
-
-
-def _print(**values) -> None:
-  """One line for whoever watches."""
-  if distributed.is_lead():
-    told = (
-      f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-      for name, value in values.items()
-    )
-    print("  ".join(told), flush=True)

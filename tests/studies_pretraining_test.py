@@ -1,6 +1,7 @@
 """A pretraining from its config: what may change, and what it begins with."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from configs import pretrain as configs
 from experiments import launch
 from experiments import pretrain as experiment
 from visual_memory import distributed
-from visual_memory.pretraining import export, network
+from visual_memory.pretraining import export, meter, network
 from visual_memory.reports import workdir as workdir_lib
 from visual_memory.studies import pretraining
 
@@ -83,3 +84,32 @@ def test_another_backbone_is_refused_before_any_picture(
     launch.run(config, tmp_path / "run")
   with pytest.raises((ValueError, OSError), match="none.npz|no such|No such"):
     launch.run(smoke(init_from=str(tmp_path / "none")), tmp_path / "other")
+
+
+def test_a_terminal_is_told_of_progress_and_nothing_else(tmp_path, capfd):
+  launch.run(smoke(), tmp_path)
+  shown = capfd.readouterr()
+  first, *others, last = shown.out.splitlines()
+  assert re.fullmatch(
+    r"step 2 of 4, loss [\d.]+, [\d,.]+ images/s, \d+% of the time for"
+    r" pictures, 0:00:\d\d left",
+    first,
+  ), first
+  assert re.fullmatch(
+    r"step 4 of 4, leave-one-out accuracy [\d.]+%", others[-1]
+  )
+  assert len(others) == 2 and last.startswith("Report: ")
+  # No line of Orbax's, nor anybody else's.
+  assert shown.err == ""
+
+
+def test_a_line_says_how_much_of_the_peak_is_used():
+  recipe = pretraining.make_recipe(launch.settings_of(configs.get_config()))
+  line = meter.told(
+    {"step": 1_000, "loss": 5.25, "images_per_s": 1_600.0, "mfu": 0.182},
+    recipe,
+  )
+  assert line == (
+    "step 1,000 of 253,900, loss 5.25, 1,600.0 images/s, 18.2% of the peak,"
+    " 22:28:48 left"
+  )

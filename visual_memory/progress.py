@@ -80,7 +80,7 @@ class Progress:
     text = f"{self.done:,} of {self._total:,} {self._what}"
     if self.done:
       left_s = (self._total - self.done) / rate
-      text += f", {rate:,.1f} per second, {_duration(left_s)} left"
+      text += f", {rate:,.1f} per second, {duration(left_s)} left"
     return text
 
   def _print(self, *, end: str) -> None:
@@ -88,7 +88,7 @@ class Progress:
     print(f"{start}{self.line()}", end=end, file=self._stream, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
   """Seconds as h:mm:ss."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)

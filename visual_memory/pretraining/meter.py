@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from visual_memory import distributed
 from visual_memory.pretraining import cost
 from visual_memory.pretraining.recipe import Recipe
+from visual_memory.progress import duration
 
 Log = Callable[..., None]
 """Called with step=... and metrics by name."""
@@ -137,6 +138,39 @@ def jsonl_log(path: str | os.PathLike) -> Log:
         file.write(json.dumps(values) + "\n")
 
   return log
+
+
+def terminal_log(recipe: Recipe) -> Log:
+  """A Log that prints a line for whoever watches, in the lead process.
+
+  It says what a run is watched for; all that is measured is in the other logs.
+  """
+
+  def log(**values: Any) -> None:
+    if distributed.is_lead():
+      print(told(values, recipe), flush=True)
+
+  return log
+
+
+def told(values: dict[str, Any], recipe: Recipe) -> str:
+  """What is printed of logged values: how far, how well, how fast, how long."""
+  step, num_steps = values["step"], recipe.optimizer.num_steps
+  parts = [f"step {step:,} of {num_steps:,}"]
+  if "loss" in values:
+    parts.append(f"loss {values['loss']:.4g}")
+  if "score" in values:
+    parts.append(f"leave-one-out accuracy {values['score']:.1%}")
+  if "images_per_s" in values:
+    rate = values["images_per_s"]
+    parts.append(f"{rate:,.1f} images/s")
+    if "mfu" in values:
+      parts.append(f"{values['mfu']:.1%} of the peak")
+    if "feed_share" in values:
+      parts.append(f"{values['feed_share']:.0%} of the time for pictures")
+    left_s = (num_steps - step) * recipe.batch_size / rate
+    parts.append(f"{duration(left_s)} left")
+  return ", ".join(parts)
 
 
 def tensorboard_log(directory: str | os.PathLike) -> Log:
