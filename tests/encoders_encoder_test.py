@@ -16,9 +16,9 @@ from visual_memory.encoders.encoder import (
   list_encoders,
   load_encoder,
   make_encoder,
-  unit_rows,
 )
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.outputs import unit_rows
 from visual_memory.encoders.parts import Parts
 
 TINY_VIT = {"size": 8, "patch": 4, "dim": 16, "depth": 1, "heads": 2}

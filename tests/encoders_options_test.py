@@ -15,10 +15,11 @@ from published_files import assert_equal_trees, hub_tensors, load_tiny
 import visual_memory as vm
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import vit
+from visual_memory.encoders.embedding.embed_patches import patch_encoder
 from visual_memory.encoders.encoder import make_encoder
 from visual_memory.encoders.families import family
 from visual_memory.encoders.outputs import POOLINGS
-from visual_memory.encoders.parts import vit_parts
+from visual_memory.encoders.parts import vit_parts, with_crops
 from visual_memory.encoders.published import places
 from visual_memory.encoders.tokens import tokens_of
 
@@ -74,6 +75,42 @@ def test_oblong_images_are_embedded_whole(tiny, tmp_path):
     encoder.encode([source[i].image for i in range(3)]),
     atol=1e-5,
   )
+
+
+@pytest.mark.parametrize("crops", [5, 10])
+def test_several_crops_are_averaged(tiny, images, crops):
+  config, params = tiny
+  given = {"preprocess": Preprocess(resize=28, crop=28), "precision": "float32"}
+  parts = vit_parts(params, config, **given)
+  encoder = make_encoder("tiny", with_crops(parts, crops))
+  found = encoder.encode(images)
+  one = encoder_of(tiny, **given)
+  assert encoder.fingerprint != one.fingerprint
+  assert encoder.preprocess.shape == (32, 32) and encoder.grid is None
+  for image, row in zip(images, found, strict=True):
+    seen = Preprocess(resize=32, crop=32)(image)
+    ends = slice(0, 28), slice(4, 32)
+    views = [seen[2:30, 2:30], *(seen[y, x] for y in ends for x in ends)]
+    if crops == 10:
+      views += [view[:, ::-1] for view in views]
+    rows = [np.asarray(one.forward(jnp.asarray(v[None])))[0] for v in views]
+    mean = np.mean(rows, axis=0, dtype=np.float64)
+    np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_crops_are_an_option_of_every_encoder():
+  image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+  once, often = (
+    vm.load_encoder("pixels", size=8, crops=crops) for crops in (1, 5)
+  )
+  assert once.dim == often.dim and once.fingerprint != often.fingerprint
+  row = often.encode(image)
+  np.testing.assert_allclose(np.linalg.norm(row, axis=1), 1, atol=1e-6)
+  assert np.abs(row - once.encode(image)).max() > 1e-3
+  with pytest.raises(ValueError, match="crops cannot be 3; it can be: 1, 5"):
+    vm.load_encoder("pixels", crops=3)
+  with pytest.raises(ValueError, match="no patches .* and one crop"):
+    patch_encoder(often)
 
 
 def test_a_crop_larger_than_the_image_is_refused():

@@ -6,7 +6,7 @@ import pytest
 
 import visual_memory as vm
 from visual_memory.data import preprocess
-from visual_memory.encoders import encoder, encoder_files, vit
+from visual_memory.encoders import encoder, encoder_files, outputs, vit
 from visual_memory.encoders.embedding import embed_patches
 from visual_memory.encoders.embedding.embed_patches import patch_encoder
 from visual_memory.encoders.patch_dictionary import (
@@ -207,7 +207,7 @@ def test_encoders_and_ids_without_patches(patches):
 def test_patch_rows_keep_zero_rows():
   rows = np.zeros((2, 3, 5), np.float32)
   rows[0, 1] = 2
-  found = np.asarray(encoder.unit_rows(rows))
+  found = np.asarray(outputs.unit_rows(rows))
   np.testing.assert_allclose(np.linalg.norm(found, axis=-1)[0], [0, 1, 0])
 
 

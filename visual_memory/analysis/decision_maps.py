@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from visual_memory.encoders import vit
-from visual_memory.encoders.encoder import Encoder, unit_rows
-from visual_memory.encoders.outputs import POOLINGS, ViTOutputs
+from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.outputs import POOLINGS, ViTOutputs, unit_rows
 from visual_memory.encoders.parts import ViTApply
 from visual_memory.encoders.patch_dictionary import (
   PatchDictionary,

@@ -27,7 +27,8 @@ from visual_memory.data.given_images import GivenImages
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders import builders
 from visual_memory.encoders.listing import EncoderNames, names_of
-from visual_memory.encoders.parts import Parts
+from visual_memory.encoders.outputs import unit_rows
+from visual_memory.encoders.parts import Parts, with_crops
 from visual_memory.encoders.settings import PRECISIONS
 from visual_memory.types import Array
 
@@ -134,33 +135,6 @@ class Encoder:
     return f"D = {self.dim:,}", f"{height} x {width} pixels"
 
 
-def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
-  """Each row divided by its length, in float32; a zero row stays zero.
-
-  Rows are first divided by their largest entry, so that squares neither
-  overflow nor vanish. Squares are summed in pairs, an order that belongs to D
-  alone: the bits do not depend on the number of rows, as those of a reduction
-  do. A row with NaN or infinity gets NaN.
-  """
-  rows = rows.astype(jnp.float32)
-  largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
-  rows = rows / jnp.where(largest == 0, 1, largest)
-  lengths = jnp.sqrt(_pairwise_sums(rows * rows))
-  return rows / jnp.where(lengths == 0, 1, lengths)
-
-
-def _pairwise_sums(values: Float32[Array, "*B D"]) -> Float32[Array, "*B 1"]:
-  """The sum of each row by halving: first half plus second half, again."""
-  width = values.shape[-1]
-  padded = 1 << (width - 1).bit_length()
-  widths = [(0, 0)] * (values.ndim - 1) + [(0, padded - width)]
-  values = jnp.pad(values, widths)
-  while values.shape[-1] > 1:
-    half = values.shape[-1] // 2
-    values = values[..., :half] + values[..., half:]
-  return values
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def unit_embeddings(
   apply: Callable[..., jax.Array], params: Any, pixels: Array
@@ -176,6 +150,7 @@ def load_encoder(
   precision: str = "float32",
   preprocess: Preprocess | str | None = None,
   image_size: int | tuple[int, int] | None = None,
+  crops: int = 1,
   **options: Any,
 ) -> Encoder:
   """The encoder of this name.
@@ -191,6 +166,8 @@ def load_encoder(
     preprocess: in place of the encoder's own, or the name of a preset.
     image_size: side of the pixels that a published encoder sees, or (height,
       width), where they are not its usual ones.
+    crops: of each image, whose unit embeddings are averaged: 1; 5, the middle
+      and the corners; or 10, mirrored too. Takes as many times as long.
     **options: of this encoder alone; see `builders`. Published ones have
       pooling ("class", "mean", "class_and_mean") and layers (the blocks whose
       patch tokens are a patch's embedding).
@@ -206,9 +183,10 @@ def load_encoder(
     precision=precision,
     preprocess=preprocess,
     image_size=image_size,
+    crops=crops,
     **options,
   )
-  parts = builders.find(name)(name, **given)
+  parts = with_crops(builders.find(name)(name, **given), crops)
   encoder = make_encoder(parts.name or name, parts, precision=precision)
   place = None if weights is None else str(weights)
   return dataclasses.replace(encoder, origin=(name, place, precision))
@@ -220,7 +198,8 @@ def builder_arguments(
   weights: str | os.PathLike | None,
   precision: str,
   preprocess: Preprocess | str | None,
-  image_size: int | None,
+  image_size: int | tuple[int, int] | None,
+  crops: int = 1,
   **options: Any,
 ) -> dict[str, Any]:
   """What an encoder's builder is given; nothing is built or read.
@@ -239,6 +218,8 @@ def builder_arguments(
     raise ValueError(
       f"precision cannot be {precision!r}; it can be: {', '.join(PRECISIONS)}."
     )
+  if crops not in (1, 5, 10):
+    raise ValueError(f"crops cannot be {crops!r}; it can be: 1, 5, 10.")
   given = {
     "weights": weights,
     "preprocess": preprocess,

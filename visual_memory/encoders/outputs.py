@@ -1,11 +1,11 @@
-"""What a vision transformer says of its images; ways to pool it, by name."""
+"""What a vision transformer says of its images, ways to pool it, unit rows."""
 
 import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from visual_memory.types import Array
 
@@ -57,3 +57,30 @@ POOLINGS: dict[str, Callable[[ViTOutputs], jax.Array]] = {
   "class_and_mean": class_and_mean,
 }
 """Ways to pool, by the name that recipes and cards use."""
+
+
+def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
+  """Each row divided by its length, in float32; a zero row stays zero.
+
+  Rows are first divided by their largest entry, so that squares neither
+  overflow nor vanish. Squares are summed in pairs, an order that belongs to D
+  alone: the bits do not depend on the number of rows, as those of a reduction
+  do. A row with NaN or infinity gets NaN.
+  """
+  rows = rows.astype(jnp.float32)
+  largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
+  rows = rows / jnp.where(largest == 0, 1, largest)
+  lengths = jnp.sqrt(_pairwise_sums(rows * rows))
+  return rows / jnp.where(lengths == 0, 1, lengths)
+
+
+def _pairwise_sums(values: Float32[Array, "*B D"]) -> Float32[Array, "*B 1"]:
+  """The sum of each row by halving: first half plus second half, again."""
+  width = values.shape[-1]
+  padded = 1 << (width - 1).bit_length()
+  widths = [(0, 0)] * (values.ndim - 1) + [(0, padded - width)]
+  values = jnp.pad(values, widths)
+  while values.shape[-1] > 1:
+    half = values.shape[-1] // 2
+    values = values[..., :half] + values[..., half:]
+  return values

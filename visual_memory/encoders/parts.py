@@ -10,11 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32
 
 from visual_memory.data.preprocess import Preprocess
-from visual_memory.encoders.outputs import POOLINGS
+from visual_memory.encoders.outputs import POOLINGS, unit_rows
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.settings import ViTConfig
+from visual_memory.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,70 @@ class Parts:
   grid: tuple[int, int] | None = None
   patches_form: str = ""
   name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiCrop:
+  """The mean of the unit embeddings of several crops of each image.
+
+  Crops are the middle and the corners of what is seen; mirrored, too, for ten.
+
+  Reference: Krizhevsky et al., "ImageNet classification with deep convolutional
+  neural networks" (2012), section 4.1, which averages predictions.
+
+  Attributes:
+    apply: of the encoder, for one crop.
+    shape: height and width of a crop.
+    crops: 5 or 10.
+  """
+
+  apply: Callable[..., jax.Array]
+  shape: tuple[int, int]
+  crops: int
+
+  def __call__(
+    self, params: Any, pixels: Float[Array, "B H W 3"]
+  ) -> Float32[jax.Array, "B D"]:
+    """The means, not normalized."""
+    height, width = self.shape
+    down, across = pixels.shape[1] - height, pixels.shape[2] - width
+    corners = [(y, x) for y in (0, down) for x in (0, across)]
+    seen = jnp.stack(
+      [
+        pixels[:, y : y + height, x : x + width]
+        for y, x in [(down // 2, across // 2), *corners]
+      ]
+    )
+    if self.crops == 10:
+      seen = jnp.concatenate([seen, seen[:, :, :, ::-1]])
+    rows = jax.lax.map(lambda crop: unit_rows(self.apply(params, crop)), seen)
+    return jnp.mean(rows, axis=0)
+
+
+def with_crops(parts: Parts, crops: int) -> Parts:
+  """Parts whose embedding is the mean over crops; they have no patches.
+
+  What is seen is an eighth larger than a crop, or as large as the resized
+  image where that is more.
+  """
+  if crops == 1:
+    return parts
+  made = parts.preprocess
+  resize = made.resize
+  resized = resize if isinstance(resize, tuple) else (resize, resize)
+  seen = tuple(
+    max(old, round(side * 8 / 7))
+    for old, side in zip(resized, made.shape, strict=True)
+  )
+  both = seen[0] if seen[0] == seen[1] else seen
+  return dataclasses.replace(
+    parts,
+    apply=MultiCrop(parts.apply, made.shape, crops),
+    preprocess=dataclasses.replace(made, resize=both, crop=both),
+    weights_fingerprint=f"{parts.weights_fingerprint}, {crops} crops",
+    apply_patches=None,
+    grid=None,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from visual_memory import distributed
 from visual_memory.data.batching import HostBatch, Skipped
 from visual_memory.encoders.embedding.blocks import Block
-from visual_memory.encoders.encoder import Encoder, unit_rows
+from visual_memory.encoders.encoder import Encoder
+from visual_memory.encoders.outputs import unit_rows
 from visual_memory.types import Array
 
 _IN_FLIGHT = 2

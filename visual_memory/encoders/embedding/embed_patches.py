@@ -49,7 +49,7 @@ def patch_encoder(encoder: Encoder) -> Encoder:
     raise ValueError(
       f"The encoder {encoder.name!r} has no patches (a grid of"
       f" {encoder.preprocess.shape} pixels): use a vision transformer, or"
-      " pixels whose patch divides their size."
+      " pixels whose patch divides their size, and one crop."
     )
   rows, columns = encoder.grid
   return dataclasses.replace(

@@ -39,8 +39,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from visual_memory import files
-from visual_memory.encoders.encoder import Encoder, unit_rows
+from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.outputs import unit_rows
 from visual_memory.encoders.published import places
 from visual_memory.encoders.text.templates import fill
 from visual_memory.encoders.text.templates import templates as templates_of

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from visual_memory.encoders.encoder import unit_rows
 from visual_memory.encoders.families import catalog
+from visual_memory.encoders.outputs import unit_rows
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.settings import TextConfig
 from visual_memory.encoders.text import text_tower
