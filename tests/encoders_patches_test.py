@@ -6,7 +6,7 @@ import pytest
 
 import visual_memory as vm
 from visual_memory.data import preprocess
-from visual_memory.encoders import encoder, encoder_files, outputs, vit
+from visual_memory.encoders import encoder_files, outputs, vit
 from visual_memory.encoders.embedding import embed_patches
 from visual_memory.encoders.embedding.embed_patches import patch_encoder
 from visual_memory.encoders.patch_dictionary import (
