@@ -61,7 +61,8 @@ def test_a_table_is_a_dict(few, seed):
       back = [gone.pop()[0]] if gone and step % 2 else []
       ids = checks.as_ids([f"new{step}/{n}" for n in range(3)] + back)
       model.update({i: table.next_turn + n for n, i in enumerate(ids)})
-      slots, serials = table.append(ids)
+      slots, serials = table.upcoming(len(ids))
+      table.append(ids)
       assert table.ids_in(slots).tolist() == ids.tolist()
       assert serials[-1] == table.next_serial - 1
     _check(table, model)

@@ -12,6 +12,7 @@ sizes again and again.
 
 import collections
 import contextlib
+import ctypes
 import errno
 import math
 import mmap
@@ -150,7 +151,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
   try:
     buffer = _free[size].pop()
   except IndexError:
-    release()  # Free ones have other sizes: they were for something else.
+    _forget()  # Free ones have other sizes: they were for something else.
     buffer = mmap.mmap(-1, size)
     if hasattr(mmap, "MADV_HUGEPAGE"):
       with contextlib.suppress(OSError):
@@ -162,5 +163,13 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 def release() -> None:
   """Gives the memory that nobody uses back to the system."""
+  _forget()
+  # What threads have freed in small pieces, the C library keeps for each.
+  with contextlib.suppress(AttributeError, OSError, TypeError):
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _forget() -> None:
+  """Lets go of the buffers that wait to be used again."""
   for waiting in list(_free.values()):
     waiting.clear()

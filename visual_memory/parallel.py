@@ -17,6 +17,7 @@ from visual_memory import direct_files
 _THREADS = 8
 _BACKGROUND_THREADS = 4
 _PART_BYTES = 4 << 20
+_PART_ROWS = 1 << 16
 _REUSED_BYTES = 16 << 20
 
 
@@ -59,9 +60,12 @@ def num_cores() -> int:
 
 
 def parts(array: np.ndarray) -> list[slice]:
-  """Slices of a few megabytes that together are all rows of an array."""
+  """Slices of a few megabytes that together are all rows of an array.
+
+  Of short rows they are fewer bytes: more is computed for each row.
+  """
   row_bytes = max(1, array.nbytes // max(1, len(array)))
-  step = max(1, _PART_BYTES // row_bytes)
+  step = max(1, min(_PART_BYTES // row_bytes, _PART_ROWS))
   return [slice(i, i + step) for i in range(0, len(array), step)]
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_LARGE_BYTES = 128 << 20
+_LARGE_BYTES = 80_000_000
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
 

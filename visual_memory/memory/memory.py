@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from visual_memory import distributed
+from visual_memory import direct_files, distributed
 from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
@@ -28,6 +28,8 @@ from visual_memory.memory.row_table import RowTable
 from visual_memory.types import EmbeddedSet, Ids, embedded_set
 
 _GROWTH = 1.5
+_LARGE_BYTES = 1 << 30
+"""Of rows beside which even what was freed in small pieces counts."""
 
 
 @jax.tree_util.register_dataclass
@@ -80,6 +82,8 @@ class VisualMemory(HeldRows):
       whitened=whitening is not None,
     )
     table = RowTable(embedded.ids, capacity=capacity, next_serial=count)
+    if embedded.embeddings.nbytes >= _LARGE_BYTES:
+      direct_files.release()  # What the checks took, before the rows come.
     rows = rows_lib.rows_from_host(embedded, capacity, mesh)
     made = cls(
       rows=rows,
@@ -223,7 +227,7 @@ class VisualMemory(HeldRows):
     table = memory.table if donate else memory.table.copy()
     if first_serial is not None:
       table.next_serial = first_serial
-    slots, serials = table.append(embedded.ids)
+    slots, serials = table.upcoming(len(embedded))
     rows = edits.write_rows(
       memory.rows,
       self.mesh,
@@ -233,6 +237,7 @@ class VisualMemory(HeldRows):
       serials=serials,
       donate=donate,
     )
+    table.append(embedded.ids)  # While the devices write.
     memory = dataclasses.replace(
       memory, rows=rows, table=table, class_names=class_names
     )

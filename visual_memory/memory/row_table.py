@@ -144,12 +144,17 @@ class RowTable:
       self._ranks = np.cumsum(self._held, dtype=np.int32) - np.int32(1)
     return self._ranks[turns]
 
-  def append(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Takes the next turns for new ids; their (slots, serials)."""
+  def upcoming(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The (slots, serials) that the next ids will have."""
+    turns = np.arange(self.next_turn, self.next_turn + count)
+    serials = np.arange(self.next_serial, self.next_serial + count)
+    return slots_of(turns, self.capacity), serials.astype(np.int32)
+
+  def append(self, ids: np.ndarray) -> None:
+    """Takes the next turns for new ids."""
     self._own()
     count = len(ids)
     turns = np.arange(self.next_turn, self.next_turn + count)
-    serials = np.arange(self.next_serial, self.next_serial + count)
     try:
       self._ids[turns] = ids
     except UnicodeEncodeError:
@@ -162,7 +167,6 @@ class RowTable:
     self.next_serial += count
     self.num_rows += count
     self._changed()
-    return slots_of(turns, self.capacity), serials.astype(np.int32)
 
   def forget(self, slots: np.ndarray) -> None:
     """Empties these slots; their turns stay unused until a new layout."""

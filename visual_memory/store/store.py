@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_memory import direct_files
 from visual_memory.memory import matching
 from visual_memory.store import (
   creation,
@@ -86,6 +87,7 @@ class Store(StoreReader):
       attributes=attributes,
       chunk_rows=rows_per_chunk,
     )
+    direct_files.release()  # Fifty bytes a row, which a memory may need next.
     return cls(files)
 
   def add(self, embedded: EmbeddedSet, *, metadata: Metadata = None) -> None:
