@@ -1,7 +1,14 @@
 """Eight simulated CPU devices and strict shapes, before anything runs."""
 
+import functools
+import inspect
 import os
+import sys
+import typing
 
+# Dozens of processes import the package: its bytecode is written once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Shared by all workers, and by the processes that tests start.
 os.environ.setdefault(
@@ -9,8 +16,58 @@ os.environ.setdefault(
   os.path.join(os.path.dirname(__file__), "..", "work", "compiled"),
 )
 
+import beartype
 import jax
+import jaxtyping
 import pytest
+from jax._src import compiler
+
+
+def _names_shapes(hint):
+  """Whether an annotation is one of jaxtyping's, or holds one."""
+  parts = hint if isinstance(hint, list) else typing.get_args(hint)
+  return (
+    isinstance(hint, str)
+    or type(hint).__module__.startswith("jaxtyping.")
+    or any(map(_names_shapes, parts))
+  )
+
+
+def _checking(jaxtyped):
+  """`jaxtyped`, but what names no shapes is left to the type checker alone.
+
+  Binding the arguments of each call was half of the time of tests that compute
+  little, and every function inside another is decorated anew at each call.
+  """
+
+  plainly = beartype.beartype(
+    conf=beartype.BeartypeConf(violation_type=jaxtyping.TypeCheckError)
+  )
+
+  def decorate(function, *, typechecker):
+    hints = getattr(function, "__annotations__", {}).values()
+    plain = inspect.isfunction(function) and not (
+      inspect.isgeneratorfunction(function) or any(map(_names_shapes, hints))
+    )
+    if not plain:
+      return jaxtyped(function, typechecker=typechecker)
+    if not hints:
+      return function
+    checked = plainly(function)
+
+    @functools.wraps(function)
+    def either(*args, **kwargs):
+      unchecked = jaxtyping.config.jaxtyping_disable
+      return (function if unchecked else checked)(*args, **kwargs)
+
+    return either
+
+  return lambda *, typechecker: functools.partial(
+    decorate, typechecker=typechecker
+  )
+
+
+jaxtyping.jaxtyped = _checking(jaxtyping.jaxtyped)
 
 import visual_memory  # noqa: F401  (what JAX compiles is kept from now on)
 
@@ -20,11 +77,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Files of tests that ask what is computed, not by which machine code, and that
 # compile more than they run.
 COMPILED_QUICKLY = (
-  "analysis_", "comparison_test", "dual_memory_training_test",
-  "encoders_grad_cam_test", "encoders_parity_test", "encoders_patches_test",
-  "encoders_text_test", "encoders_words_test", "pretraining_",
-  "procedural_mixing_test",
+  "analysis_", "comparison_test", "contributing_test", "dual_memory_",
+  "encoders_options_test", "encoders_parity_test", "encoders_patches_test",
+  "encoders_text_test", "encoders_vit_test", "encoders_words_test",
+  "experiments_degenerate_test", "experiments_test", "paper_test",
+  "pretraining_", "probes_", "procedural_mixing_test", "public_test",
+  "reports_", "rerank_", "retrieval_files_test", "retrieval_hlo_test",
+  "server_", "studies_",
 )  # fmt: skip
+
+OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.
 
 DATA_ROOT = os.path.abspath(
   os.environ.get(
@@ -35,22 +97,56 @@ DATA_ROOT = os.path.abspath(
 os.environ["VISUAL_MEMORY_DATA"] = DATA_ROOT  # Wherever a test goes.
 
 
+def pytest_collection_modifyitems(items):
+  """Modules of one kind of machine code follow one another."""
+  items.sort(key=lambda item: not _compiled_quickly(item.module))
+
+
+def _compiled_quickly(module):
+  return module.__name__.startswith(COMPILED_QUICKLY)
+
+
+@pytest.fixture(scope="session")
+def _older_emitters():
+  """Whether XLA still has its older emitters, which take half the time.
+
+  They need no MLIR for every fusion; later ones of jaxlib are without them.
+  """
+  try:
+    jax.jit(lambda x: x).lower(0.0).compile({OLDER_EMITTERS: False})
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _machine_code(request):
+def _machine_code(request, _older_emitters):
   """Little optimized machine code for some modules and what they start.
 
-  LLVM's optimizations are a third of what these tests take. All else, above all
+  LLVM's optimizations are half of what these tests take. All else, above all
   what promises the same bits on any devices and in any batches, is tested as
   users run it: so no such module is left a program of these. Programs are kept
   on the disk by how they were compiled.
   """
   name = "jax_disable_most_optimizations"
-  quickly = request.module.__name__.startswith(COMPILED_QUICKLY)
+  quickly = _compiled_quickly(request.module)
   if jax.config.read(name) and not quickly:
     jax.clear_caches()
   jax.config.update(name, quickly)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv(name.upper(), str(int(quickly)))
+    if quickly and _older_emitters:
+      flags = os.environ.get("XLA_FLAGS", "")
+      patch.setenv("XLA_FLAGS", f"{flags} --{OLDER_EMITTERS}=false")
+      chosen = compiler.get_compile_options
+
+      def options(*args, **kwargs):
+        found = chosen(*args, **kwargs)
+        found.env_option_overrides += [(OLDER_EMITTERS, False)]
+        return found
+
+      # JAX has no setting for what a compilation may be told.
+      patch.setattr(compiler, "get_compile_options", options)
     yield
 
 

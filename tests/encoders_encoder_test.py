@@ -10,7 +10,7 @@ import pytest
 
 from visual_memory import checkpoints
 from visual_memory.data import preprocess as preprocess_lib
-from visual_memory.encoders import builders, vit
+from visual_memory.encoders import builders, layers, vit
 from visual_memory.encoders.encoder import (
   Encoder,
   list_encoders,
@@ -311,6 +311,22 @@ dinov2_vits14_reg dinov2_vitb14_reg dinov2_vitl14_reg dinov2_vitg14_reg
 dino_vits8 dino_vits16 dino_vitb8 dino_vitb16
 clip_vitb32 clip_vitb16 clip_vitl14 clip_vitl14_336
 """
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_initial_weights_are_those_of_jax(cut):
+  made = jax.nn.initializers
+  theirs = (made.truncated_normal if cut else made.normal)(0.03)
+  key = jax.random.key(7)
+  for shape in ((5,), (0, 3), (4096,), (7, 600)):
+    ours = layers.drawn(key, *shape, deviation=0.03, cut=cut)
+    np.testing.assert_array_equal(ours, theirs(key, shape))
+    traced = jax.jit(
+      lambda key, shape=shape: layers.drawn(
+        key, *shape, deviation=0.03, cut=cut
+      )
+    )(key)
+    assert ours.dtype == traced.dtype and ours.shape == traced.shape == shape
 
 
 def test_names_stay_and_fingerprints_do_not_change():

@@ -405,22 +405,6 @@ def test_layer_norm_survives_a_large_mean():
   np.testing.assert_allclose(norm(rows), exact, atol=5e-4)
 
 
-@pytest.mark.parametrize("cut", [True, False])
-def test_initial_weights_are_those_of_jax(cut):
-  made = jax.nn.initializers
-  theirs = (made.truncated_normal if cut else made.normal)(0.03)
-  key = jax.random.key(7)
-  for shape in ((5,), (0, 3), (4096,), (7, 600)):
-    ours = layers.drawn(key, *shape, deviation=0.03, cut=cut)
-    np.testing.assert_array_equal(ours, theirs(key, shape))
-    traced = jax.jit(
-      lambda key, shape=shape: layers.drawn(
-        key, *shape, deviation=0.03, cut=cut
-      )
-    )(key)
-    assert ours.dtype == traced.dtype and ours.shape == traced.shape == shape
-
-
 def test_activations_are_exact():
   x = np.linspace(-6, 6, 1001, dtype=np.float32)
   exact = x * 0.5 * (1 + special.erf(x / np.sqrt(2.0)))

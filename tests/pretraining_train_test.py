@@ -143,37 +143,54 @@ def steps(recipe, feed, devices, count=2):
   return jax.device_get((state, metrics))
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-  "objective", [pytest.param("dino", marks=pytest.mark.slow), "contrastive"]
+  ("objective", "devices"),
+  [
+    ("contrastive", 3),  # A batch of 16 is filled up.
+    pytest.param("contrastive", 8, marks=SLOW),
+    pytest.param("dino", 3, marks=SLOW),
+    pytest.param("dino", 8, marks=SLOW),
+  ],
 )
-def test_any_devices_and_micro_batches_agree_with_one(whole, objective):
+def test_any_devices_and_micro_batches_agree_with_one(
+  whole, objective, devices
+):
   """Rounding may differ; the data, the views and the loss may not."""
   recipe, feed, _, _, _ = whole
   recipe = dataclasses.replace(recipe, objective=objective)
-  # A batch of 16 on 3 devices is filled up; with DINO two parts are one.
+  # With DINO two parts are one.
   parts = 2 if objective == "dino" else 1
   split = dataclasses.replace(recipe, micro_batches=parts, remat=True)
   one = steps(recipe, feed, 1)
-  for devices in (3, 8):
-    other = steps(split, feed, devices)
-    # Adam divides by the root of small squares, which magnifies rounding.
-    for a, b in zip(
-      jax.tree.leaves(one[0]["student"]),
-      jax.tree.leaves(other[0]["student"]),
-      strict=True,
-    ):
-      np.testing.assert_allclose(a, b, atol=2e-4)
-    np.testing.assert_allclose(one[1]["loss"], other[1]["loss"], rtol=1e-6)
-    if objective == "dino":
-      np.testing.assert_allclose(
-        one[0]["center"], other[0]["center"], atol=1e-6
-      )
+  other = steps(split, feed, devices)
+  # Adam divides by the root of small squares, which magnifies rounding.
+  for a, b in zip(
+    jax.tree.leaves(one[0]["student"]),
+    jax.tree.leaves(other[0]["student"]),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, atol=2e-4)
+  np.testing.assert_allclose(one[1]["loss"], other[1]["loss"], rtol=1e-6)
+  if objective == "dino":
+    np.testing.assert_allclose(one[0]["center"], other[0]["center"], atol=1e-6)
 
 
-def test_a_run_goes_on_with_other_devices_and_another_log(whole, tmp_path):
-  """Eight devices, then three, then one."""
+@pytest.mark.parametrize(
+  "parts",
+  [
+    [(8, 3), (1, NUM_STEPS)],
+    pytest.param([(8, 3), (3, 6), (1, NUM_STEPS)], marks=SLOW),
+  ],
+  ids=["eight then one", "eight then three then one"],
+)
+def test_a_run_goes_on_with_other_devices_and_another_log(
+  whole, tmp_path, parts
+):
   recipe, feed, expected, _, _ = whole
-  for devices, stop in ((8, 3), (3, 6), (1, NUM_STEPS)):
+  for devices, stop in parts:
     seen = []
 
     def log(stop=stop, seen=seen, **values):
@@ -187,7 +204,7 @@ def test_a_run_goes_on_with_other_devices_and_another_log(whole, tmp_path):
         run(recipe, feed, tmp_path, **arguments)
     else:
       state, _ = run(recipe, feed, tmp_path, **arguments)
-  assert seen == [7, 8]
+  assert seen == list(range(parts[-2][1] + 1, NUM_STEPS + 1))
   np.testing.assert_allclose(state["center"], expected["center"], atol=1e-4)
 
 

@@ -1,6 +1,7 @@
 """The public search: the true top k, whatever the rows, devices and tiles."""
 
 import dataclasses
+import itertools
 
 import jax
 import memory_cases as cases
@@ -14,6 +15,7 @@ from visual_memory.retrieval import exact, first_pass, tiling
 
 # By compiled code: retrieval_native_test.py.
 pytestmark = pytest.mark.usefixtures("by_xla")
+SLOW = pytest.mark.slow
 
 NUM_ROWS, DIM = 420, 16  # Divides neither over 8 devices nor over a tile.
 BASE = cases.random_rows(NUM_ROWS, DIM)
@@ -72,9 +74,24 @@ def test_finds_the_true_neighbors(name, precision, mesh):
   assert near.num_redone <= len(queries)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-@pytest.mark.parametrize("k", [1, 100, NUM_ROWS])
-def test_any_k(k, precision, mesh):
+# Each is a program of its own: the others are left to the slow tests.
+K_CASES = [
+  (1, 8, "int8"), (100, 1, "int8"), (100, 8, "float32"),
+  (NUM_ROWS, 1, "float32"), (NUM_ROWS, 8, "int8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("k", "devices", "precision"),
+  [
+    pytest.param(*case, marks=[SLOW] * (case not in K_CASES))
+    for case in itertools.product(
+      (1, 100, NUM_ROWS), (1, 8), ("float32", "int8")
+    )
+  ],
+)
+def test_any_k(k, devices, precision):
+  mesh = distributed.make_mesh(devices)
   # A shard of eight holds 53 rows: fewer than k.
   for rows in (ROWS["duplicates"], ROWS["right angles"]):
     memory = cases.memory_of(rows, mesh=mesh, precision=precision)
@@ -131,12 +148,22 @@ def test_ids_that_the_memory_lacks_exclude_nothing(mesh):
 
 
 @pytest.mark.parametrize(
-  "query_tile, row_tile, super_rows",
-  [(24, 64, 64), (7, 128, 1 << 20), (5, 2, 32), (1000, 1 << 20, 1 << 20)],
+  "devices, query_tile, row_tile, super_rows",
+  [
+    (1, 24, 64, 64),
+    (8, 7, 128, 1 << 20),
+    (8, 5, 2, 32),
+    (1, 1000, 1 << 20, 1 << 20),
+    pytest.param(8, 24, 64, 64, marks=SLOW),
+    pytest.param(1, 7, 128, 1 << 20, marks=SLOW),
+    pytest.param(1, 5, 2, 32, marks=SLOW),
+    pytest.param(8, 1000, 1 << 20, 1 << 20, marks=SLOW),
+  ],
 )
 def test_tiles_change_no_bit(
-  query_tile, row_tile, super_rows, mesh, monkeypatch
+  devices, query_tile, row_tile, super_rows, monkeypatch
 ):
+  mesh = distributed.make_mesh(devices)
   rows = ROWS["duplicates"]
   queries = cases.random_rows(24, DIM, seed=3)
   memory = cases.memory_of(rows, mesh=mesh)
@@ -283,7 +310,10 @@ def retraced():
   jax.clear_caches()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+  "precision",
+  ["float32", "int8", pytest.param("bfloat16", marks=SLOW)],
+)
 def test_without_slack_answers_are_wrong(precision, monkeypatch, retraced):
   # Too close for the first pass to order, more of them than candidates.
   rows = cases.unit(BASE[:1] + 1e-5 * np.roll(BASE, 1, axis=0))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import hypothesis
 import jax
@@ -272,8 +273,19 @@ def test_both_ways_of_merging_are_equal(exchange):
     assert all((copy == copies[0]).all() for copy in copies)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+# Each a program of its own: the other pairs are left to the slow tests.
+PAIRS = [
+  ("cpu", "float32"), ("cpu", "int8"), ("gpu", "bfloat16"), ("tpu", "int8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("backend", "precision"),
+  [
+    pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in PAIRS))
+    for pair in itertools.product(("cpu", "gpu", "tpu"), PRECISIONS)
+  ],
+)
 def test_the_sizes_of_any_hardware_find_the_same(backend, precision):
   mesh, k = distributed.make_mesh(2), 30
   rows = cases.random_rows(20_000, DIM)

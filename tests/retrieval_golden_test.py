@@ -81,7 +81,12 @@ def test_compiled_code_finds_the_same(devices, precision):
 
 @pytest.mark.parametrize(
   "devices, precision",
-  [(1, "int8"), (2, "bfloat16"), (8, "int8"), (8, "float32")],
+  [
+    (1, "int8"),
+    (2, "bfloat16"),
+    (8, "float32"),
+    pytest.param(8, "int8", marks=pytest.mark.slow),
+  ],  # fmt: skip
 )
 def test_xla_finds_the_same(devices, precision, by_xla):
   check(devices, precision)
