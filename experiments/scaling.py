@@ -5,7 +5,7 @@ from jax.sharding import Mesh
 from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.reports.sections import robustness
 from visual_memory.reports.workdir import Workdir
-from visual_memory.studies import cached_search, growing, opening
+from visual_memory.studies import growing, opening
 from visual_memory.studies.finishing import finish_studies
 from visual_memory.studies.growing import Settings
 from visual_memory.studies.study import open_study
@@ -17,7 +17,6 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
   The tuning rows are taken out of the memory, so that every size can be tuned
   on the same queries; the full memory comes last, with them.
   """
-  cached_search.require_exact(config.retrieval)
   if not (config.data and config.data.opened):
     raise ValueError("A memory grows beside its queries: name config.data.")
   studies, points, parts, values = {}, {}, {}, {}

@@ -13,6 +13,7 @@ from experiments import launch
 from visual_memory.analysis import aggregation, choosing, growth
 from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
+from visual_memory.retrieval import exact, scann
 from visual_memory.studies import dictionary as dictionary_lib
 from visual_memory.studies import growing, opening
 from visual_memory.studies.study_settings import EncoderSettings, StudySettings
@@ -80,6 +81,39 @@ def test_growth_ends_with_the_full_memory_and_measures_it_once(tmp_path):
   with pytest.raises(ValueError, match=r"name config\.data"):
     config.data.source = ""
     launch.run(config, tmp_path / "alone")
+
+
+def test_growth_by_approximate_search_says_its_recall(tmp_path, monkeypatch):
+  """A double that answers exactly, and calls itself worse by its rows."""
+
+  class Index:
+    def __init__(self, memory, *, k):
+      self.memory = memory
+
+    def search(self, rows, *, k, exclude_self, num_audited):
+      near = exact.search(rows, self.memory, k=k, exclude_self=exclude_self)
+      recall = 1 - len(self.memory) / 10_000
+      return scann.Approximate(
+        neighbors=near, recall=recall, num_audited=num_audited
+      )
+
+  monkeypatch.setattr(scann.ScannIndex, "build", Index)
+  config = scaling.get_config("smoke")
+  config.growth.per_class, config.growth.seeds = (5, 50), (0,)
+  found = {}
+  for backend in ("exact", "scann"):
+    config.retrieval.backend = backend
+    launch.run(config, tmp_path / backend)
+    found[backend] = json.loads(
+      (tmp_path / backend / "report.json").read_text()
+    )
+  assert found["scann"]["growth"] == found["exact"]["growth"]
+  counts = found["scann"]["counts"]
+  # Two parts of the memory, then the whole twice: test and tuning queries.
+  assert counts["audited_queries"] == 4 * config.retrieval.num_audited
+  assert counts["scann_recall_measured"] == pytest.approx(
+    1 - counts["memory_rows"] / 10_000
+  )
 
 
 def test_settings_by_encoder():

@@ -303,7 +303,7 @@ def test_mixtures_can_be_learned_from(form):
   "name",
   [
     "class_sequence", "debiasing", "latency", "lifelong", "quickstart",
-    "scaling", "unlearning",
+    "unlearning",
   ],
 )  # fmt: skip
 def test_what_edits_a_memory_compares_exact_answers_alone(name, tmp_path):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -57,8 +58,9 @@ class Search:
   ) -> Neighbors:
     """The k neighbors of each query, from the cache if they are there."""
     k = min(k, len(self._embedded) - int(leave_one_out))
+    exclude = queries.ids if leave_one_out else None
     if self._retrieval.backend == "scann":
-      return self._approximate(queries, k, leave_one_out)
+      return self.find(queries.embeddings, k, exclude_self=exclude)
     name = self._key(queries, leave_one_out)
     row_ids = self._embedded.ids
     kept = self._kept(name, k)
@@ -66,12 +68,7 @@ class Search:
       near = neighbor_files.load_neighbors(kept[0], row_ids).first(k)
       names = self._embedded.class_names
       return dataclasses.replace(near, class_names=names)
-    near = exact.search(
-      queries.embeddings,
-      self._placed(),
-      k=k,
-      exclude_self=queries.ids if leave_one_out else None,
-    )
+    near = self.find(queries.embeddings, k, exclude_self=exclude)
     if distributed.is_lead():
       path = self._cache_dir / f"{name}-{k}.npz"
       neighbor_files.save_neighbors(path, near, row_ids)
@@ -88,20 +85,37 @@ class Search:
       )
     return self._memory
 
-  def _approximate(self, queries, k, leave_one_out):
-    """What ScaNN finds; notes the least recall measured so far."""
+  def find(
+    self, rows: np.ndarray, k: int, *, exclude_self: np.ndarray | None = None
+  ) -> Neighbors:
+    """The k neighbors of unit rows, at most; nothing is read or kept."""
+    k = min(k, len(self._embedded))
+    if self._retrieval.backend == "exact":
+      return exact.search(rows, self._placed(), k=k, exclude_self=exclude_self)
     if self._index is None:
       self._index = scann.ScannIndex.build(self._placed(), k=k)
     found = self._index.search(
-      queries.embeddings,
+      rows,
       k=k,
-      exclude_self=queries.ids if leave_one_out else None,
+      exclude_self=exclude_self,
       num_audited=self._retrieval.num_audited,
     )
-    least = min(found.recall, self.audit.get("scann_recall_measured", 1.0))
-    count = self.audit.get("audited_queries", 0) + found.num_audited
-    self.audit = {"scann_recall_measured": least, "audited_queries": count}
+    self.note(
+      {
+        "scann_recall_measured": found.recall,
+        "audited_queries": found.num_audited,
+      }
+    )
     return found.neighbors
+
+  def note(self, audit: dict[str, Any]) -> None:
+    """Adds what another search was found to be: the least recall counts."""
+    if "audited_queries" in audit:
+      name, count = "scann_recall_measured", "audited_queries"
+      self.audit = {
+        name: min(audit[name], self.audit.get(name, 1.0)),
+        count: audit[count] + self.audit.get(count, 0),
+      }
 
   def _kept(self, name, k) -> list[pathlib.Path]:
     """The files that hold at least these k neighbors, the smallest first."""

@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 
 from visual_memory.analysis import growth
 from visual_memory.reports.tables import Table, percent
-from visual_memory.retrieval import exact
 from visual_memory.studies import cached_search
 from visual_memory.studies.study import Study
 from visual_memory.studies.study_settings import StudySettings
@@ -56,8 +55,10 @@ def grown(
   points = {name: [] for name in settings}
 
   def search(part, k):
-    memory = cached_search.exact_memory(part, mesh, config.retrieval)
-    return exact.search(asked, memory, k=min(k, len(part)))
+    own = cached_search.Search(part, mesh, config.cache_dir, config.retrieval)
+    near = own.find(asked, k)
+    study.search.note(own.audit)
+    return near
 
   def measure(seed, size, *near):
     found = points_of(study, *near, settings, int(size))
