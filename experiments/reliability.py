@@ -21,8 +21,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
     name: overlaid.by_place(found[key]) for name, found in values.items()
   }
   calibrated = lambda key: {
-    name: overlaid.paired(found[key]["confidence"], found[key]["accuracy"])
-    for name, found in values.items()
+    name: overlaid.of_bins(found[key]) for name, found in values.items()
   }
   compared = overlaid.sections(
     [
@@ -39,6 +38,7 @@ def main(config: Settings, workdir: Workdir, mesh: Mesh) -> None:
         overlaid.Overlay(
           name=key, lines=calibrated(key), y_label="accuracy (%)",
           x_label=label,
+          caption=f"Bins of at least {overlaid.MIN_QUERIES} queries.",
         )
         for key, label in (
           ("counts_of_neighbors", "neighbors with the plurality class (%)"),

@@ -13,6 +13,7 @@ from experiments import launch
 from visual_memory.analysis import aggregation, choosing, growth
 from visual_memory.analysis.intervals import bootstrap_mean
 from visual_memory.pretraining import dictionary, random_dictionary
+from visual_memory.reports.sections import encoders_overlaid as overlaid
 from visual_memory.retrieval import exact, scann
 from visual_memory.studies import dictionary as dictionary_lib
 from visual_memory.studies import growing, opening
@@ -138,6 +139,14 @@ def test_a_page_of_two_encoders(tmp_path):
   assert report["encoders"]["own"]["privacy"] != report["privacy"]
   assert "Encoders compared" in (tmp_path / "report.html").read_text()
   assert (tmp_path / "figures/encoders_privacy.svg").exists()
+
+
+def test_bins_of_few_queries_are_not_drawn():
+  bins = {"confidence": [0.2, 0.6], "accuracy": [0, 0.5], "counts": [1, 10]}
+  assert overlaid.of_bins(bins) == {60: 50}
+  lines = {name: overlaid.of_bins(bins | {"counts": [1, 9]}) for name in "ab"}
+  none = overlaid.Overlay(name="x", lines=lines, x_label="x", y_label="y")
+  assert overlaid.sections([none])[0].figures == ()
 
 
 SETTINGS = dictionary.DictionarySettings(

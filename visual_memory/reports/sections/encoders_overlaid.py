@@ -58,6 +58,7 @@ def sections(
           y_log=overlay.y_log,
         )
         for overlay in overlays
+        if any(overlay.lines.values())
       ),
     )
   ]
@@ -70,10 +71,16 @@ def by_place(
   return {place: scale * float(x) for place, x in enumerate(values, 1)}
 
 
-def paired(
-  xs: Iterable[float], ys: Iterable[float], *, scale: float = 100
-) -> dict[float, float]:
-  """{x: y} of two sequences, in percent by default."""
+MIN_QUERIES = 10
+"""Queries of a bin that is drawn: the accuracy of fewer says nothing."""
+
+
+def of_bins(bins: Mapping[str, Sequence[float]]) -> dict[float, float]:
+  """{confidence: accuracy} in percent, of the bins that have enough queries."""
   return {
-    scale * float(x): scale * float(y) for x, y in zip(xs, ys, strict=True)
+    100 * float(confidence): 100 * float(accuracy)
+    for confidence, accuracy, count in zip(
+      bins["confidence"], bins["accuracy"], bins["counts"], strict=True
+    )
+    if count >= MIN_QUERIES
   }
