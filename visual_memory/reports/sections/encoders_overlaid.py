@@ -75,8 +75,12 @@ MIN_QUERIES = 10
 """Queries of a bin that is drawn: the accuracy of fewer says nothing."""
 
 
-def of_bins(bins: Mapping[str, Sequence[float]]) -> dict[float, float]:
-  """{confidence: accuracy} in percent, of the bins that have enough queries."""
+def of_bins(bins: Mapping[str, Any]) -> dict[float, float]:
+  """{confidence: accuracy} in percent, of bins with enough queries.
+
+  Args:
+    bins: the attributes of `calibration.Bins` by name.
+  """
   return {
     100 * float(confidence): 100 * float(accuracy)
     for confidence, accuracy, count in zip(
