@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_LARGE_BYTES = 80_000_000
+LARGE_BYTES = 80_000_000
+"""More is worth a compiled program, which works on it faster than the host."""
+
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
 
@@ -36,7 +38,7 @@ class Buffer:
     self._device = device
     self._array = None
     size = np.dtype(dtype).itemsize * math.prod(shape)
-    if device.platform == "cpu" and size > _LARGE_BYTES:
+    if device.platform == "cpu" and size > LARGE_BYTES:
       self._array = jnp.zeros(shape, dtype, device=device)
       self.rows = view(self._array)
     else:

@@ -1,6 +1,7 @@
 """The int8 copy of rows that lie in the host's memory, made by the host.
 
-It is there before a compiled program could be read from the disk and loaded.
+It is there before a compiled program could be read from the disk and loaded:
+for rows of at most `buffers.LARGE_BYTES`.
 """
 
 import jax

@@ -89,7 +89,8 @@ def with_precision(rows: Rows, precision: str) -> Rows:
   """
   if precision == "float32":
     return rows  # Outside of jit, which would copy what it returns as it is.
-  if precision == "int8" and buffers.reachable(rows.embeddings):
+  large = rows.embeddings.nbytes > buffers.LARGE_BYTES
+  if precision == "int8" and not large and buffers.reachable(rows.embeddings):
     return dataclasses.replace(
       rows, coarse=host_copies.int8_copy(rows.embeddings)
     )
