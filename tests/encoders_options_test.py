@@ -22,6 +22,7 @@ from visual_memory.encoders.outputs import POOLINGS
 from visual_memory.encoders.parts import vit_parts, with_crops
 from visual_memory.encoders.published import places
 from visual_memory.encoders.tokens import tokens_of
+from visual_memory.rerank import by_patches
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,8 @@ def test_crops_are_an_option_of_every_encoder():
     vm.load_encoder("pixels", crops=3)
   with pytest.raises(ValueError, match="no patches .* and one crop"):
     patch_encoder(often)
+  with pytest.raises(ValueError, match="has 5 crops, and patches are compared"):
+    by_patches.patch_tokens(often, [image], patch=4)
 
 
 def test_a_crop_larger_than_the_image_is_refused():

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 
 from visual_memory.encoders import vit
 from visual_memory.encoders.encoder import Encoder
-from visual_memory.encoders.parts import ViTApply
+from visual_memory.encoders.parts import MultiCrop, ViTApply
 from visual_memory.encoders.patch_grid import patchify
 from visual_memory.rerank.rerank import Answer, Question
 from visual_memory.types import Array
@@ -148,7 +148,15 @@ def patch_tokens(
     encoder: whose tokens, or whose preprocessed pixels, are taken.
     images: uint8 [H, W, 3].
     patch: side of a patch, where the encoder is no vision transformer.
+
+  Raises:
+    ValueError: an encoder of several crops, which share no patches.
   """
+  if isinstance(encoder.apply, MultiCrop):
+    raise ValueError(
+      f"The encoder {encoder.name!r} has {encoder.apply.crops} crops, and"
+      " patches are compared of one: leave crops out."
+    )
   pixels = np.stack([encoder.preprocess(image) for image in images])
   padding = [(0, _IMAGES - len(pixels))] + [(0, 0)] * 3
   tokens = _tokens(
