@@ -11,22 +11,19 @@ experiments/results.
 
 import ml_collections
 
-from configs import pretrain
+from configs import evaluate, pretrain
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The config; `smoke` is one round of a tiny network, without torch."""
-  if arg not in ("", "stem", "smoke"):
-    raise ValueError(
-      f"Unknown form {arg!r}: leave it out, or say stem or smoke."
-    )
+  smoke = evaluate.is_smoke(arg, "stem")
   config = ml_collections.ConfigDict()
-  config.recipe = pretrain.get_config("smoke" if arg == "smoke" else "cpu")
+  config.recipe = pretrain.get_config("smoke" if smoke else "cpu")
   config.recipe.objective = "dino"
-  config.num_rounds = 1 if arg == "smoke" else 7
+  config.num_rounds = 1 if smoke else 7
   config.threads = 2
   config.peers = ("visual_memory", "visual_memory_2_devices", "torch")
-  if arg == "smoke":
+  if smoke:
     config.peers = ("visual_memory",)
     return config
   config.recipe.views.num_local = 4

@@ -93,7 +93,7 @@ class View(NamedTuple):
   time: Array
 
 
-HOME = np.array([0.5, 0.0, 0.0, 0.0, 5.0], np.float32)
+HOME = np.array(View(zoom=0.5, turns=0.0, x=0.0, y=0.0, time=5.0), np.float32)
 """The view in which programs are probed: the middle of the others."""
 
 
