@@ -227,6 +227,47 @@ def test_images_do_not_depend_on_their_batch(monkeypatch):
   assert vit.images_at_once(config, pixels.shape) == 6
 
 
+@pytest.mark.parametrize("family", TINY)
+def test_an_embedding_alone_takes_less_and_is_the_same(family):
+  config = TINY[family]
+  params = vit.init(config, seed=0)
+  pixels = pixels_of((28, 28))
+  programs = {
+    wanted: jax.jit(
+      functools.partial(vit.forward, config=config, patches=wanted)
+    )
+    .lower(params, pixels)
+    .compile()
+    for wanted in (True, False)
+  }
+  whole, first = (programs[wanted](params, pixels) for wanted in (True, False))
+  np.testing.assert_allclose(first.embedding, whole.embedding, atol=2e-6)
+  np.testing.assert_allclose(first.class_token, whole.class_token, atol=2e-6)
+  np.testing.assert_allclose(
+    first.register_tokens, whole.register_tokens, atol=2e-6
+  )
+  if config.pool != "class":
+    assert first.patch_tokens.shape == whole.patch_tokens.shape
+    return
+  assert first.patch_tokens.shape == (2, 0, config.dim)
+  counted = [programs[way].cost_analysis()["flops"] for way in (True, False)]
+  share = 10 / 12 / config.depth
+  assert counted[1] < counted[0] * (1 - 0.8 * share)
+
+
+def test_what_is_asked_of_the_last_block_is_whole():
+  config = TINY["dinov2_reg"]
+  params = vit.init(config, seed=0)
+  pixels, last, tokens = pixels_of((28, 28)), config.depth - 1, 1 + 4 + 49
+  for asked in ("blocks", "attention"):
+    outputs = vit.forward(
+      params, jnp.asarray(pixels), config=config, patches=False,
+      **{asked: (last,)},
+    )  # fmt: skip
+    assert outputs.patch_tokens.shape[1] == 49
+    assert getattr(outputs, asked)[last].shape[-2] == tokens
+
+
 @pytest.mark.parametrize("fused", [None, "xla"])
 def test_bfloat16_keeps_directions(fused, monkeypatch):
   # "xla" takes the way of the fused attention that GPUs have.

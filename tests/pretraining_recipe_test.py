@@ -416,6 +416,10 @@ def test_flops_are_those_of_a_count_by_hand():
   # 12 blocks, 197 tokens, 12 d^2 + 2 T d products, and the patches.
   products = 12 * 197 * (12 * 384**2 + 2 * 197 * 384) + 196 * 768 * 384
   assert cost.backbone_flops(recipe.backbone, size=224) == 2 * products
+  # All patches' keys and values, then one token's 10 d^2 + 2 T d.
+  products -= 196 * (10 * 384**2 + 2 * 197 * 384)
+  alone = cost.backbone_flops(recipe.backbone, size=224, patch_tokens=False)
+  assert alone == 2 * products
   assert cost.utilization(
     494.5e12, device_kind="NVIDIA H100 80GB HBM3", num_devices=1
   ) == pytest.approx(0.5)

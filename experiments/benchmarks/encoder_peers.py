@@ -67,7 +67,7 @@ def _visual_memory(task, num_devices):
 
   def forward(params, pixels):
     outputs = vit.forward(
-      params, pixels, config=config, precision=task.precision
+      params, pixels, config=config, precision=task.precision, patches=False
     )
     return outputs.embedding
 

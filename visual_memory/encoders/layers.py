@@ -83,7 +83,12 @@ class Linear(nnx.Module):
     self.bias = nnx.Param(jnp.zeros(out_dim)) if bias else None
 
   def __call__(
-    self, x: Float[Array, "*rows i"], *, precision: str, hidden: bool = False
+    self,
+    x: Float[Array, "*rows i"],
+    *,
+    precision: str,
+    hidden: bool = False,
+    columns: slice = slice(None),
   ) -> Float[jax.Array, "*rows o"]:
     """x @ kernel + bias, in float32.
 
@@ -92,15 +97,16 @@ class Linear(nnx.Module):
       precision: see the module.
       hidden: the result goes into another product, so that in 'bfloat16' it
         need not leave the first one in float32.
+      columns: which of the kernel and the bias; by default all.
     """
     y = dot(
       x,
-      self.kernel[...],
+      self.kernel[:, columns],
       (((x.ndim - 1,), (0,)), ((), ())),
       precision=precision,
       hidden=hidden,
     )
-    return y if self.bias is None else y + row(self.bias, y.ndim)
+    return y if self.bias is None else y + row(self.bias[columns], y.ndim)
 
 
 class LayerNorm(nnx.Module):
@@ -196,6 +202,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 """Activations by the name that a ViTConfig knows."""
 
 
-def row(param: nnx.Param, ndim: int) -> jax.Array:
+def row(param: nnx.Param | Array, ndim: int) -> jax.Array:
   """A vector with as many axes as what it is added to."""
   return param[...].reshape((1,) * (ndim - 1) + (-1,))

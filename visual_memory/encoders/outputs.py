@@ -20,7 +20,8 @@ class ViTOutputs:
       projection (CLIP), [B, E]. Not normalized.
     class_token: after the final LayerNorm, [B, D]; of a model without one, the
       embedding.
-    patch_tokens: after the final LayerNorm, row by row, [B, P, D].
+    patch_tokens: after the final LayerNorm, row by row, [B, P, D]; P may be
+      zero where they were not asked for.
     register_tokens: after the final LayerNorm, [B, R, D]; R may be zero.
     blocks: for each block asked for, all its output tokens (class, registers,
       patches) after the final LayerNorm, [B, 1 + R + P, D].

@@ -121,7 +121,11 @@ class ViTApply:
     from visual_memory.encoders import vit
 
     outputs = vit.forward(
-      params, pixels, config=self.config, precision=self.precision
+      params,
+      pixels,
+      config=self.config,
+      precision=self.precision,
+      patches=self.pooling != "class",
     )
     return POOLINGS[self.pooling](outputs)
 

@@ -41,21 +41,28 @@ class Attention(nnx.Module):
     precision: str,
     maps: bool,
     turns: Float[np.ndarray, "2 T d"] | None = None,
-  ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
+    queries: int | None = None,
+  ) -> tuple[Float[jax.Array, "B Q D"], Float[jax.Array, "B h Q T"] | None]:
     """The attended tokens and, if asked for, the attention maps.
 
     turns, if given, are cosines and sines by which queries and keys are
-    rotated (see `patch_grid.rotations`).
+    rotated (see `patch_grid.rotations`). Only the first `queries` tokens
+    attend, by default all.
     """
-    batch, tokens, dim = x.shape
-    qkv = self.qkv(x, precision=precision, hidden=True)
+    batch, _, dim = x.shape
+    linear = functools.partial(self.qkv, precision=precision, hidden=True)
+    if queries is None:
+      parts = jnp.split(linear(x), 3, axis=-1)
+    else:
+      kv = jnp.split(linear(x, columns=slice(dim, None)), 2, axis=-1)
+      parts = [linear(x[:, :queries], columns=slice(dim)), *kv]
     q, k, v = (
-      part.reshape(batch, tokens, self.num_heads, -1)
-      for part in jnp.split(qkv, 3, axis=-1)
+      part.reshape(batch, -1, self.num_heads, dim // self.num_heads)
+      for part in parts
     )
     if turns is not None:
-      q, k = rotated(q, turns), rotated(k, turns)
-    fused = fused_attention()
+      q, k = rotated(q, turns[:, :queries]), rotated(k, turns)
+    fused = fused_attention() if queries is None else None
     if fused and precision != "float32" and not maps:
       half = jnp.dtype(precision)
       halves = (part.astype(half) for part in (q, k, v))
@@ -65,7 +72,7 @@ class Attention(nnx.Module):
       heads_first = [jnp.swapaxes(part, 1, 2) for part in (q, k, v)]
       mixed, weights = attend(*heads_first, causal=causal, precision=precision)
       mixed = jnp.swapaxes(mixed, 1, 2)
-    mixed = mixed.reshape(batch, tokens, dim)
+    mixed = mixed.reshape(batch, -1, dim)
     return self.proj(mixed, precision=precision), weights if maps else None
 
 
@@ -142,7 +149,8 @@ class Block(nnx.Module):
     maps: bool = False,
     branch_scales: Float[Array, "2 B"] | None = None,
     turns: Float[np.ndarray, "2 T d"] | None = None,
-  ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B h T T"] | None]:
+    queries: int | None = None,
+  ) -> tuple[Float[jax.Array, "B Q D"], Float[jax.Array, "B h Q T"] | None]:
     """The tokens after the block and, if asked for, its attention maps.
 
     Args:
@@ -153,6 +161,8 @@ class Block(nnx.Module):
       branch_scales: what each image's attention and mlp branches are multiplied
         by (stochastic depth in training); ones if None.
       turns: rotations of queries and keys; see `Attention`.
+      queries: how many tokens, from the first on, are wanted; by default all.
+        All are seen.
     """
     mixed, weights = self.attn(
       self.norm1(x),
@@ -160,11 +170,12 @@ class Block(nnx.Module):
       precision=precision,
       maps=maps,
       turns=turns,
+      queries=queries,
     )
     mixed = _scaled(mixed, self.scale1)
     if branch_scales is not None:
       mixed = mixed * branch_scales[0][:, None, None]
-    x = x + mixed
+    x = x[:, :queries] + mixed
     fed = _scaled(self.mlp(self.norm2(x), precision=precision), self.scale2)
     if branch_scales is not None:
       fed = fed * branch_scales[1][:, None, None]
@@ -202,18 +213,11 @@ class AttentionPool(nnx.Module):
   ) -> Float[jax.Array, "B D"]:
     """The pooled tokens."""
     batch, tokens, dim = x.shape
-    kernel, bias = self.qkv.kernel[...], self.qkv.bias[...]
+    linear = functools.partial(self.qkv, precision=precision)
     # The query is the same for every image.
-    probe = self.probe[...][None]
-    last = (((1,), (0,)), ((), ()))
-    q = (
-      dot(probe, kernel[:, :dim], last, precision=precision) + bias[None, :dim]
-    )
-    last = (((2,), (0,)), ((), ()))
-    kv = dot(x, kernel[:, dim:], last, precision=precision, hidden=True)
-    kv = (kv + bias[None, None, dim:]).reshape(
-      batch, tokens, 2, self.num_heads, -1
-    )
+    q = linear(self.probe[...][None], columns=slice(dim))
+    kv = linear(x, columns=slice(dim, None), hidden=True)
+    kv = kv.reshape(batch, tokens, 2, self.num_heads, -1)
     k, v = jnp.moveaxis(kv, (2, 3), (0, 2))  # [B, h, T, d] each
     q = jnp.broadcast_to(
       q.reshape(1, self.num_heads, 1, -1), (*k.shape[:2], 1, k.shape[-1])

@@ -5,6 +5,8 @@ forward pass, twice that again for the backward pass; nothing for
 recomputation, normalization or views.
 """
 
+import functools
+
 from visual_memory.encoders.patch_grid import patch_grid
 from visual_memory.encoders.settings import ViTConfig
 from visual_memory.pretraining.recipe import Recipe
@@ -22,8 +24,14 @@ PEAK_FLOPS = {
 }
 
 
-def backbone_flops(config: ViTConfig, *, size: int) -> float:
-  """Of one forward pass of one image of size x size pixels."""
+def backbone_flops(
+  config: ViTConfig, *, size: int, patch_tokens: bool = True
+) -> float:
+  """Of one forward pass of one image of size x size pixels.
+
+  Without patch_tokens, the last block has only the class token and registers
+  to compute.
+  """
   rows, columns = patch_grid((size, size), config.patch_size)
   patches = rows * columns
   tokens = 1 + config.num_registers + patches
@@ -31,6 +39,9 @@ def backbone_flops(config: ViTConfig, *, size: int) -> float:
   block = 4 * config.dim**2 + 2 * gated * config.dim * config.mlp_dim
   attention = 2 * tokens * config.dim
   total = config.depth * tokens * (block + attention)
+  if not patch_tokens and config.pool == "class":
+    keys_and_values = 2 * config.dim**2
+    total -= patches * (block + attention - keys_and_values)
   side, channels = size, 3
   for width in config.stem:
     side //= 2
@@ -55,12 +66,13 @@ def step_flops(recipe: Recipe) -> float:
   """Of one training step over the whole batch."""
   views = recipe.views
   head = head_flops(recipe)
-  wide = 2 * (backbone_flops(recipe.backbone, size=views.global_size) + head)
+  backbone = functools.partial(
+    backbone_flops, recipe.backbone, patch_tokens=recipe.pooling != "class"
+  )
+  wide = 2 * (backbone(size=views.global_size) + head)
   near = views.num_local * head
   if views.num_local:
-    near += views.num_local * backbone_flops(
-      recipe.backbone, size=views.local_size
-    )
+    near += views.num_local * backbone(size=views.local_size)
   teacher = wide if recipe.objective == "dino" else 0.0
   return recipe.batch_size * (3 * (wide + near) + teacher)
 

@@ -125,6 +125,7 @@ def project(
       images,
       precision=recipe.precision,
       branch_scales=scales,
+      patches=recipe.pooling != "class",
       remat=recipe.remat,
     )
     rows = POOLINGS[recipe.pooling](outputs)
