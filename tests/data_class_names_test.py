@@ -1,8 +1,13 @@
 """What classes are called and belong to, and pieces of pictures as rows."""
 
+import collections
+import dataclasses
 import importlib.util
 import json
 import pathlib
+import pickle
+import time
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ import visual_memory as vm
 from configs import dual_memory, human_study, rerank
 from experiments import launch
 from visual_memory.data import pieces, relabeling, selection, taxonomy
+from visual_memory.data.decoding import UnreadableImage
 from visual_memory.data.folder import folder
 
 SYNSETS = ("n01440764", "n02012849", "n03126707")
@@ -160,6 +166,50 @@ def test_a_window_is_of_the_class_of_most_of_its_pixels():
   assert other.fingerprint != found.fingerprint
   with pytest.raises(ValueError, match="a class for every pixel"):
     vm.open_source("windows", of="digits")
+
+
+class Counting:
+  """A source that counts what it decodes; picture 2 cannot be read."""
+
+  def __init__(self, source):
+    self.source, self.decoded = source, collections.Counter()
+    self.labels, self.ids, self.mask = source.labels, source.ids, source.mask
+    self.class_names, self.fingerprint = source.class_names, source.fingerprint
+
+  def __len__(self):
+    return len(self.source)
+
+  def __getitem__(self, row):
+    self.decoded[row] += 1
+    time.sleep(0.01)  # So that other threads come meanwhile.
+    if row == 2:
+      raise UnreadableImage(self.source.ids[row], "it is torn")
+    return self.source[row]
+
+
+@pytest.mark.parametrize("cut", ["windows", "crops"])
+def test_pictures_of_pieces_are_decoded_once_in_any_threads(cut):
+  source = Counting(vm.open_source("shapes", num_images=9, size=32))
+  if cut == "windows":
+    found = pieces.windows(source, side=8, share=0.0)
+  else:
+    found = pieces.crops(source, per_image=16, scale=(0.2, 0.5), seed=0)
+  assert not source.decoded and len(found) == 9 * 16
+
+  def read(row):
+    try:
+      return found[row].id
+    except UnreadableImage as error:
+      return error.id
+
+  with futures.ThreadPoolExecutor(3) as pool:
+    ids = list(pool.map(read, range(len(found))))
+  assert source.decoded == dict.fromkeys(range(9), 1)
+  torn = source.ids[2]
+  assert ids == [*found.ids[:32], *[torn] * 16, *found.ids[48:]]
+  found = dataclasses.replace(found, source=source.source)
+  again = pickle.loads(pickle.dumps(found))
+  np.testing.assert_array_equal(again[1].image, found[1].image)
 
 
 def test_a_crop_is_of_its_picture():

@@ -10,18 +10,54 @@ that it was cut from, so that the nearest row is right if it is that picture.
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable
+from concurrent import futures
 from typing import SupportsIndex
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
-from visual_memory import types
+from visual_memory import parallel, types
 from visual_memory.data import crops as crops_lib
 from visual_memory.data import image_source, preprocess, selection
 from visual_memory.data.image_source import ImageSource
 
 _RATIO = (3 / 4, 4 / 3)
+
+
+class Decoded:
+  """The images of the pieces that were asked for last.
+
+  Pieces of one image follow one another, and threads read them side by side:
+  the first decodes it, the others wait. There are as many as threads usually
+  have in hand, and one more.
+  """
+
+  def __init__(self):
+    """None yet."""
+    self._lock = threading.Lock()
+    self._images: dict[int, futures.Future] = {}
+
+  def __reduce__(self):
+    """Another process begins anew."""
+    return Decoded, ()
+
+  def image(self, source: ImageSource, row: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The image at this position of the source; raises as the source does."""
+    with self._lock:
+      found = self._images.pop(row, None)
+      image = futures.Future() if found is None else found
+      self._images[row] = image  # In the order of their last use.
+      if len(self._images) > parallel.num_cores() + 1:
+        del self._images[next(iter(self._images))]
+    if found is None:
+      try:
+        image.set_result(source[row].image)
+      except BaseException as error:  # Whoever waits for it is not to hang.
+        image.set_exception(error)
+    return image.result()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -37,6 +73,7 @@ class Pieces(image_source.Described):
     ids: those of the images, and what was cut, [N].
     class_names: one for each class index.
     fingerprint: hash of the source's and of how pieces are cut.
+    decoded: the images that are in use.
   """
 
   source: ImageSource
@@ -46,11 +83,12 @@ class Pieces(image_source.Described):
   ids: np.ndarray
   class_names: tuple[str, ...]
   fingerprint: str
+  decoded: Decoded = dataclasses.field(default_factory=Decoded, init=False)
 
   def __getitem__(self, row: SupportsIndex) -> types.Example:
     """The piece at this position; raises as the source does."""
     row = range(len(self))[row]
-    image = self.source[self.rows[row]].image
+    image = self.decoded.image(self.source, int(self.rows[row]))
     top, left, height, width = self.box(row, *image.shape[:2])
     return types.Example(
       image=np.ascontiguousarray(
