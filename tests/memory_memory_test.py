@@ -174,7 +174,7 @@ def test_coarse_copies_bound_their_own_error():
 def test_rows_are_reused_by_edits_where_they_are_large(
   large_bytes, mesh, monkeypatch
 ):
-  monkeypatch.setattr(buffers, "LARGE_BYTES", large_bytes)
+  monkeypatch.setattr(buffers, "_LARGE_BYTES", large_bytes)
   memory = cases.memory_of(BASE[:300], mesh=mesh)
   assert_holds(memory, BASE[:300], [f"r{i}" for i in range(300)])
   before = [rows.ctypes.data for _, rows in buffers.views(memory.given)]

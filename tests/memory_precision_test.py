@@ -29,7 +29,7 @@ def choose(mesh, name="auto", **sizes):
 )
 def test_what_a_cpu_does_fast(flags, native, expected, mesh, monkeypatch):
   monkeypatch.setattr(library, "instructions", lambda: frozenset(flags))
-  monkeypatch.setattr(library, "nearest", lambda: print if native else None)
+  monkeypatch.setattr(library, "functions", lambda: print if native else None)
   assert choose(mesh) == expected
   assert choose(mesh, capacity=20_000) == "float32"  # Of 31 MB: in a cache.
   assert choose(mesh, "bfloat16") == "bfloat16"
@@ -38,7 +38,7 @@ def test_what_a_cpu_does_fast(flags, native, expected, mesh, monkeypatch):
 
 
 def test_what_does_not_fit_is_not_chosen(mesh, monkeypatch):
-  monkeypatch.setattr(library, "nearest", lambda: print)
+  monkeypatch.setattr(library, "functions", lambda: print)
   each = room.row_bytes(100_000, 384, "int8") // mesh.size
   free = each * len(mesh.local_devices) + 10**7
   monkeypatch.setattr(room, "free_bytes", lambda device: free)
@@ -57,7 +57,7 @@ def test_a_precision_that_is_none_is_named(mesh):
 def test_auto_is_shown_and_changes_no_answer(monkeypatch):
   rows, queries = cases.random_rows(600, 32), cases.random_rows(5, 32, seed=1)
   plain = cases.memory_of(rows, precision="float32")
-  monkeypatch.setattr(library, "nearest", lambda: None)
+  monkeypatch.setattr(library, "functions", lambda: None)
   monkeypatch.setattr(library, "instructions", lambda: {"avx512_vnni"})
   monkeypatch.setattr(precision, "_CACHED_BYTES", 0)
   monkeypatch.setattr(precision, "VNNI_ROWS", 0)

@@ -27,7 +27,7 @@ from visual_memory.retrieval import (
 )
 
 needs_native = pytest.mark.skipif(
-  library.nearest() is None, reason="no C++ compiler, or no AVX2"
+  library.functions() is None, reason="no C++ compiler, or no AVX2"
 )
 
 
@@ -139,12 +139,27 @@ def test_nothing_is_compiled_for_another_shape(mesh, only_native):
   assert not compilations
 
 
+@needs_native
+@pytest.mark.parametrize("dim", [5, 32, 75])
+def test_int8_copies_are_those_of_other_devices(dim, monkeypatch):
+  rows = cases.random_rows(700, dim)
+  rows[3] = np.eye(dim)[2]  # Clipped.
+  made = cases.memory_of(rows, precision="int8").rows.coarse
+  monkeypatch.setenv("VISUAL_MEMORY_NATIVE", "0")
+  other = cases.memory_of(rows, precision="int8").rows.coarse
+  np.testing.assert_allclose(made.scale, other.scale, rtol=1e-6)
+  # A quotient midway between two steps may be rounded to either.
+  steps = np.abs(np.asarray(made.values, np.int16) - np.asarray(other.values))
+  assert steps.max() <= 1 and (steps > 0).mean() < 1e-3
+  np.testing.assert_allclose(made.residuals, other.residuals, rtol=1e-4)
+
+
 def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
   memory = cases.memory_of(hard.BASE)
   queries = hard.queries_for(hard.BASE)
   expected = exact.search(queries, memory, k=10)
   monkeypatch.setenv("VISUAL_MEMORY_NATIVE", "0")
-  assert library.nearest() is None
+  assert library.functions() is None
   cases.assert_same(exact.search(queries, memory, k=10), expected)
 
 
@@ -158,12 +173,12 @@ def test_a_compiler_that_fails_is_told_and_done_without(error, monkeypatch):
 
   monkeypatch.setattr(library, "_built", fail)
   monkeypatch.setattr(library.shutil, "which", lambda name: name)
-  library._nearest.cache_clear()
+  library._functions.cache_clear()
   try:
     with pytest.warns(UserWarning, match="no room|bad flag"):
-      assert library.nearest() is None
+      assert library.functions() is None
   finally:
-    library._nearest.cache_clear()
+    library._functions.cache_clear()
 
 
 def test_is_compiled_into_the_users_cache(tmp_path, monkeypatch):

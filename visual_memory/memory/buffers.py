@@ -6,20 +6,17 @@ array = buffer.on_device()                           # never write to it again
 
 A CPU's device can take the host's own memory as it is, but would copy all of it
 in the first edit that is to reuse it. What is large lies in the device's own
-memory from the beginning, where the host can reach it; what is small is spared
-the compiled program that this takes.
+memory from the beginning, where the host can reach it.
 """
 
 import ctypes
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-LARGE_BYTES = 80_000_000
-"""More is worth a compiled program, which works on it faster than the host."""
-
+_LARGE_BYTES = 1 << 28
+"""Less is copied in a moment."""
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
 
@@ -38,13 +35,13 @@ class Buffer:
     self._device = device
     self._array = None
     size = np.dtype(dtype).itemsize * math.prod(shape)
-    if device.platform == "cpu" and size > LARGE_BYTES:
-      self._array = jnp.zeros(shape, dtype, device=device)
+    own = device.platform == "cpu" and size > _LARGE_BYTES
+    raw = np.zeros(size + 2 * _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT + own * np.dtype(dtype).itemsize
+    self.rows = raw[start : start + size].view(dtype).reshape(shape)
+    if own:  # Not aligned: the device copies it, without a compiled program.
+      self._array = jax.device_put(self.rows, device)
       self.rows = view(self._array)
-    else:
-      raw = np.zeros(size + _ALIGNMENT, np.uint8)
-      start = -raw.ctypes.data % _ALIGNMENT
-      self.rows = raw[start : start + size].view(dtype).reshape(shape)
 
   def on_device(self) -> jax.Array:
     """The rows as an array of the device."""

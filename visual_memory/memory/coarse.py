@@ -11,6 +11,7 @@ with coarse copy c and a query q with coarse copy p,
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from visual_memory.types import Array
 PRECISIONS = ("float32", "bfloat16", "int8")
 """First-pass precisions; float32 needs no coarse copy."""
 
-_ROUND_UP = 1 + 2**-10
+ROUND_UP = 1 + 2**-10
 """Covers the rounding of the residual's own computation, with room."""
 
 _FRACTIONS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -75,37 +76,41 @@ def scale_for(rows: Float[Array, "N D"], precision: str) -> Float[Array, ""]:
     raise ValueError(
       f"int8 sums overflow at dimension {rows.shape[1]}: use bfloat16."
     )
-  return int8_scale(jnp.max(jnp.abs(rows)), rows[:SAMPLE_ROWS], jnp)
+  sample = rows[:SAMPLE_ROWS]
+
+  def mean_error(scale):
+    return _residuals(sample, _steps(sample, scale) * scale).mean()
+
+  return int8_scale(jnp.max(jnp.abs(rows)), mean_error, jnp)
 
 
 def int8_scale(
   largest: Float[Array, ""] | np.float32,
-  sample: Float[Array, "M D"],
+  mean_error: Callable[[Any], Any],
   numpy: Any,
 ) -> Float[Array, ""] | np.float32:
   """`scale_for` rows of this largest entry, found from some of them.
 
   Args:
     largest: magnitude.
-    sample: the first rows, SAMPLE_ROWS or fewer.
-    numpy: the module of their arrays, NumPy or JAX's.
+    mean_error: the mean residual of the first rows, SAMPLE_ROWS or fewer, at
+      a scale.
+    numpy: the module of these arrays, NumPy or JAX's.
   """
   largest = numpy.maximum(largest, numpy.float32(1e-6)) / 127
   scales = [fraction * largest for fraction in _FRACTIONS]
-  errors = [
-    _residuals(sample, _steps(sample, scale) * scale).mean() for scale in scales
-  ]
-  return numpy.stack(scales)[numpy.argmin(numpy.stack(errors))]
+  errors = numpy.stack([mean_error(scale) for scale in scales])
+  return numpy.stack(scales)[numpy.argmin(errors)]
 
 
 def coarsen(
   rows: Float[Array, "N D"],
-  scale: Float[Array, ""] | Float[Array, "N 1"] | np.float32,
+  scale: Float[Array, ""] | Float[Array, "N 1"],
   precision: str,
 ) -> Coarse:
   """The coarse copy of float32 rows; zero rows stay exactly zero.
 
-  Of arrays of JAX, or in int8 of NumPy. Entries that a given scale (of all
+  Entries that a given scale (of all
   rows, or of each) cannot hold are clipped; the residual says so.
   """
   if precision == "bfloat16":
@@ -114,13 +119,13 @@ def coarsen(
     copies = lax.reduce_precision(rows, exponent_bits=8, mantissa_bits=7)
     values = copies.astype(jnp.bfloat16)
   else:
-    values = _steps(rows, scale).astype(np.int8)
-    copies = values.astype(np.float32) * scale
+    values = _steps(rows, scale).astype(jnp.int8)
+    copies = values.astype(jnp.float32) * scale
   residuals = _residuals(rows, copies)
-  return Coarse(values=values, scale=scale, residuals=residuals * _ROUND_UP)
+  return Coarse(values=values, scale=scale, residuals=residuals * ROUND_UP)
 
 
-def _steps(rows: Array, scale: Array | np.float32) -> Array:
+def _steps(rows: Array, scale: Array) -> Array:
   """The nearest int8 values, as float32."""
   return (rows / scale).round().clip(-127, 127)
 

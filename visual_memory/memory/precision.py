@@ -68,4 +68,4 @@ def fast(capacity: int, dim: int, mesh: Mesh) -> str:
   if jax.process_count() > 1 or dim > LARGEST_INT8_DIM:
     return "float32"
   vnni = "avx512_vnni" in library.instructions() and capacity >= VNNI_ROWS
-  return "int8" if vnni or library.nearest() is not None else "float32"
+  return "int8" if vnni or library.functions() is not None else "float32"

@@ -89,14 +89,12 @@ def with_precision(rows: Rows, precision: str) -> Rows:
   """
   if precision == "float32":
     return rows  # Outside of jit, which would copy what it returns as it is.
-  large = rows.embeddings.nbytes > buffers.LARGE_BYTES
-  if precision == "int8" and not large and buffers.reachable(rows.embeddings):
-    return dataclasses.replace(
-      rows, coarse=host_copies.int8_copy(rows.embeddings)
-    )
-  coarse = _coarse_copy(
-    rows.embeddings, mesh=rows.embeddings.sharding.mesh, precision=precision
-  )
+  coarse = None
+  if precision == "int8":
+    coarse = host_copies.int8_copy(rows.embeddings)
+  if coarse is None:
+    mesh = rows.embeddings.sharding.mesh
+    coarse = _coarse_copy(rows.embeddings, mesh=mesh, precision=precision)
   return dataclasses.replace(rows, coarse=coarse)
 
 

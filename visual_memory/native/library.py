@@ -1,9 +1,10 @@
 """Compiled functions, built once for each kind of machine.
 
-  function = nearest()        # None: use what needs no compiler
+  compiled = functions()        # None: use what needs no compiler
+  compiled.nearest(...)
 
-The source comes with the package. It is compiled the first time that it is
-asked for (seconds) and kept in the user's cache directory under a name that
+The sources come with the package. They are compiled when they are first
+asked for (seconds), and kept in the user's cache directory under a name that
 tells source, flags and compiler. Without a C++ compiler, on processors without
 AVX2, and where VISUAL_MEMORY_NATIVE=0 says so, there is nothing, and callers
 answer by other means: what comes out is the same.
@@ -17,11 +18,10 @@ import pathlib
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable
 
 from visual_memory import compilation_cache, files
 
-_SOURCE = pathlib.Path(__file__).parent / "nearest.cpp"
+_SOURCES = sorted(pathlib.Path(__file__).parent.glob("*.cpp"))
 _FLAGS = "-std=c++20 -O3 -mavx2 -mfma -shared -fPIC -pthread".split()
 _VNNI = {"avx512f", "avx512_vnni"}
 _COMPILERS = ("c++", "g++", "clang++")
@@ -29,11 +29,14 @@ _COMPILE_S = 120
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
-def nearest() -> Callable | None:
-  """The search of nearest.cpp, outside of the interpreter's lock; or None."""
+def functions() -> ctypes.CDLL | None:
+  """`nearest` of nearest.cpp, `int8_copy` of int8_copy.cpp; or None.
+
+  They run outside of the interpreter's lock.
+  """
   if os.environ.get("VISUAL_MEMORY_NATIVE", "1") == "0":
     return None
-  return _nearest()
+  return _functions()
 
 
 @functools.cache
@@ -48,41 +51,45 @@ def instructions() -> frozenset[str]:
 
 
 @functools.cache
-def _nearest() -> Callable | None:
+def _functions() -> ctypes.CDLL | None:
   compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
   if compiler is None or not {"avx2", "fma"} <= instructions():
     return None
   try:
-    function = ctypes.CDLL(str(_built(compiler))).nearest
+    compiled = ctypes.CDLL(str(_built(compiler)))
   except (OSError, subprocess.SubprocessError) as error:
     detail = getattr(error, "stderr", None) or error
     warnings.warn(
-      f"{_SOURCE.name} could not be compiled ({str(detail).strip()[-300:]}):"
-      " searches give the same answers, slower.",
+      f"{_SOURCES[0].parent} could not be compiled"
+      f" ({str(detail).strip()[-300:]}): answers are the same, slower.",
       stacklevel=3,
     )
     return None
-  function.restype = None
-  function.argtypes = [
+  compiled.nearest.restype = compiled.int8_copy.restype = None
+  compiled.nearest.argtypes = [
     _POINTER, _COUNT, _COUNT, _POINTER, _COUNT, _COUNT, ctypes.c_double,
     _POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER, _POINTER,
   ]  # fmt: skip
-  return function
+  compiled.int8_copy.argtypes = [
+    _POINTER, _COUNT, _COUNT, ctypes.c_float, _POINTER, _POINTER,
+  ]  # fmt: skip
+  return compiled
 
 
 def _built(compiler: str) -> pathlib.Path:
-  """The compiled source, compiled now if it never was."""
+  """The compiled sources, compiled now if they never were."""
   flags = list(_FLAGS)
   if instructions() >= _VNNI:
     flags += ["-mavx512f", "-mavx512vnni"]
-  told = "\n".join([compiler, *flags, _SOURCE.read_text(encoding="utf-8")])
+  texts = [source.read_text(encoding="utf-8") for source in _SOURCES]
+  told = "\n".join([compiler, *flags, *texts])
   name = f"nearest-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
   cache = compilation_cache.user_caches(os.environ)
   path = cache / "visual_memory" / name
   if not path.exists():
     with files.replacing(path) as temporary:
       subprocess.run(
-        [compiler, *flags, str(_SOURCE), "-o", str(temporary)],
+        [compiler, *flags, *map(str, _SOURCES), "-o", str(temporary)],
         check=True,
         capture_output=True,
         text=True,

@@ -29,7 +29,7 @@ AVX-512 VNNI is there."""
 
 def answers(rows: Rows, num_queries: int) -> bool:
   """Whether these rows can be searched here, and are best searched here."""
-  if not buffers.reachable(rows.embeddings) or library.nearest() is None:
+  if not buffers.reachable(rows.embeddings) or library.functions() is None:
     return False
   by_vnni = (
     rows.precision == "int8"
@@ -81,7 +81,7 @@ def _search(asked, rows: Rows, found: Found, k: int) -> None:
   shards = np.stack([_addresses(array, rows) for array in arrays], axis=1)
   num_slots = len(rows.labels)
   most = num_queries * num_slots * dim // _PRODUCTS_PER_THREAD
-  library.nearest()(
+  library.functions().nearest(
     queries.ctypes.data,
     num_queries,
     dim,
