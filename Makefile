@@ -26,6 +26,7 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
+	AS_USERS_RUN=1 $(BIN)/python -m pytest tests/retrieval_exact_test.py
 
 # Warnings are errors: a broken link or a name that is gone stops it.
 docs: $(VENV)/.test

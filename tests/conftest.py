@@ -37,7 +37,8 @@ def _checking(jaxtyped):
   """`jaxtyped`, but what names no shapes is left to the type checker alone.
 
   Binding the arguments of each call was half of the time of tests that compute
-  little, and every function inside another is decorated anew at each call.
+  little. A check is written when its function is first called: most functions
+  are not, in any one process.
   """
 
   plainly = beartype.beartype(
@@ -45,22 +46,27 @@ def _checking(jaxtyped):
   )
 
   def decorate(function, *, typechecker):
-    hints = getattr(function, "__annotations__", {}).values()
-    plain = inspect.isfunction(function) and not (
-      inspect.isgeneratorfunction(function) or any(map(_names_shapes, hints))
-    )
-    if not plain:
+    if not inspect.isfunction(function) or inspect.isgeneratorfunction(
+      function
+    ):
       return jaxtyped(function, typechecker=typechecker)
+    hints = getattr(function, "__annotations__", {}).values()
     if not hints:
       return function
-    checked = plainly(function)
+    checked = None
 
     @functools.wraps(function)
-    def either(*args, **kwargs):
-      unchecked = jaxtyping.config.jaxtyping_disable
-      return (function if unchecked else checked)(*args, **kwargs)
+    def lazily(*args, **kwargs):
+      nonlocal checked
+      if jaxtyping.config.jaxtyping_disable:
+        return function(*args, **kwargs)
+      if checked is None:
+        shapes = any(map(_names_shapes, hints))
+        check = functools.partial(jaxtyped, typechecker=typechecker)
+        checked = (check if shapes else plainly)(function)
+      return checked(*args, **kwargs)
 
-    return either
+    return lazily
 
   return lambda *, typechecker: functools.partial(
     decorate, typechecker=typechecker
@@ -75,15 +81,15 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Files of tests that ask what is computed, not by which machine code, and that
-# compile more than they run.
+# compile more than they run. AS_USERS_RUN=1 compiles them as all others are.
 COMPILED_QUICKLY = (
   "analysis_", "comparison_test", "contributing_test", "dual_memory_",
   "encoders_options_test", "encoders_parity_test", "encoders_patches_test",
   "encoders_text_test", "encoders_vit_test", "encoders_words_test",
   "experiments_degenerate_test", "experiments_test", "paper_test",
   "pretraining_", "probes_", "procedural_mixing_test", "public_test",
-  "reports_", "rerank_", "retrieval_files_test", "retrieval_hlo_test",
-  "server_", "studies_",
+  "reports_", "rerank_", "retrieval_exact_test", "retrieval_files_test",
+  "retrieval_hlo_test", "server_", "studies_",
 )  # fmt: skip
 
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.
@@ -103,7 +109,8 @@ def pytest_collection_modifyitems(items):
 
 
 def _compiled_quickly(module):
-  return module.__name__.startswith(COMPILED_QUICKLY)
+  name = module.__name__
+  return name.startswith(COMPILED_QUICKLY) and "AS_USERS_RUN" not in os.environ
 
 
 @pytest.fixture(scope="session")

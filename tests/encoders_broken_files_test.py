@@ -1,6 +1,7 @@
 """A bad file of any family is one short error, before anything is built."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from visual_memory.encoders.published import convert, torch_pickle
 from visual_memory.encoders.published import params as params_lib
 
 RNG = np.random.default_rng(0)
+# Models of a family differ in sizes that are the same in all that is made here.
+shapes_of = functools.cache(vit.shapes)
 
 
-def small(key, index):
-  """A small tower of a family, of many leaves, and a file's random tensors.
+@functools.cache
+def chosen(key, index):
+  """A small tower of a family, its many leaves and what they are made of.
 
   None is of a layout that describes no model of the family whole.
   """
@@ -34,12 +38,18 @@ def small(key, index):
       image_size=3 * model.image.patch_size,
       projection=model.image.projection and 16,
     )
-    leaves = convert._leaves(vit.shapes(config))
+    leaves = convert._leaves(shapes_of(config))
     naming = family.image[index]
     sources = {leaf: convert._source(leaf, naming) for leaf in leaves}
     if all(sources.values()) and (most is None or len(leaves) > len(most[1])):
       most = config, leaves, sources
-  return most and (most[0], tensors_of(*most[1:]))
+  return most
+
+
+def small(key, index):
+  """A small tower of a family, and a file's random tensors."""
+  config, leaves, sources = chosen(key, index)
+  return config, tensors_of(leaves, sources)
 
 
 def tensors_of(leaves, sources):
@@ -55,7 +65,7 @@ FILES = [
   (key, index)
   for key, family in catalog.FAMILIES.items()
   for index in range(len(family.image))
-  if small(key, index)
+  if chosen(key, index)
 ]
 """Every family, and each of the layouts that its files have."""
 

@@ -8,25 +8,32 @@ import os
 import pathlib
 import sys
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from visual_memory import distributed
 
 COLABS = pathlib.Path(__file__).resolve().parents[1] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
 MOST_BYTES = 500_000
 
 
+def installed(cell):
+  """A cell without its installation, which is for Colab."""
+  lines = cell.source.splitlines()
+  return "\n".join(line for line in lines if not line.startswith("%pip"))
+
+
 def execute(notebook):
-  """Runs a notebook where this file lies, without its installation."""
+  """Runs a notebook in a kernel of its own, where the notebooks lie."""
   sources = [cell.source for cell in notebook.cells]
   for cell in notebook.cells:
     if cell.cell_type == "code":
-      # Installation is for Colab; here the project is installed already.
-      cell.source = "\n".join(
-        line for line in cell.source.splitlines() if not line.startswith("%pip")
-      )
+      cell.source = installed(cell)
   NotebookClient(
     notebook,
     timeout=None,
@@ -38,11 +45,35 @@ def execute(notebook):
   return notebook
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, data_file):
-  if path.stem == "dual_memory":
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request, data_file):
+  if request.param.stem == "dual_memory":
     data_file("clip_bpe_simple_vocab_16e6.txt.gz")  # Or skip: it reads words.
-  execute(nbformat.read(path, as_version=4))
+  return nbformat.read(request.param, as_version=4)
+
+
+def test_notebook_runs(notebook, monkeypatch):
+  """As a kernel would run its cells, and show what they return.
+
+  On one device, as on the machines of most readers.
+  """
+  one = distributed.make_mesh(1)
+  monkeypatch.setattr(distributed, "make_mesh", lambda _=None: one)
+  monkeypatch.chdir(COLABS)
+  monkeypatch.setenv("PYTHONPATH", str(COLABS.parent))
+  monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+  shell = InteractiveShell()
+  shell.display_formatter.active_types = shell.display_formatter.format_types
+  with plt.rc_context({"backend": "agg"}):
+    for cell in notebook.cells:
+      if cell.cell_type == "code":
+        shell.run_cell(installed(cell)).raise_error()
+    plt.close("all")
+
+
+@pytest.mark.slow
+def test_notebook_runs_in_a_kernel(notebook):
+  execute(notebook)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
