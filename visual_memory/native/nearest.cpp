@@ -21,12 +21,13 @@ namespace {
 
 constexpr double kUnit = 30000;  // 1.0 in 16 bits: sums stay below 2**30.
 constexpr double kMost = 1 << 30;
-constexpr int64_t kPanel = 16, kMostKept = 1 << 14;  // Rows; of one query.
+constexpr int64_t kMostKept = 1 << 14;  // Of one query.
 #ifdef __AVX512VNNI__
-constexpr int kQueries = 8;  // At once, as registers allow.
+constexpr int64_t kPanel = 32, kQueries = 8;  // Rows, and queries, at once.
 #else
-constexpr int kQueries = 4;
+constexpr int64_t kPanel = 16, kQueries = 4;
 #endif
+constexpr int64_t kGroup = 128;  // Queries: fewer are not worth rounding rows.
 
 struct Shard {
   const float* rows;
@@ -58,23 +59,27 @@ struct Own {
 // The products of M queries with the rows of a panel.
 template <int M>
 inline void products(const int16_t* queries, const int16_t* panel,
-                     int64_t width, __m256i (*sums)[2]) {
+                     int64_t width, __m256i (*sums)[kPanel / 8]) {
 #ifdef __AVX512VNNI__
-  __m512i own[M] = {};
+  __m512i own[M][2] = {};
   for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
-    const __m512i rows = _mm512_loadu_si512(panel);
+    const __m512i low = _mm512_loadu_si512(panel);
+    const __m512i high = _mm512_loadu_si512(panel + kPanel);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       int32_t two;
       std::memcpy(&two, queries + m * width + d, 4);
-      own[m] = _mm512_dpwssd_epi32(own[m], rows, _mm512_set1_epi32(two));
+      const __m512i pair = _mm512_set1_epi32(two);
+      own[m][0] = _mm512_dpwssd_epi32(own[m][0], low, pair);
+      own[m][1] = _mm512_dpwssd_epi32(own[m][1], high, pair);
     }
   }
 #pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-    sums[m][0] = _mm512_castsi512_si256(own[m]);
-    sums[m][1] = _mm512_extracti64x4_epi64(own[m], 1);
-  }
+  for (int m = 0; m < M; ++m)
+    for (int i = 0; i < 2; ++i) {
+      sums[m][2 * i] = _mm512_castsi512_si256(own[m][i]);
+      sums[m][2 * i + 1] = _mm512_extracti64x4_epi64(own[m][i], 1);
+    }
 #else
   __m256i own[M][2] = {};
   for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
@@ -109,11 +114,11 @@ inline __m256i wholes_of(const float* row) {
 // Rows side by side, pair of entries by pair of entries; zeros at the ends.
 template <class T>
 void fill(int16_t* panel, const T* rows, int64_t count, int64_t dim) {
-  for (int64_t half = 0; half < kPanel; half += 8)
+  for (int64_t first = 0; first < kPanel; first += 8)
     for (int64_t d = 0; d < dim; d += 16) {
       __m256i x[8] = {}, y[8];
-      for (int r = 0; r < 8 && half + r < count; ++r) {
-        const T* row = rows + (half + r) * dim + d;
+      for (int r = 0; r < 8 && first + r < count; ++r) {
+        const T* row = rows + (first + r) * dim + d;
         T last[16] = {};
         if (d + 16 > dim) row = std::copy(row, row + dim - d, last), row = last;
         x[r] = wholes_of(row);
@@ -129,7 +134,7 @@ void fill(int16_t* panel, const T* rows, int64_t count, int64_t dim) {
         }
       for (int i = 0; i < 8; ++i)
         _mm256_storeu_si256(
-            (__m256i*)(panel + (d + 2 * i) * kPanel + 2 * half),
+            (__m256i*)(panel + (d + 2 * i) * kPanel + 2 * first),
             i < 4 ? _mm256_permute2x128_si256(x[i], x[i + 4], 0x20)
                   : _mm256_permute2x128_si256(x[i - 4], x[i], 0x31));
     }
@@ -172,6 +177,10 @@ struct Search {
   int32_t lift(double residual) const {
     return int32_t(std::min(std::ceil(unit * residual * 1.01) + 1, kMost));
   }
+  int32_t lift_of(int64_t slot) const {
+    if (!shards->copies) return rounding;
+    return lift(shards[slot / shard_rows].residuals[slot % shard_rows]);
+  }
 
   void prepare(int64_t q) {
     const float* query = queries + q * dim;
@@ -206,12 +215,9 @@ struct Search {
   void drop(int64_t q, std::vector<Kept>& kept, std::vector<int32_t>& lowers) {
     if (int64_t(kept.size()) >= k) {
       lowers.clear();
-      for (const Kept& one : kept) {
-        const Shard& shard = shards[one.slot / shard_rows];
-        const int64_t most =
-            shard.copies ? lift(shard.residuals[one.slot % shard_rows]) : rounding;
-        lowers.push_back(std::max<int64_t>(one.upper - 2 * most, INT_MIN));
-      }
+      for (const Kept& one : kept)
+        lowers.push_back(std::max<int64_t>(
+            one.upper - 2 * int64_t(lift_of(one.slot)), INT_MIN));
       const auto kth = lowers.begin() + k - 1;
       std::nth_element(lowers.begin(), kth, lowers.end(), std::greater<>());
       raise(q, *kth - 2 * slack[q]);
@@ -249,20 +255,27 @@ struct Search {
   void scan(int64_t q, const int16_t* panel, const int32_t* lifts,
             const int32_t* serials, int32_t slot, Own* own,
             std::vector<int32_t>& lowers) {
-    __m256i sums[M][2];
+    __m256i sums[M][kPanel / 8];
     products<M>(&wholes[q * width], panel, width, sums);
     for (int m = 0; m < M; ++m, ++q)
-      for (int half = 0; half < 2; ++half) {
-        const __m256i upper = _mm256_add_epi32(
-            sums[m][half],
-            _mm256_loadu_si256((const __m256i*)(lifts + 8 * half)));
+      for (int part = 0; part < kPanel / 8; part += 2) {
         const __m256i needed = _mm256_set1_epi32(least[q].load());
-        int rows = 0xFF & ~_mm256_movemask_ps(_mm256_castsi256_ps(
-                              _mm256_cmpgt_epi32(needed, upper)));
-        int32_t uppers[8];
-        if (rows) _mm256_storeu_si256((__m256i*)uppers, upper);
+        __m256i upper[2];
+        int below = 0;
+        for (int i = 0; i < 2; ++i) {
+          upper[i] = _mm256_add_epi32(
+              sums[m][part + i],
+              _mm256_loadu_si256((const __m256i*)(lifts + 8 * (part + i))));
+          below |= _mm256_movemask_ps(_mm256_castsi256_ps(
+                       _mm256_cmpgt_epi32(needed, upper[i])))
+                   << 8 * i;
+        }
+        int rows = 0xFFFF & ~below;
+        if (!rows) continue;
+        int32_t uppers[16];
+        std::memcpy(uppers, upper, sizeof(uppers));
         for (; rows; rows &= rows - 1) {
-          const int at = __builtin_ctz(rows), row = 8 * half + at;
+          const int at = __builtin_ctz(rows), row = 8 * part + at;
           if (serials[row] < 0 || slot + row == excluded[q]) continue;
           Own& mine = own[q];
           mine.kept.push_back({uppers[at], slot + row});
@@ -299,7 +312,8 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
                         int32_t* serials, int32_t* slots, int32_t* labels) {
   Search search{queries, num_queries, dim,    shards, shard_rows,
                 scale,   excluded,    floors, k};
-  for (int64_t q = 0; q < num_queries; ++q) search.prepare(q);
+  in_parallel(num_queries, num_threads,
+              [&](int64_t, int64_t q) { search.prepare(q); });
   const Own none{{}, {}, 2 * k + 64};
   std::vector<std::vector<Own>> own(num_threads, {size_t(num_queries), none});
   std::vector<std::vector<int32_t>> lowers(num_threads);
@@ -307,30 +321,41 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
       kPanel *
       std::clamp<int64_t>(shard_rows * num_shards / num_threads / 256, 1, 64);
   const int64_t per_shard = (shard_rows + chunk - 1) / chunk;
-  in_parallel(per_shard * num_shards, num_threads, [&](int64_t t, int64_t i) {
+  const auto scan = [&](int64_t t, int64_t i, int64_t first, int64_t last) {
     const Shard& shard = shards[i / per_shard];
     const int64_t end = std::min(shard_rows, (i % per_shard + 1) * chunk);
+    const int64_t start = i / per_shard * shard_rows;
     std::vector<int16_t> panel(kPanel * search.width);
     for (int64_t at = i % per_shard * chunk; at < end; at += kPanel) {
       const int64_t count = std::min(kPanel, end - at);
-      int32_t lifts[kPanel], present[kPanel];
+      int32_t lifts[kPanel] = {}, present[kPanel];
       for (int64_t r = 0; r < kPanel; ++r) {
         present[r] = r < count ? shard.serials[at + r] : -1;
-        lifts[r] = search.rounding;
-        if (shard.copies && r < count)
-          lifts[r] = search.lift(shard.residuals[at + r]);
+        if (r < count) lifts[r] = search.lift_of(start + at + r);
       }
       if (shard.copies) fill(panel.data(), shard.copies + at * dim, count, dim);
       else fill(panel.data(), shard.rows + at * dim, count, dim);
       const auto scan = [&](int64_t q, auto several) {
-        search.scan<several>(q, panel.data(), lifts, present,
-                             i / per_shard * shard_rows + at, own[t].data(),
-                             lowers[t]);
+        search.scan<several>(q, panel.data(), lifts, present, start + at,
+                             own[t].data(), lowers[t]);
       };
-      int64_t q = 0;
-      for (; q + kQueries <= num_queries; q += kQueries)
+      int64_t q = first;
+      for (; q + kQueries <= last; q += kQueries)
         scan(q, std::integral_constant<int, kQueries>());
-      for (; q < num_queries; ++q) scan(q, std::integral_constant<int, 1>());
+      for (; q < last; ++q) scan(q, std::integral_constant<int, 1>());
+    }
+  };
+  // A thread has queries of its own, and helps with others' when done: of one
+  // query, each thread that sees some of its rows keeps k.
+  const int64_t groups =
+      std::clamp<int64_t>(num_queries / kGroup, 1, num_threads);
+  std::vector<std::atomic<int64_t>> next(groups);
+  in_parallel(num_threads, num_threads, [&](int64_t, int64_t t) {
+    for (int64_t other = 0; other < groups; ++other) {
+      const int64_t group = (t + other) % groups;
+      for (int64_t i; (i = next[group]++) < per_shard * num_shards;)
+        scan(t, i, num_queries * group / groups,
+             num_queries * (group + 1) / groups);
     }
   });
   in_parallel(num_queries, num_threads, [&](int64_t t, int64_t q) {
