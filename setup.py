@@ -108,7 +108,7 @@ setup(
     "visual_memory": ["py.typed"],
     "visual_memory.data": ["names/*"],
     "visual_memory.encoders": ["shipped/*"],
-    "visual_memory.native": ["*.cpp"],
+    "visual_memory.native": ["*.cpp", "*.h"],
     "visual_memory.reports": ["templates/*"],
     "visual_memory.server": ["static/*"],
   },

@@ -66,7 +66,11 @@ def test_hard_cases_equal_numpy(devices, precision, only_native):
 @needs_native
 @pytest.mark.parametrize("dim", [1, 15, 16, 50, 130])
 @pytest.mark.parametrize("count", [1, 5, 67])
-def test_any_dimension_and_number_of_queries(dim, count, only_native):
+def test_any_dimension_and_number_of_queries(
+  dim, count, only_native, monkeypatch
+):
+  monkeypatch.setattr(on_host, "_PRODUCTS_PER_THREAD", 1)
+  monkeypatch.setattr(on_host.parallel, "num_cores", lambda: 3)
   rows = cases.random_rows(1300, dim, seed=dim)
   memory = cases.memory_of(
     rows, mesh=distributed.make_mesh(2), precision="int8"
@@ -78,14 +82,17 @@ def test_any_dimension_and_number_of_queries(dim, count, only_native):
 
 
 @needs_native
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_more_ties_than_are_kept(precision, only_native, monkeypatch):
+@pytest.mark.parametrize(
+  "precision, count", [("float32", 3), ("int8", 3), ("float32", 40)]
+)
+def test_more_ties_than_are_kept(precision, count, only_native, monkeypatch):
   monkeypatch.setattr(on_host, "_PRODUCTS_PER_THREAD", 1 << 16)  # Threads.
   rows = np.repeat(cases.random_rows(2, 8), 40_000, axis=0)
   memory = cases.memory_of(
     rows, mesh=distributed.make_mesh(1), precision=precision
   )
-  queries = np.concatenate([cases.random_rows(3, 8, seed=1), np.zeros((1, 8))])
+  queries = cases.random_rows(count, 8, seed=1)
+  queries = np.concatenate([queries, np.zeros((1, 8))])
   near = exact.search(queries.astype(np.float32), memory, k=7)
   cases.assert_exact(near, queries.astype(np.float32), rows, k=7)
 

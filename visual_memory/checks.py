@@ -115,8 +115,9 @@ def empty_ids(count: int) -> np.ndarray:
 
   An object for each is looked up faster, but takes five times the memory.
   """
-  compact = count >= _MANY_IDS
-  return np.full(count, "", np.dtypes.StringDType() if compact else object)
+  if count < _MANY_IDS:
+    return np.full(count, "", object)
+  return np.zeros(count, np.dtypes.StringDType())  # Zero is "" there.
 
 
 def is_compact(ids: Any) -> bool:

@@ -23,6 +23,9 @@ _FINENESS = 5
 tiles that divide it."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _WINDOW = _LEAST_GRANULE
+_LAST = _WINDOW - 1
+"""Of a window: also what a slot's place in it is masked by, as division takes
+several times as long."""
 _HASH = 2654435769  # 2**32 / golden ratio (Knuth's multiplicative hashing).
 _INVERSES = np.array([pow(i | 1, -1, _WINDOW) for i in range(_WINDOW)])
 
@@ -54,8 +57,8 @@ def slots_of(turns: np.ndarray, capacity: int) -> np.ndarray:
   if capacity % _WINDOW:
     return spread
   factor, shift = _rule(spread)
-  place = _fold(spread % _WINDOW) * factor + shift
-  return spread // _WINDOW * _WINDOW + _fold(place % _WINDOW)
+  place = _fold(spread & _LAST) * factor + shift
+  return (spread & ~_LAST) + _fold(place & _LAST)
 
 
 def turns_of(slots: np.ndarray, capacity: int) -> np.ndarray:
@@ -65,17 +68,17 @@ def turns_of(slots: np.ndarray, capacity: int) -> np.ndarray:
   spread = slots.astype(np.int64)
   if capacity % _WINDOW == 0:
     factor, shift = _rule(spread)
-    place = (_fold(spread % _WINDOW) - shift) * _INVERSES[factor]
-    spread = spread // _WINDOW * _WINDOW + _fold(place % _WINDOW)
+    place = (_fold(spread & _LAST) - shift) * _INVERSES[factor]
+    spread = (spread & ~_LAST) + _fold(place & _LAST)
   return spread * pow(stride_of(capacity), -1, capacity) % capacity
 
 
 def _rule(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """How the window of each slot is shuffled: an odd factor and a shift."""
-  bits = (slots // _WINDOW * _HASH % (1 << 32)) >> 16
-  return bits % _WINDOW | 1, bits // _WINDOW
+  bits = (slots // _WINDOW * _HASH & 0xFFFFFFFF) >> 16
+  return bits & _LAST | 1, bits // _WINDOW
 
 
 def _fold(places: np.ndarray) -> np.ndarray:
   """High bits mixed into the low ones; its own inverse."""
-  return places ^ places // 16
+  return places ^ places >> 4

@@ -99,8 +99,8 @@ class RowTable:
       found = self.ids_in(slots)
       return lambda: found
     self._shared = True
-    ids, turns = self._ids, turns_of(slots, self.capacity)
-    return lambda: ids[turns].astype(object, copy=False)
+    ids, capacity = self._ids, self.capacity
+    return lambda: ids[turns_of(slots, capacity)].astype(object, copy=False)
 
   def copy(self) -> "RowTable":
     """An independent table with the same content."""

@@ -21,7 +21,7 @@ import warnings
 
 from visual_memory import compilation_cache, files
 
-_SOURCES = sorted(pathlib.Path(__file__).parent.glob("*.cpp"))
+_SOURCES = sorted(pathlib.Path(__file__).parent.glob("*.[ch]*"))
 _FLAGS = "-std=c++20 -O3 -mavx2 -mfma -shared -fPIC -pthread".split()
 _VNNI = {"avx512f", "avx512_vnni"}
 _COMPILERS = ("c++", "g++", "clang++")
@@ -83,13 +83,14 @@ def _built(compiler: str) -> pathlib.Path:
     flags += ["-mavx512f", "-mavx512vnni"]
   texts = [source.read_text(encoding="utf-8") for source in _SOURCES]
   told = "\n".join([compiler, *flags, *texts])
+  compiled = [str(source) for source in _SOURCES if source.suffix == ".cpp"]
   name = f"nearest-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
   cache = compilation_cache.user_caches(os.environ)
   path = cache / "visual_memory" / name
   if not path.exists():
     with files.replacing(path) as temporary:
       subprocess.run(
-        [compiler, *flags, *map(str, _SOURCES), "-o", str(temporary)],
+        [compiler, *flags, *compiled, "-o", str(temporary)],
         check=True,
         capture_output=True,
         text=True,

@@ -6,6 +6,8 @@
 // its similarity from above; less twice that, from below. Rows are kept while
 // `upper` reaches the k-th largest lower bound. Canonical similarities (float64,
 // then float32) of those that stay decide; ties go to the lower serial.
+#include "panels.h"
+
 #include <immintrin.h>
 
 #include <algorithm>
@@ -15,18 +17,13 @@
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
-constexpr double kUnit = 30000;  // 1.0 in 16 bits: sums stay below 2**30.
 constexpr double kMost = 1 << 30;
 constexpr int64_t kMostKept = 1 << 14;  // Of one query.
-#ifdef __AVX512VNNI__
-constexpr int64_t kPanel = 32, kQueries = 8;  // Rows, and queries, at once.
-#else
-constexpr int64_t kPanel = 16, kQueries = 4;
-#endif
 constexpr int64_t kGroup = 128;  // Queries: fewer are not worth rounding rows.
 
 struct Shard {
@@ -56,90 +53,6 @@ struct Own {
   int64_t room = 0;
 };
 
-// The products of M queries with the rows of a panel.
-template <int M>
-inline void products(const int16_t* queries, const int16_t* panel,
-                     int64_t width, __m256i (*sums)[kPanel / 8]) {
-#ifdef __AVX512VNNI__
-  __m512i own[M][2] = {};
-  for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
-    const __m512i low = _mm512_loadu_si512(panel);
-    const __m512i high = _mm512_loadu_si512(panel + kPanel);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      int32_t two;
-      std::memcpy(&two, queries + m * width + d, 4);
-      const __m512i pair = _mm512_set1_epi32(two);
-      own[m][0] = _mm512_dpwssd_epi32(own[m][0], low, pair);
-      own[m][1] = _mm512_dpwssd_epi32(own[m][1], high, pair);
-    }
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-    for (int i = 0; i < 2; ++i) {
-      sums[m][2 * i] = _mm512_castsi512_si256(own[m][i]);
-      sums[m][2 * i + 1] = _mm512_extracti64x4_epi64(own[m][i], 1);
-    }
-#else
-  __m256i own[M][2] = {};
-  for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
-    const __m256i low = _mm256_loadu_si256((const __m256i*)panel);
-    const __m256i high = _mm256_loadu_si256((const __m256i*)(panel + kPanel));
-#pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) {
-      int32_t two;
-      std::memcpy(&two, queries + m * width + d, 4);
-      const __m256i pair = _mm256_set1_epi32(two);
-      own[m][0] = _mm256_add_epi32(own[m][0], _mm256_madd_epi16(low, pair));
-      own[m][1] = _mm256_add_epi32(own[m][1], _mm256_madd_epi16(high, pair));
-    }
-  }
-#pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) sums[m][0] = own[m][0], sums[m][1] = own[m][1];
-#endif
-}
-
-// Sixteen entries of a row as whole numbers.
-inline __m256i wholes_of(const int8_t* row) {
-  return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)row));
-}
-inline __m256i wholes_of(const float* row) {
-  const __m256 unit = _mm256_set1_ps(float(kUnit));
-  const __m256i packed =
-      _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_loadu_ps(row) * unit),
-                         _mm256_cvtps_epi32(_mm256_loadu_ps(row + 8) * unit));
-  return _mm256_permute4x64_epi64(packed, 0xD8);
-}
-
-// Rows side by side, pair of entries by pair of entries; zeros at the ends.
-template <class T>
-void fill(int16_t* panel, const T* rows, int64_t count, int64_t dim) {
-  for (int64_t first = 0; first < kPanel; first += 8)
-    for (int64_t d = 0; d < dim; d += 16) {
-      __m256i x[8] = {}, y[8];
-      for (int r = 0; r < 8 && first + r < count; ++r) {
-        const T* row = rows + (first + r) * dim + d;
-        T last[16] = {};
-        if (d + 16 > dim) row = std::copy(row, row + dim - d, last), row = last;
-        x[r] = wholes_of(row);
-      }
-      for (int r = 0; r < 8; r += 2) {
-        y[r] = _mm256_unpacklo_epi32(x[r], x[r + 1]);
-        y[r + 1] = _mm256_unpackhi_epi32(x[r], x[r + 1]);
-      }
-      for (int r = 0; r < 8; r += 4)
-        for (int i = 0; i < 2; ++i) {
-          x[r + 2 * i] = _mm256_unpacklo_epi64(y[r + i], y[r + 2 + i]);
-          x[r + 2 * i + 1] = _mm256_unpackhi_epi64(y[r + i], y[r + 2 + i]);
-        }
-      for (int i = 0; i < 8; ++i)
-        _mm256_storeu_si256(
-            (__m256i*)(panel + (d + 2 * i) * kPanel + 2 * first),
-            i < 4 ? _mm256_permute2x128_si256(x[i], x[i + 4], 0x20)
-                  : _mm256_permute2x128_si256(x[i - 4], x[i], 0x31));
-    }
-}
-
 double dot(const double* query, const float* row, int64_t dim) {
   __m256d sums[4] = {};
   int64_t d = 0;
@@ -154,11 +67,27 @@ double dot(const double* query, const float* row, int64_t dim) {
   return sum;
 }
 
+// What k of the values reach: the k-th largest, or less, but above the next.
+int64_t reached_by(int64_t k, const std::vector<int32_t>& values) {
+  int32_t least = values[0], most = values[0];
+  for (const int32_t value : values)
+    least = std::min(least, value), most = std::max(most, value);
+  int64_t reached = least, over = int64_t(most) + 1;
+  while (over - reached > 1) {
+    const int32_t middle = reached + (over - reached) / 2;
+    int32_t count = 0;
+    for (const int32_t value : values) count += value >= middle;
+    (count < k ? over : reached) = middle;
+    if (count == k) break;
+  }
+  return reached;
+}
+
 struct Search {
   const float* queries;
   int64_t num_queries, dim;
   const Shard* shards;
-  int64_t shard_rows;
+  int64_t num_shards, shard_rows;
   double scale;  // Of the copies.
   const int32_t* excluded;
   const float* floors;
@@ -177,9 +106,17 @@ struct Search {
   int32_t lift(double residual) const {
     return int32_t(std::min(std::ceil(unit * residual * 1.01) + 1, kMost));
   }
-  int32_t lift_of(int64_t slot) const {
+  int32_t lift_of(int32_t slot) const {
     if (!shards->copies) return rounding;
-    return lift(shards[slot / shard_rows].residuals[slot % shard_rows]);
+    const auto [shard, row] = place(slot);
+    return lift(shard.residuals[row]);
+  }
+
+  // The shard of a slot, and where in it. Divisions are slow.
+  std::pair<const Shard&, int64_t> place(int32_t slot) const {
+    if (num_shards == 1) return {shards[0], slot};
+    const uint32_t at = slot, size = shard_rows;
+    return {shards[at / size], at % size};
   }
 
   void prepare(int64_t q) {
@@ -218,24 +155,22 @@ struct Search {
       for (const Kept& one : kept)
         lowers.push_back(std::max<int64_t>(
             one.upper - 2 * int64_t(lift_of(one.slot)), INT_MIN));
-      const auto kth = lowers.begin() + k - 1;
-      std::nth_element(lowers.begin(), kth, lowers.end(), std::greater<>());
-      raise(q, *kth - 2 * slack[q]);
+      raise(q, reached_by(k, lowers) - 2 * slack[q]);
     }
     const int32_t needed = least[q];
-    std::erase_if(kept, [=](const Kept& one) { return one.upper < needed; });
+    auto end = kept.begin();
+    for (const Kept& one : kept) *end = one, end += one.upper >= needed;
+    kept.erase(end, kept.end());
   }
 
-  // Makes hits of what is kept; the k best stay.
+  // Makes hits of what is kept; of many, the k best stay.
   void settle(int64_t q, std::vector<Kept>& kept, std::vector<Hit>& hits) {
     const std::vector<double> query(queries + q * dim, queries + (q + 1) * dim);
     for (size_t i = 0; i < kept.size(); ++i) {
-      const Shard& shard = shards[kept[i].slot / shard_rows];
-      const int64_t row = kept[i].slot % shard_rows;
+      const auto [shard, row] = place(kept[i].slot);
       if (i + 1 < kept.size()) {
-        const int32_t next = kept[i + 1].slot;
-        const float* ahead =
-            shards[next / shard_rows].rows + next % shard_rows * dim;
+        const auto [other, next] = place(kept[i + 1].slot);
+        const float* ahead = other.rows + next * dim;
         for (int64_t d = 0; d < dim; d += 16)
           _mm_prefetch((const char*)(ahead + d), _MM_HINT_T0);
       }
@@ -244,7 +179,7 @@ struct Search {
       hits.push_back({similarity, shard.serials[row], kept[i].slot});
     }
     kept.clear();
-    if (int64_t(hits.size()) < k) return;
+    if (int64_t(hits.size()) <= 2 * k) return;
     std::nth_element(hits.begin(), hits.begin() + k - 1, hits.end());
     hits.resize(k);
     reach(q, hits[k - 1].similarity);
@@ -278,6 +213,7 @@ struct Search {
           const int at = __builtin_ctz(rows), row = 8 * part + at;
           if (serials[row] < 0 || slot + row == excluded[q]) continue;
           Own& mine = own[q];
+          if (mine.kept.empty()) mine.kept.reserve(mine.room);
           mine.kept.push_back({uppers[at], slot + row});
           if (int64_t(mine.kept.size()) < mine.room) continue;
           drop(q, mine.kept, lowers);
@@ -310,8 +246,8 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
                         const int32_t* excluded, const float* floors, int64_t k,
                         int64_t num_threads, float* similarities,
                         int32_t* serials, int32_t* slots, int32_t* labels) {
-  Search search{queries, num_queries, dim,    shards, shard_rows,
-                scale,   excluded,    floors, k};
+  Search search{queries,    num_queries, dim,      shards, num_shards,
+                shard_rows, scale,       excluded, floors, k};
   in_parallel(num_queries, num_threads,
               [&](int64_t, int64_t q) { search.prepare(q); });
   const Own none{{}, {}, 2 * k + 64};
@@ -359,9 +295,9 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
     }
   });
   in_parallel(num_queries, num_threads, [&](int64_t t, int64_t q) {
-    Own all;
-    for (const auto& one : own) {
-      const Own& part = one[q];
+    Own all = std::move(own[0][q]);
+    for (int64_t other = 1; other < num_threads; ++other) {
+      const Own& part = own[other][q];
       all.kept.insert(all.kept.end(), part.kept.begin(), part.kept.end());
       all.hits.insert(all.hits.end(), part.hits.begin(), part.hits.end());
     }
