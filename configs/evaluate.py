@@ -34,6 +34,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.embed = ml_collections.ConfigDict()
   config.embed.batch_size = config_dict.placeholder(int)  # Per device.
   config.embed.num_workers = config_dict.placeholder(int)
+  config.embed.resize_on = "auto"  # Or host, device: the same embeddings.
 
   # Neighbor files instead of images and an encoder: .npz or published .json.
   config.neighbors = ml_collections.ConfigDict()

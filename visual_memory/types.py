@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 
 from visual_memory import showing, when_needed
 from visual_memory.checks import (
@@ -53,11 +53,12 @@ class Batch:
   """A fixed-shape batch of preprocessed images.
 
   Attributes:
-    images: normalized float32 pixels, [B, H, W, 3].
+    images: normalized float32 pixels, [B, H, W, 3]; or, of each, the bytes of
+      which the device makes them, [B, N].
     mask: [B] bool; True is a real image, False is padding.
   """
 
-  images: Float32[Array, "B H W 3"]
+  images: Shaped[Array, "B *image"]
   mask: Bool[Array, "B"]
 
 

@@ -27,6 +27,7 @@ from visual_memory.data.decoding import (
 )
 from visual_memory.data.file_trees import FileTree
 from visual_memory.data.image_source import ImageSource, Unlabeled
+from visual_memory.encoders.embedding import device_resize
 from visual_memory.encoders.embedding.data_parallel import (
   embed_batches,
   local_mesh,
@@ -125,12 +126,14 @@ def embed_by_time(
   cpu = jax.default_backend() == "cpu"
   usual = _CPU_BATCH if cpu else _DEVICE_BATCH
   size = (usual if batch_size is None else batch_size) * local.size
+  kept = device_resize.chosen("auto", encoder.preprocess, source, mesh=local)
   host = batches(
-    source, encoder.preprocess, batch_size=size, num_workers=num_workers
-  )
+    source, encoder.preprocess, batch_size=size, num_workers=num_workers,
+    kept=kept,
+  )  # fmt: skip
   blocks, begun = [], time.monotonic()
   interrupted = None
-  results = embed_batches(encoder, host, mesh=local)
+  results = embed_batches(encoder, host, mesh=local, kept=kept)
   while True:
     try:
       block = next(results, None)

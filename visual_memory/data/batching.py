@@ -13,9 +13,9 @@ import contextlib
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
-from typing import SupportsIndex
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -58,8 +58,8 @@ class HostBatch:
   """One batch on the host.
 
   Attributes:
-    data: images [B, S, S, 3] and mask [B]; a padded or skipped slot is all
-      zeros and masked out.
+    data: images [B, S, S, 3] (or what else is kept of them) and mask [B]; a
+      padded or skipped slot is all zeros and masked out.
     rows: int64 positions in the source, [B]; PADDING after the last one. A
       skipped image keeps its slot.
     skipped: the images of this batch that could not be read.
@@ -89,6 +89,37 @@ class PixelBatch:
   skipped: tuple[Skipped, ...]
 
 
+@runtime_checkable
+class Kept(Protocol):
+  """What a batch keeps of each image.
+
+  Attributes:
+    shape: of an image's slot in a batch.
+    dtype: of its numbers.
+  """
+
+  shape: tuple[int, ...]
+  dtype: type[np.generic]
+
+  def write(self, image: np.ndarray | Image.Image, slot: np.ndarray) -> None:
+    """Writes what is kept of an RGB image to its slot, which is all zeros."""
+    ...
+
+
+class Pixels:
+  """Resized and cropped pixels of pixel_dtype; or normalized ones, float32."""
+
+  def __init__(self, preprocess: Preprocess, *, normalized: bool):
+    """By this preprocessing."""
+    self.shape = (*preprocess.shape, 3)
+    self.dtype = np.float32 if normalized else preprocess.pixel_dtype
+    self._pixels_of = preprocess if normalized else preprocess.resize_and_crop
+
+  def write(self, image: np.ndarray | Image.Image, slot: np.ndarray) -> None:
+    """Writes them to the slot."""
+    slot[...] = self._pixels_of(image)
+
+
 def batches(
   source: ImageSource,
   preprocess: Preprocess,
@@ -97,6 +128,7 @@ def batches(
   rows: Sequence[int] | np.ndarray | None = None,
   num_workers: int | None = None,
   look_ahead: int = 2,
+  kept: Kept | None = None,
 ) -> Iterator[HostBatch]:
   """Batches of a source, in the order of its rows whatever the workers do.
 
@@ -112,6 +144,7 @@ def batches(
     num_workers: threads; by default one for each core of this process. Tiny
       images (see TINY_PIXELS) are decoded by one thread in any case.
     look_ahead: batches prepared in front of the consumer.
+    kept: what is kept of an image in place of its normalized pixels.
 
   Raises:
     ValueError: a number below one, or a row outside the source.
@@ -134,13 +167,11 @@ def batches(
     num_workers = 1
   found = _run(
     source,
-    preprocess,
+    Pixels(preprocess, normalized=True) if kept is None else kept,
     (rows[i : i + batch_size] for i in range(0, len(rows), batch_size)),
     batch_size=batch_size,
     num_workers=num_workers,
     look_ahead=look_ahead,
-    finish=preprocess.normalize,
-    dtype=np.float32,
   )
   return _masked(found)
 
@@ -169,13 +200,11 @@ def pixel_batches(
     num_workers = 1
   return _run(
     source,
-    preprocess,
+    Pixels(preprocess, normalized=False),
     batch_rows,
     batch_size=None,
     num_workers=num_workers,
     look_ahead=look_ahead,
-    finish=lambda pixels: pixels,
-    dtype=preprocess.pixel_dtype,
   )
 
 
@@ -194,45 +223,39 @@ def _are_tiny(
 
 def _run(
   source: ImageSource,
-  preprocess: Preprocess,
+  kept: Kept,
   batch_rows: Iterable[np.ndarray],
   *,
   batch_size: int | None,
   num_workers: int,
   look_ahead: int,
-  finish: Callable[[np.ndarray], np.ndarray],
-  dtype: type[np.generic],
 ) -> Iterator[PixelBatch]:
   """The generator behind both kinds of batches.
 
   Args:
     source: the images.
-    preprocess: resizes and crops.
+    kept: what a batch keeps of them.
     batch_rows: positions, for each batch.
     batch_size: slots of each batch; as many as positions if None.
     num_workers: threads.
     look_ahead: batches prepared in front of the consumer.
-    finish: from pixels to what a batch keeps, in the workers.
-    dtype: of what it keeps.
   """
   stop = threading.Event()
   pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
-  shape = preprocess.shape
 
   def submit(rows):
     slots = len(rows) if batch_size is None else batch_size
-    images = np.zeros((slots, *shape, 3), dtype)
+    images = np.zeros((slots, *kept.shape), kept.dtype)
     aspects = np.zeros(slots, np.float32)
     chunk = min(CHUNK_IMAGES, -(-slots // num_workers))
     tasks = [
       pool.submit(
         _fill,
         source,
-        preprocess,
+        kept,
         rows[first : first + chunk],
         images[: len(rows)][first : first + chunk],
         aspects[: len(rows)][first : first + chunk],
-        finish,
         stop,
       )
       for first in range(0, len(rows), chunk)
@@ -254,15 +277,13 @@ def _run(
 
 def _fill(
   source: ImageSource,
-  preprocess: Preprocess,
+  kept: Kept,
   rows: np.ndarray,
   images: np.ndarray,
   aspects: np.ndarray,
-  finish: Callable[[np.ndarray], np.ndarray],
   stop: threading.Event,
 ) -> list[Skipped]:
-  """Writes the preprocessed images of some rows; returns the unreadable."""
-  pixels = np.zeros((len(rows), *preprocess.shape, 3), preprocess.pixel_dtype)
+  """Writes what is kept of the images of some rows; returns the unreadable."""
   skipped = []
   for slot, row in enumerate(rows):
     if stop.is_set():
@@ -272,12 +293,10 @@ def _fill(
     except UnreadableImage as error:
       skipped.append(Skipped(row=int(row), id=error.id, reason=error.reason))
       continue
-    pixels[slot] = preprocess.resize_and_crop(image)
+    kept.write(image, images[slot])
     height, width = preprocess_lib.sides(image)
     aspects[slot] = width / height
     del image  # Before the next one is decoded: it may be large.
-  images[:] = finish(pixels)
-  images[aspects == 0] = 0
   return skipped
 
 

@@ -10,10 +10,11 @@ Reference: TensorFlow's image/scale_and_translate_op.cc (antialias) and
 image/resize_bicubic_op.cc, half-pixel centers (no antialias).
 """
 
+import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 
 TABLE_SIZE = 1024
 """Without antialiasing TensorFlow looks weights up at this resolution."""
@@ -72,6 +73,44 @@ def cubic_weights(
   return weights.astype(np.float32)
 
 
+def pillow_weights(
+  size_in: int, size_out: int, window: slice, *, interpolation: str
+) -> tuple[Int32[np.ndarray, "window"], Int32[np.ndarray, "window K"]]:
+  """The whole numbers by which Pillow resizes a line of samples of 8 bits.
+
+  A sample of the result is the sum of K samples times their weights, divided by
+  2**22, rounded and clipped. Lines of columns come before those of rows, but
+  for a picture that becomes lower by more than twice what it becomes narrower:
+  there later versions of Pillow begin with rows.
+
+  Args:
+    size_in: input samples.
+    size_out: output samples of the whole line.
+    window: those whose weights are wanted.
+    interpolation: a key of PILLOW_KERNELS.
+
+  Returns:
+    The first input sample of each, and the weights from there on; zero beyond
+    the line's end.
+
+  Reference: libImaging/Resample.c, precompute_coeffs and
+  normalize_coeffs_8bpc.
+  """
+  kernel, support = PILLOW_KERNELS[interpolation]
+  scale = size_in / size_out
+  stretch = max(scale, 1.0)
+  support *= stretch
+  center = (np.arange(size_out, dtype=np.float64)[window] + 0.5) * scale
+  first = np.maximum((center - support + 0.5).astype(np.int64), 0)
+  end = np.minimum((center + support + 0.5).astype(np.int64), size_in)
+  at = first[:, None] + np.arange(2 * math.ceil(support) + 1)
+  weights = kernel((at - center[:, None] + 0.5) * (1 / stretch))
+  weights = np.where(at < end[:, None], weights, 0.0)
+  weights /= np.cumsum(weights, axis=1)[:, -1:]  # One by one, as Pillow sums.
+  whole = np.trunc(weights * (1 << 22) + np.where(weights < 0, -0.5, 0.5))
+  return first.astype(np.int32), whole.astype(np.int32)
+
+
 def keys_kernel(x: Float[Any, "..."], a: float = -0.5) -> Float[Any, "..."]:
   """Cubic convolution with free parameter a; zero from a distance of 2 on.
 
@@ -91,3 +130,10 @@ def keys_kernel(x: Float[Any, "..."], a: float = -0.5) -> Float[Any, "..."]:
 def triangle_kernel(x: Float[Any, "..."]) -> Float[Any, "..."]:
   """Linear interpolation: 1 at a distance of 0, zero from 1 on."""
   return x.__array_namespace__().maximum(1 - abs(x), 0.0)
+
+
+PILLOW_KERNELS = {
+  "bicubic": (keys_kernel, 2.0),
+  "bilinear": (triangle_kernel, 1.0),
+}
+"""Kernels by Pillow's names, and how far they reach."""

@@ -94,6 +94,7 @@ def embed(
     cache_dir=pathlib.Path(cache_dir) / "embeddings",
     batch_size=settings.batch_size,
     num_workers=settings.num_workers,
+    resize_on=settings.resize_on,
   )
 
 

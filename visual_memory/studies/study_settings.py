@@ -107,11 +107,13 @@ class EmbedSettings:
 
   Attributes:
     batch_size: images of a device at a time.
-    num_workers: processes that read images.
+    num_workers: threads that read images.
+    resize_on: "auto", "host" or "device".
   """
 
   batch_size: int | None = None
   num_workers: int | None = None
+  resize_on: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

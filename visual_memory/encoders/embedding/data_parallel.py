@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from visual_memory import distributed
 from visual_memory.data.batching import HostBatch, Skipped
 from visual_memory.encoders.embedding.blocks import Block
+from visual_memory.encoders.embedding.device_resize import DeviceResize
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.outputs import unit_rows
 from visual_memory.types import Array
@@ -33,7 +34,11 @@ def local_mesh(mesh: Mesh) -> Mesh:
 
 
 def embed_batches(
-  encoder: Encoder, host_batches: Iterable[HostBatch], *, mesh: Mesh
+  encoder: Encoder,
+  host_batches: Iterable[HostBatch],
+  *,
+  mesh: Mesh,
+  kept: DeviceResize | None = None,
 ) -> Iterator[Block]:
   """The results of batches of images, in their order.
 
@@ -43,12 +48,15 @@ def embed_batches(
     encoder: whose params are copied to every device once.
     host_batches: of one size, a multiple of the number of devices.
     mesh: devices of this process alone (`local_mesh`).
+    kept: makes pixels of the batches' images, where they are none yet.
   """
   params = jax.device_put(encoder.params, distributed.replicated(mesh))
   rows_of_devices = distributed.row_sharding(mesh)
   in_flight = collections.deque()
   for batch in host_batches:
     images = jax.device_put(batch.data.images, rows_of_devices)
+    if kept is not None:
+      images = kept.pixels(images, mesh=mesh)
     output = _sharded_unit_rows(encoder.apply, mesh, params, images)
     rows, mask = batch.rows.astype(np.int32), batch.data.mask
     in_flight.append((rows, mask, output, batch.skipped))

@@ -39,6 +39,7 @@ def embed(
   batch_size: int | None = None,
   cache_dir: str | os.PathLike | None = None,
   num_workers: int | None = None,
+  resize_on: str = "auto",
   progress: bool = True,
 ) -> EmbeddedSet:
   """The embeddings of a source: `embed_with_report` without its report.
@@ -56,6 +57,7 @@ def embed(
     batch_size=batch_size,
     cache_dir=cache_dir,
     num_workers=num_workers,
+    resize_on=resize_on,
     progress=progress,
   )
   if report.skipped and distributed.is_lead():
@@ -74,6 +76,7 @@ def embed_with_report(
   batch_size: int | None = None,
   cache_dir: str | os.PathLike | None = None,
   num_workers: int | None = None,
+  resize_on: str = "auto",
   progress: bool = True,
 ) -> tuple[EmbeddedSet, EmbedReport]:
   """Embeds every readable image of a source, in its order.
@@ -100,6 +103,10 @@ def embed_with_report(
       embedding to the bit, a fresh one but for rounding. Processes and runs
       may share it. Delete it to try skipped images again. None keeps nothing.
     num_workers: threads that read images; one for each core by default.
+    resize_on: "host", "device", or "auto": GPUs and TPUs resize, crop and
+      normalize what the host's cores decode, by Pillow's rule, with the same
+      bits (`device_resize`); an encoder of another rule, or CPUs, take the
+      host.
     progress: print progress to standard error, in the lead process.
 
   Raises:
@@ -113,6 +120,7 @@ def embed_with_report(
     batch_size=batch_size,
     cache_dir=cache_dir,
     num_workers=num_workers,
+    resize_on=resize_on,
     progress=progress,
   )
   if tokens == "patches":

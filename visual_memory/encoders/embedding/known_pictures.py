@@ -3,7 +3,9 @@
 A subset, a new split or another experiment over the same pictures finds their
 embeddings in the blocks of those that came before. A picture is known by a
 hash of the pixels that the encoder is given, so by its content whatever its
-file is called; encoder and preprocessing are those of the block's key.
+file is called; encoder and preprocessing are those of the block's key. Where
+the device resizes, it is the bytes that the device is given: what a host has
+resized is not found by them, nor the other way round.
 """
 
 import functools

@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int32
 from visual_memory import distributed, showing
 from visual_memory.data.batching import Skipped, batches
 from visual_memory.data.image_source import ImageSource
+from visual_memory.encoders.embedding import device_resize
 from visual_memory.encoders.embedding.blocks import Block, BlockCache
 from visual_memory.encoders.embedding.data_parallel import (
   embed_batches,
@@ -113,6 +114,7 @@ class Options:
   batch_size: int | None = None
   cache_dir: str | os.PathLike | None = None
   num_workers: int | None = None
+  resize_on: str = "auto"
   progress: bool = True
 
 
@@ -138,12 +140,16 @@ def run(
   todo, num_known = share.load(cache), 0
   if len(todo):
     local = local_mesh(mesh)
+    kept = device_resize.chosen(
+      options.resize_on, encoder.preprocess, source, mesh=local
+    )
     host_batches = batches(
       source,
       encoder.preprocess,
       rows=todo,
       batch_size=batch_size * local.size,
       num_workers=options.num_workers,
+      kept=kept,
     )
     with _counter(len(todo), enabled=options.progress) as counter:
 
@@ -159,7 +165,7 @@ def run(
           host_batches, KnownPictures(cache), name=share.name, take=take,
           num_workers=options.num_workers,
         )  # fmt: skip
-      for block in embed_batches(encoder, host_batches, mesh=local):
+      for block in embed_batches(encoder, host_batches, mesh=local, kept=kept):
         take(layout.keep(block), known=False)
   rows, embeddings, skipped = share.gather()
   if len(source) and not len(rows):
