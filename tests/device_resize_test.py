@@ -77,7 +77,7 @@ def test_the_devices_pixels_are_pillows(preprocess, side, sizes):
   images += [images[0][:1], images[1][:, :1], images[2].repeat(9, axis=0)]
   images.append(images[4].repeat(4, axis=0).repeat(4, axis=1))
   images.append(images[3][: preprocess.shape[0], : preprocess.shape[1]])
-  fit = [kept._axes(*image.shape[:2]) is not None for image in images]
+  fit = [kept.fits(*image.shape[:2]) for image in images]
   assert any(fit) and not all(fit)  # Some are left to the host.
   lines = _lines(kept, images)
   np.testing.assert_array_equal(

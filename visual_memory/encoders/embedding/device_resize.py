@@ -38,12 +38,10 @@ SIDES = (128, 256, 384, 512, 768)
 """Of the squares, in pixels. What needs more is resized by the host: most of
 its work is to unpack it, and it would take long to send."""
 
-MOST_WEIGHTS = 64
-"""The most samples that a sample of the result may depend on."""
-
 WHERE = ("auto", "host", "device")
 """Where pictures may be resized; "auto": on accelerators, by the device."""
 
+MOST_WEIGHTS = 64  # Samples on which one of the result may depend.
 _LOOKED_AT = 8  # Pictures of a source by which the side is chosen.
 _AT_ONCE = 16  # Pictures that a device resizes together: some 100 MB.
 
@@ -100,6 +98,10 @@ class DeviceResize:
     ):
       part[:, 1 : 1 + weights.shape[1]] = weights
 
+  def fits(self, height: int, width: int) -> bool:
+    """Whether the device resizes pictures of this size."""
+    return self._axes(height, width) is not None
+
   def pixels(
     self, lines: UInt8[Array, "B N"], *, mesh: Mesh
   ) -> Float32[jax.Array, "B h w 3"]:
@@ -137,8 +139,8 @@ class DeviceResize:
       for j in range(self.num_weights)
     )
     height, _ = self.preprocess.shape
-    pixels = _resampled("sx,yxc->ysc", weights[height:], square)
-    pixels = _resampled("sy,yxc->sxc", weights[:height], pixels)
+    pixels = _resized("sx,yxc->ysc", weights[height:], square)
+    pixels = _resized("sy,yxc->sxc", weights[:height], pixels)
     values = np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, axis=2)
     normalized = jnp.asarray(self.preprocess.normalize(values).ravel())
     return normalized[3 * pixels.astype(jnp.int32) + jnp.arange(3)[None, None]]
@@ -164,12 +166,12 @@ def chosen(
     )
   if not wanted(where, mesh.devices.flat[0].platform):
     return None
-  known = preprocess.backend == "pil"
-  known = known and preprocess.interpolation in PILLOW_KERNELS
+  known = preprocess.interpolation in PILLOW_KERNELS
+  known = known and preprocess.backend == "pil"
   sizes = [side for side in SIDES if known and side >= max(preprocess.shape)]
   kinds = [DeviceResize(preprocess=preprocess, side=side) for side in sizes]
   kinds = [kind for kind in kinds if kind.num_weights <= MOST_WEIGHTS]
-  if not kinds and where == "device":
+  if where == "device" and not kinds:
     raise ValueError(
       "Only the host resizes so: the device does what Pillow does (backend"
       f" 'pil'; {', '.join(PILLOW_KERNELS)}) to crops of 4 to {SIDES[-1]}"
@@ -178,7 +180,7 @@ def chosen(
   if not kinds:
     return None
   fitting = [
-    next((i for i, kind in enumerate(kinds) if kind._axes(*shape)), 0)
+    next((i for i, kind in enumerate(kinds) if kind.fits(*shape)), 0)
     for shape in _some_shapes(source)
   ]
   # Enough for three quarters of them: one large one makes no other larger.
@@ -215,9 +217,7 @@ def _axis(
   return begin, end, firsts - begin, weights
 
 
-def _resampled(
-  product: str, weights: jax.Array, samples: jax.Array
-) -> jax.Array:
+def _resized(product: str, weights: jax.Array, samples: jax.Array) -> jax.Array:
   """One pass of Pillow's: uint8 samples, of uint8 samples and int32 weights."""
   digits = []
   for _ in range(2):
