@@ -9,10 +9,10 @@ Published accuracy of a softmax-weighted vote on ImageNet: 30.7 % for raw
 shaders, 35.4 % for KML, 37.9 % for KML Mixup (Rodriguez-Munoz et al. 2025,
 table 1); the pictures here are other ones, and no full run of it has been made.
 
-Measured on one H200 in bfloat16: 1,585 pictures/s, 18 % of its peak, where the
-pictures are there. On one H100, before attention was fused in training, mixed
-from a pool: 1,083, 12.5 %, and nothing is waited for; with every picture drawn
-anew at 256 pixels 193 a second, 82 % of the time for drawing: take a pool
+Measured on one H200 in bfloat16 for six minutes, mixed from a pool (:kml_mixup):
+1,623 pictures/s, 17 % of its peak, 1 % of the time waiting for pictures. On one
+H100, before attention was fused in training: 1,083, 12.5 %; with every picture
+drawn anew at 256 pixels 193 a second, 82 % of the time for drawing: take a pool
 there. By the H100's rates 4.2 hours on 8 H100, and by the same share of their
 peak 10 hours on 16 chips of v5e; `visual_memory.pretraining.cost` plans other
 recipes. Params, their average, moments and gradients take 0.9 GB of a device.
