@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from store_cases import contents, numbered, rows_of, small_store
 
 from visual_memory.memory.row_table import RowTable
 from visual_memory.store import refreshing, verification
-from visual_memory.store.storage import arrays, manifest, state
+from visual_memory.store.errors import StoreDamaged
+from visual_memory.store.storage import arrays, manifest, state, texts
 from visual_memory.store.storage.local import LocalFiles
 from visual_memory.store.store import Store
 
@@ -230,3 +232,52 @@ def test_a_store_of_the_first_format_is_read_then_made_anew(tmp_path):
   with pytest.raises(ValueError, match="already in the store"):
     again.add(numbered(101, 102))
   assert store_cases.contents(again)[:5] == before[:5]
+
+
+HOSTILE_IDS = ("a", "\u00e9\u6f22", "x" * 300, " ", "a\0b")
+
+
+def test_many_ids_are_read_as_each_was_written(tmp_path):
+  draw = random.Random(0)
+  ids = [*HOSTILE_IDS, *(f"{n}/{'e' * draw.randrange(20)}" for n in range(400))]
+  metadata = [{"k": "v" * draw.choice((0, 0, 5, 90))} for _ in ids]
+  store = Store.create(
+    tmp_path / "store", rows_of(ids, [0] * len(ids)), metadata=metadata
+  )
+  store.remove([ids[2], ids[50]])
+  left = [row_id for row_id in ids if row_id not in (ids[2], ids[50])]
+  assert Store.open(store.path).load().ids.tolist() == left
+  name = tmp_path / "store" / "text" / "c.0"
+  data = bytearray(name.read_bytes())
+  data[data.index(left[70].encode())] ^= 1
+  name.write_bytes(data)
+  with pytest.raises(StoreDamaged, match=r"row 72 \(serial 72\) are not what"):
+    Store.open(store.path).load()
+
+
+@pytest.mark.parametrize(
+  "records, whole",
+  [
+    ([b"one{}", b"", b"\xc3\xa9tre", b"three" * 40, b"two", b"ab"], True),
+    ([b"ends in zero\0", b"one"], False),
+    ([b"no \xff text", b"one"], False),
+    ([b"half a \xc3", b"\xa9", b"one"], False),
+  ],
+)
+def test_texts_at_once_are_those_of_each(records, whole):
+  lengths = np.array(list(map(len, records)))
+  ends = np.cumsum(lengths)
+  order = np.array(range(len(records)))[::-1]
+  id_bytes = np.maximum(lengths - 2, 0) if whole else lengths
+  found = texts.ids_and_checksums(
+    b"".join(records),
+    (ends - lengths)[order],
+    ends[order],
+    id_bytes[order],
+  )
+  assert (found is not None) == whole
+  if whole:
+    assert found[0].tolist() == [
+      records[i][: id_bytes[i]].decode() for i in order
+    ]
+    assert found[1].tolist() == [zlib.crc32(records[i]) for i in order]

@@ -18,6 +18,7 @@ from visual_memory.memory.memory import VisualMemory
 from visual_memory.memory.precision import choose
 from visual_memory.memory.row_table import RowTable
 from visual_memory.store.errors import StoreDamaged, StoreError
+from visual_memory.store.storage import texts
 from visual_memory.store.storage.manifest import Manifest
 from visual_memory.store.storage.overwrites import by_chunk
 from visual_memory.store.storage.state import State
@@ -54,9 +55,10 @@ def load(
   slots = layout.slots_of(np.arange(count), capacity)
   parts = _Parts(capacity, state.manifest.dim, mesh)
   filling = _start_filling(parts, state, rows, slots)
-  labels = state.columns["labels"][rows]
-  serials = state.columns["serials"][rows]
-  ids = state.ids[rows]  # Decoded while the embeddings are read.
+  run = texts.run_of(rows)
+  labels = state.columns["labels"][run]
+  serials = state.columns["serials"][run]
+  ids = state.ids[run]  # Decoded while the embeddings are read.
   if bad := [slot for slots in filling for slot in slots.tolist()]:
     raise StoreDamaged([state.describe(slot) for slot in bad])
   device_rows = rows_lib.Rows(

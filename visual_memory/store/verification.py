@@ -18,6 +18,7 @@ from visual_memory.store.storage import (
   journal,
   keys,
   manifest,
+  texts,
   upkeep,
 )
 from visual_memory.store.storage.arrays import COLUMNS, EMBEDDINGS, TEXT
@@ -137,7 +138,9 @@ def _text_problems(state: State) -> list[str]:
   if state.manifest.version > 1 and (kept != crc.of_texts(ids)).any():
     problems.append("id_checksums: a row's is not that of its id.")
   end = state.manifest.num_text_chunks * state.manifest.text_per_chunk
-  text = np.frombuffer(state.text(0, end), np.uint8).copy()
+  text = np.frombuffer(
+    texts.read(state.files, state.manifest, 0, end), np.uint8
+  ).copy()
   spans = state.columns["spans"][slots]
   lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
   starts = spans[:, arrays.START]

@@ -8,7 +8,7 @@ import numpy as np
 from visual_memory.checks import Ids, as_ids
 from visual_memory.memory import matching
 from visual_memory.store.row_edits import HOLDER
-from visual_memory.store.storage import arrays
+from visual_memory.store.storage import arrays, texts
 from visual_memory.store.storage.state import State
 from visual_memory.types import EmbeddedSet
 
@@ -82,7 +82,7 @@ def mentioning(state: State, words: Iterable[bytes]) -> np.ndarray:
   places, beyond = [], max(map(len, words), default=1) - 1
   for start in range(0, state.manifest.text_end if words else 0, _STRETCH):
     end = min(start + _STRETCH + beyond, state.manifest.text_end)
-    text = state.text(start, end)
+    text = texts.read(state.files, state.manifest, start, end)
     for word in words:
       place = text.find(word)
       while place >= 0:

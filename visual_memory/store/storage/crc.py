@@ -9,7 +9,7 @@ whole chunk then takes one pass over its bytes instead of a call for each row.
 import functools
 
 import numpy as np
-from jaxtyping import Float32, UInt32
+from jaxtyping import Float32, UInt8, UInt32
 
 from visual_memory.checks import Ids
 
@@ -18,10 +18,12 @@ try:  # The processor's own carry-less products: three times as fast.
 except ImportError:
   from zlib import crc32
 
-__all__ = ["crc32", "joined", "of_rows", "of_texts"]
+__all__ = ["crc32", "joined", "of_rows", "of_short", "of_texts"]
 
 _POLYNOMIAL = 0xEDB88320  # Bit 31 is the constant term: reflected, as in zlib.
 _ONE = 1 << 31
+_AT_ONCE = 1 << 14
+"""Records, whose words stay in a cache."""
 
 
 def joined(checksums: UInt32[np.ndarray, "R"], row_bytes: int) -> int:
@@ -45,6 +47,22 @@ def of_rows(rows: Float32[np.ndarray, "N D"]) -> UInt32[np.ndarray, "N"]:
     return np.zeros(len(rows), np.uint32)
   rows = np.ascontiguousarray(rows)
   return np.fromiter(map(crc32, rows), np.uint32, len(rows))
+
+
+def of_short(records: UInt8[np.ndarray, "N L"]) -> UInt32[np.ndarray, "N"]:
+  """The CRC-32 of many short records, four bytes of all of them at a time."""
+  found = np.empty(len(records), np.uint32)
+  whole = records.shape[1] // 4 * 4
+  for start in range(0, len(records), _AT_ONCE):
+    part = records[start : start + _AT_ONCE]
+    words = np.ascontiguousarray(part[:, :whole]).view("<u4")
+    state = np.full(len(part), 0xFFFFFFFF, np.uint32)
+    for word in np.ascontiguousarray(words.T):
+      state = _shifted(state ^ word, _tables(4, 0))
+    for byte in part[:, whole:].T:
+      state = _shifted(state ^ byte, _tables(1, 0))
+    found[start : start + len(part)] = ~state
+  return found
 
 
 def of_texts(texts: Ids) -> UInt32[np.ndarray, "N"]:

@@ -24,6 +24,7 @@ from visual_memory.store.storage import (
   crc,
   manifest,
   recent_steps,
+  texts,
 )
 from visual_memory.store.storage.arrays import EMBEDDINGS, TEXT
 from visual_memory.store.storage.columns import Columns, check_sizes
@@ -82,9 +83,9 @@ class State:
     rows = np.sort(self.rows)  # As their text mostly lies.
     for start in range(0, len(rows), _IDS_AT_ONCE):
       some = rows[start : start + _IDS_AT_ONCE]
-      ids[some] = self.read_ids(some)
+      ids[texts.run_of(some)] = self._read_ids_at_once(some)
     try:
-      check_unique(ids[rows])
+      check_unique(ids[texts.run_of(rows)])
     except ValueError:
       raise StoreDamaged([f"{TEXT}: two rows have the same id."]) from None
     return ids
@@ -203,6 +204,18 @@ class State:
     except UnicodeDecodeError as error:
       raise StoreDamaged([f"{TEXT}: an id is no UTF-8: {error}."]) from error
 
+  def _read_ids_at_once(self, slots: np.ndarray) -> Ids:
+    """`read_ids`, without an object for each of many."""
+    spans = self.columns.at("spans", slots)
+    found = None
+    if len(slots) >= _MANY:
+      around = texts.around(self.files, self.manifest, spans)
+      found = texts.ids_and_checksums(*around, spans[:, arrays.ID_BYTES])
+    if found is None:
+      return self.read_ids(slots)
+    self._check_texts(slots, found[1])
+    return found[0]
+
   def metadata_texts(self, slots: np.ndarray) -> list[bytes]:
     """The metadata of these rows as it was written; see `records`."""
     id_bytes = self.columns.at("spans", slots)[:, arrays.ID_BYTES].tolist()
@@ -300,16 +313,22 @@ class State:
       StoreDamaged: names the rows whose bytes are not what was written.
     """
     spans = self.columns.at("spans", slots)
-    lengths = spans[:, arrays.ID_BYTES] + spans[:, arrays.METADATA_BYTES]
-    starts = spans[:, arrays.START]
-    ranges = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
     if len(slots) < _MANY:
-      records = [self.text(start, end) for start, end in ranges]
+      starts, ends = texts.ranges(spans)
+      ranges = zip(starts.tolist(), ends.tolist(), strict=True)
+      records = [
+        texts.read(self.files, self.manifest, *ends) for ends in ranges
+      ]
     else:
-      first = int(starts.min())
-      whole = self.text(first, int((starts + lengths).max()))
-      records = [whole[start - first : end - first] for start, end in ranges]
+      whole, starts, ends = texts.around(self.files, self.manifest, spans)
+      ranges = zip(starts.tolist(), ends.tolist(), strict=True)
+      records = [whole[start:end] for start, end in ranges]
     checksums = np.fromiter(map(crc.crc32, records), np.uint32, len(records))
+    self._check_texts(slots, checksums)
+    return records
+
+  def _check_texts(self, slots: np.ndarray, checksums: np.ndarray) -> None:
+    """Raises StoreDamaged, naming rows, if records have other checksums."""
     expected = self.columns.at("checksums", slots)[:, arrays.TEXT_CRC]
     bad = slots[checksums != expected]
     if len(bad):
@@ -319,25 +338,6 @@ class State:
         " the file."
         for slot in bad
       ])  # fmt: skip
-    return records
-
-  def text(self, start: int, end: int) -> bytes:
-    """Bytes of the text array.
-
-    Raises:
-      StoreDamaged: a file ends before.
-    """
-    size = self.manifest.text_per_chunk
-    parts = []
-    for chunk in range(start // size, -(-end // size)):
-      first = max(0, start - chunk * size)
-      length = min(size, end - chunk * size) - first
-      key = arrays.chunk_key(TEXT, chunk)
-      part = self.files.read(key, start=first, length=length)
-      if len(part) < length:
-        raise StoreDamaged([f"{key}: ends too early. Restore the file."])
-      parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _scratch(num_bytes: int) -> np.ndarray:
