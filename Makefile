@@ -26,7 +26,9 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
-	AS_USERS_RUN=1 $(BIN)/python -m pytest tests/retrieval_exact_test.py
+	AS_USERS_RUN=1 $(BIN)/python -m pytest -m "not slow" \
+	  $(wildcard $(patsubst %,tests/%*_test.py,distributed memory_ retrieval_ \
+	  procedural_ store_handles voting))
 
 # Warnings are errors: a broken link or a name that is gone stops it.
 docs: $(VENV)/.test

@@ -83,13 +83,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Files of tests that ask what is computed, not by which machine code, and that
 # compile more than they run. AS_USERS_RUN=1 compiles them as all others are.
 COMPILED_QUICKLY = (
-  "analysis_", "comparison_test", "contributing_test", "dual_memory_",
+  "analysis_", "cli_test", "collection_", "comparison_test",
+  "contributing_test", "distributed_test", "dual_memory_", "edits_loop_test",
   "encoders_options_test", "encoders_parity_test", "encoders_patches_test",
   "encoders_text_test", "encoders_vit_test", "encoders_words_test",
-  "experiments_degenerate_test", "experiments_test", "paper_test",
-  "pretraining_", "probes_", "procedural_mixing_test", "public_test",
+  "experiments_degenerate_test", "experiments_test", "memory_memory_test",
+  "memory_whitening_test", "packaging_test", "paper_test", "pretraining_",
+  "probes_", "procedural_mixing_test", "procedural_test", "public_test",
   "reports_", "rerank_", "retrieval_exact_test", "retrieval_files_test",
-  "retrieval_hlo_test", "server_", "studies_",
+  "retrieval_hlo_test", "retrieval_positions_test", "retrieval_streaming_test",
+  "server_", "sklearn_test", "store_handles_test", "studies_", "terminal_test",
+  "voting_",
 )  # fmt: skip
 
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.

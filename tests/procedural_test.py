@@ -29,15 +29,6 @@ def pictures():
   return np.asarray(source.sample_images(KEY, ids, size=SIZE, seed=0))
 
 
-def test_batch_size_devices_and_order_change_nothing(pictures):
-  # Eight devices draw one picture each; here in another order, and one twice.
-  ids = np.array([5, 1, 2, 7, 0, 0, 6], np.int32)
-  apart = source.sample_images(
-    KEY, ids, size=SIZE, seed=0, mesh=distributed.make_mesh(8)
-  )
-  np.testing.assert_array_equal(np.asarray(apart), pictures[ids])
-
-
 def test_keys_ids_and_seeds_change_the_picture(pictures):
   ids = np.arange(BATCH, dtype=np.int32)
   for key, other_ids, seed in (

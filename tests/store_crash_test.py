@@ -28,6 +28,15 @@ EDITS = {
   "rename": lambda s: s.rename_class("ant", "wasp" * 2000),
   "compact": lambda s: s.compact(),
 }
+# Of the long ones every third operation, and all in the slow tests.
+LONG = ("add chunks", "remove many", "compact")
+STRIDES = [(name, 3 if name in LONG else 1) for name in EDITS]
+STRIDES += [pytest.param(name, 1, marks=pytest.mark.slow) for name in LONG]
+
+
+def stops(count, stride):
+  """Operations to stop at: the first and the last are among them."""
+  return sorted({*range(0, count, stride), count - 1})
 
 
 def prepared():
@@ -66,13 +75,13 @@ def assert_whole(disk_contents, *, allowed):
   assert contents(store)[:-2] == held
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_losing_power_at_any_operation_loses_nothing(before, name):
+@pytest.mark.parametrize(("name", "stride"), STRIDES)
+def test_losing_power_at_any_operation_loses_nothing(before, name, stride):
   allowed = [contents(Store.open(FailingDisk(before)))]
   after, count = outcome(before, EDITS[name])
   allowed.append(after)
   seen = set()
-  for stop in range(count):
+  for stop in stops(count, stride):
     disk = FailingDisk(before, fail_at=stop, seed=stop)
     with store_cases.one_at_a_time(stop), pytest.raises(PowerLoss):
       EDITS[name](Store(disk))
@@ -101,11 +110,11 @@ def test_losing_power_while_creating_leaves_nothing_or_all():
     store.verify()
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_a_full_disk_changes_nothing(before, name):
+@pytest.mark.parametrize(("name", "stride"), STRIDES)
+def test_a_full_disk_changes_nothing(before, name, stride):
   unchanged = contents(Store.open(FailingDisk(before)))
   after, count = outcome(before, EDITS[name])
-  for stop in range(count):
+  for stop in stops(count, stride):
     disk = FailingDisk(before, fail_at=stop, error=OSError, seed=stop)
     store = Store(disk)
     try:

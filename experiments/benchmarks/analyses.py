@@ -66,7 +66,7 @@ def _analyses(config, held_out, tuning, embedded, tuning_rows):
   def noisy():
     return label_noise.noise_curve(
       held_out, tuning, embedded, tuning_rows, noise=noise,
-      fractions=np.linspace(0, 1, 11), seeds=(0,),
+      fractions=np.linspace(0, 1, 11).tolist(), seeds=(0,),
       settings={"rank": setting("rank")}, ks=(1, 10, 100),
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _removals(config, held_out, row_ids):
     for treatment in treatments:
       pruned_votes.answers(
         near, treatment, settings=tuple(published_settings().values()),
-        ks=range(1, half + 1), num_classes=config.num_classes, search=None,
+        ks=range(1, half + 1), num_classes=config.num_classes, search=_unasked,
       )  # fmt: skip
 
   return {
@@ -178,6 +178,11 @@ def _made_up(config):
     held_out=held_out,
   )
   return held_out, tuning, rows, own
+
+
+def _unasked(*rest):
+  """No made-up query runs short of neighbors."""
+  raise AssertionError(rest)
 
 
 if __name__ == "__main__":
