@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -221,9 +222,10 @@ def test_published_encoder_reads_its_weights(tmp_path):
   assert (encoder.preprocess.resize, encoder.preprocess.crop) == (37, 32)
   image = _images(1, height=50, width=70)
   pixels = jnp.asarray(encoder.preprocess(image[0])[None])
-  outputs = vit.forward(
-    params, pixels, config=catalog.MODELS["dino_vits16"].image
+  forward = jax.jit(
+    functools.partial(vit.forward, config=catalog.MODELS["dino_vits16"].image)
   )
+  outputs = forward(params, pixels)
   # Twelve blocks of float32 products summed in another order.
   np.testing.assert_allclose(
     encoder.encode(image), unit_rows(outputs.embedding), atol=1e-5

@@ -1,5 +1,7 @@
 """Neighbor files: published JSON and compact, and studies from them alone."""
 
+import copy
+import functools
 import importlib
 import json
 import tracemalloc
@@ -283,19 +285,30 @@ def files(tmp_path_factory):
   return path
 
 
+@pytest.fixture(scope="module")
+def report_of_images(tmp_path_factory):
+  """A function from an experiment's name to its report of the images."""
+
+  @functools.cache
+  def report(name):
+    config = config_of(name)
+    if name == "reliability":
+      config.probe.strengths = ()  # Probes learn from embeddings.
+    return run(config, tmp_path_factory.mktemp(name) / "images")
+
+  return lambda name: copy.deepcopy(report(name))
+
+
 @pytest.mark.parametrize("form", ["npz", "json"])
 @pytest.mark.parametrize("name", ["privacy", "pruning", "reliability"])
-def test_the_report_is_the_same(files, tmp_path, name, form):
+def test_the_report_is_the_same(files, report_of_images, tmp_path, name, form):
   config = config_of(name)
   config.neighbors.queries = str(files / f"queries.{form}")
   config.neighbors.rows = str(files / f"rows.{form}")
   config.encoder.name = "no encoder is needed"
   config.memory.source = config.data.source = "nor images"
   found = run(config, tmp_path / "files")
-  of_images = config_of(name)
-  if name == "reliability":
-    of_images.probe.strengths = ()  # Probes learn from embeddings.
-  expected = run(of_images, tmp_path / "images")
+  expected = report_of_images(name)
   assert found["neighbors_fingerprint"] == expected["neighbors_fingerprint"]
   for report in (found, expected):  # By name, which files do not know.
     report["encoders"] = list(report.get("encoders", {}).values())
