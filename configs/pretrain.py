@@ -9,7 +9,7 @@ Published accuracy of a softmax-weighted vote on ImageNet: 30.7 % for raw
 shaders, 35.4 % for KML, 37.9 % for KML Mixup (Rodriguez-Munoz et al. 2025,
 table 1); the pictures here are other ones, and no full run of it has been made.
 
-Measured on one H200 in bfloat16 for six minutes, mixed from a pool (:kml_mixup):
+Measured on one H200 in bfloat16 for six minutes, from a pool (:kml_mixup):
 1,623 pictures/s, 17 % of its peak, 1 % of the time waiting for pictures. On one
 H100, before attention was fused in training: 1,083, 12.5 %; with every picture
 drawn anew at 256 pixels 193 a second, 82 % of the time for drawing: take a pool
