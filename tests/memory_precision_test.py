@@ -11,7 +11,7 @@ from visual_memory.memory import coarse, precision, room
 from visual_memory.native import library
 from visual_memory.retrieval import exact
 
-LARGE = {"capacity": 100_000, "dim": 384}
+LARGE = {"capacity": precision.VNNI_ROWS, "dim": 384}
 
 
 def choose(mesh, name="auto", **sizes):
@@ -39,7 +39,7 @@ def test_what_a_cpu_does_fast(flags, native, expected, mesh, monkeypatch):
 
 def test_what_does_not_fit_is_not_chosen(mesh, monkeypatch):
   monkeypatch.setattr(library, "functions", lambda: print)
-  each = room.row_bytes(100_000, 384, "int8") // mesh.size
+  each = room.row_bytes(LARGE["capacity"], 384, "int8") // mesh.size
   free = each * len(mesh.local_devices) + 10**7
   monkeypatch.setattr(room, "free_bytes", lambda device: free)
   assert choose(mesh) == "int8"
