@@ -43,6 +43,29 @@ def pillow_reference(image, resize, crop):
   return np.asarray(image.crop((left, top, left + crop, top + crop)))
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_tall_pictures_are_resized_in_one_order_by_any_pillow(interpolation):
+  """Rows first, by 22-bit weights: written out, with Pillow's rounding."""
+
+  def line(samples, size):  # [N, W, 3] -> [N, size, 3]
+    first, weights = resampling.pillow_weights(
+      samples.shape[1], size, slice(None), interpolation=interpolation
+    )
+    at = first[:, None] + np.arange(weights.shape[1])
+    near = samples[:, np.minimum(at, samples.shape[1] - 1)].astype(np.int64)
+    total = (near * weights[:, :, None]).sum(axis=2) + (1 << 21)
+    return np.clip(total >> 22, 0, 255).astype(np.uint8)
+
+  for height, width in ((300, 40), (90, 80), (40, 300), (61, 3)):
+    image = noise(height, width)
+    columns = line(line(image, 32).swapaxes(0, 1), 24).swapaxes(0, 1)
+    fit = Preprocess(
+      resize=(24, 32), crop=(24, 20), long_side="square",
+      interpolation=interpolation,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fit.resize_and_crop(image), columns[:, 6:26])
+
+
 @pytest.mark.parametrize("name, resize", [("dino", 256), ("clip", 224)])
 def test_equal_to_pillow_on_photographs(data_file, name, resize):
   path = data_file("imagenet_sample_200.zip")

@@ -18,8 +18,8 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
-from PIL import Image
 
+from visual_memory.data.preprocess import resized
 from visual_memory.data.selection import id_hash
 from visual_memory.types import UNLABELED, Array, Ids
 
@@ -91,11 +91,8 @@ def side_by_side(
   """
   side = max(*left.shape[:2], *right.shape[:2])
   side += side % 2
-  halves = [
-    Image.fromarray(image).resize((side // 2, side), Image.Resampling.BICUBIC)
-    for image in (left, right)
-  ]
-  return np.concatenate([np.asarray(half) for half in halves], axis=1)
+  halves = [resized(image, (side, side // 2)) for image in (left, right)]
+  return np.concatenate(halves, axis=1)
 
 
 def found_both(

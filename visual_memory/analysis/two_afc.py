@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from visual_memory.analysis import intervals
 from visual_memory.analysis.intervals import Interval
+from visual_memory.data.preprocess import resized
 from visual_memory.data.triplets import LEFT, Triplets
 from visual_memory.encoders.encoder import Encoder
 
@@ -60,15 +61,11 @@ def pixel_similarities(
   side: int,
 ) -> Float[np.ndarray, "N 2"]:
   """A measure of two pictures, all squeezed to side x side, [N, 2]."""
-  from PIL import Image
-
-  def squeezed(image):
-    resized = Image.fromarray(image).resize((side, side), Image.BICUBIC)
-    return np.asarray(resized)
-
   result = np.zeros((len(triplets), 2))
   for row in range(len(triplets)):
-    reference, left, right = map(squeezed, triplets.images(row))
+    reference, left, right = (
+      resized(image, (side, side)) for image in triplets.images(row)
+    )
     result[row] = measure(reference, left), measure(reference, right)
   return result
 

@@ -143,13 +143,16 @@ class Preprocess:
     image = cut_long_side(image)
     now = sides(image)
     height, width = self.resized_shape(*now)
-    if self.backend == "pil":
-      if now != (height, width):
-        if isinstance(image, np.ndarray):
-          image = Image.fromarray(image)
-        image = image.resize((width, height), FILTERS[self.interpolation])
-      return np.asarray(image)[self.windows(height, width)]
     rows, columns = self.windows(height, width)
+    if self.backend == "pil":
+      if now == (height, width):
+        return np.asarray(image)[rows, columns]
+      return resized(
+        image,
+        (height, width),
+        interpolation=self.interpolation,
+        columns=columns,
+      )[rows]
     return resampling.resize_bicubic(
       np.asarray(image),
       rows=(height, rows),
@@ -217,6 +220,35 @@ def sides(image: np.ndarray | Image.Image) -> tuple[int, int]:
   if isinstance(image, np.ndarray):
     return image.shape[:2]
   return image.height, image.width
+
+
+def resized(
+  image: UInt8[np.ndarray, "H W 3"] | Image.Image,
+  shape: tuple[int, int],
+  *,
+  interpolation: str = "bicubic",
+  columns: slice | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Resized by Pillow in 8 bits, along rows and then along columns.
+
+  That is the order of Pillow before its version 13, which takes the other one
+  for pictures that become lower by more than twice what they become narrower;
+  either rounds between.
+
+  Args:
+    image: an array, or an RGB image of Pillow's.
+    shape: height and width to resize to.
+    interpolation: a key of FILTERS.
+    columns: those to return; all by default.
+  """
+  if isinstance(image, np.ndarray):
+    image = Image.fromarray(image)
+  height, width = shape
+  image = image.resize((width, image.height), FILTERS[interpolation])
+  if columns is not None:
+    image = image.crop((columns.start, 0, columns.stop, image.height))
+  image = image.resize((image.width, height), FILTERS[interpolation])
+  return np.asarray(image)
 
 
 def cut_long_side(

@@ -79,9 +79,7 @@ def pillow_weights(
   """The whole numbers by which Pillow resizes a line of samples of 8 bits.
 
   A sample of the result is the sum of K samples times their weights, divided by
-  2**22, rounded and clipped. Lines of columns come before those of rows, but
-  for a picture that becomes lower by more than twice what it becomes narrower:
-  there later versions of Pillow begin with rows.
+  2**22, rounded and clipped.
 
   Args:
     size_in: input samples.

@@ -26,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float16, Int, UInt8
-from PIL import Image
 
 from visual_memory import distributed, files
 from visual_memory.data import crops, image_source
 from visual_memory.data.image_source import ImageSource
+from visual_memory.data.preprocess import resized
 from visual_memory.distributed import map_rows
 from visual_memory.dual_memory.augmix import augmix as mix
 from visual_memory.encoders.encoder import Encoder
@@ -133,10 +133,7 @@ def on_canvas(
   if max(height, width) > side:
     factor = side / max(height, width)
     height, width = (max(1, round(n * factor)) for n in (height, width))
-    resized = Image.fromarray(image).resize(
-      (width, height), Image.Resampling.BICUBIC
-    )
-    image = np.asarray(resized)
+    image = resized(image, (height, width))
   canvas = np.zeros((side, side, 3), np.uint8)
   canvas[:height, :width] = image
   return canvas, np.array([height, width], np.int32)

@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
+from visual_memory.data.preprocess import resized
 from visual_memory.types import UNLABELED, Array
 
 
@@ -68,10 +69,8 @@ def resized_picture(
   image: UInt8[np.ndarray, "H W 3"], *, size: int
 ) -> Float32[np.ndarray, "size size 3"]:
   """The picture squeezed to size x size (bilinear), in [0, 1]."""
-  resized = Image.fromarray(image).resize(
-    (size, size), Image.Resampling.BILINEAR
-  )
-  return np.asarray(resized, np.float32) / 255
+  picture = resized(image, (size, size), interpolation="bilinear")
+  return np.asarray(picture, np.float32) / 255
 
 
 def brightness(
@@ -112,10 +111,10 @@ def resized_mask(
   mask: Int[np.ndarray, "H W"], *, size: int
 ) -> Int[np.ndarray, "size size"]:
   """The mask squeezed to size x size, the nearest pixel's class."""
-  resized = Image.fromarray(mask.astype(np.int32)).resize(
+  classes = Image.fromarray(mask.astype(np.int32)).resize(
     (size, size), Image.Resampling.NEAREST
   )
-  return np.asarray(resized)
+  return np.asarray(classes)
 
 
 def explained_by_classes(

@@ -111,9 +111,6 @@ class DeviceResize:
   def _axes(self, height: int, width: int) -> list[tuple] | None:
     """What rows and columns of the crop depend on; None if it does not fit."""
     resized = self.preprocess.resized_shape(height, width)
-    lower = height - resized[0]
-    if lower > 0 and lower > 2 * (width - resized[1]):
-      return None  # In an order that depends on Pillow's version.
     found = [
       _axis(*lengths, window.start, window.stop, self.preprocess.interpolation)
       for *lengths, window in zip(
