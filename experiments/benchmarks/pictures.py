@@ -47,7 +47,7 @@ def main(config, path) -> None:
     for _ in batching.batches(source, prepare, kept=kind, **options):
       pass
 
-  write(kept)
+  write(kept), write(pixels)
   lines = distributed.shard_rows(slots[kept], mesh)
   own = {
     "decode": lambda: [read(row) for row in rows],
@@ -61,7 +61,7 @@ def main(config, path) -> None:
   }
   on_devices = lambda: jax.block_until_ready(kept.pixels(lines, mesh=mesh))
   together["device"] = on_devices
-  on_devices()
+  equal = np.array_equal(np.asarray(on_devices()), slots[pixels])
   found = {}
   for name, task, clock in (
     *((name, task, time.process_time) for name, task in own.items()),
@@ -75,6 +75,7 @@ def main(config, path) -> None:
     "environment": workdir.environment(),
     "cpu": peers.cpu(),
     "side": kept.side,
+    "device_equals_host": equal,
     "share_that_fits": np.mean(
       [kept.fits(*preprocess.sides(image)) for image in images]
     ).item(),
