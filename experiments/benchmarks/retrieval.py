@@ -43,7 +43,7 @@ def main(config, path) -> None:
     files.write_json(path / f"{name}.json", report)
     files.write_text(path / f"{name}.md", _summary(kind, report["cases"]))
     print(_table(report["cases"][-1]), flush=True)
-  _draw(path, config, report["cases"])
+  _draw(path / name, config, report["cases"])
 
 
 def _cases(config) -> list[dict]:
@@ -171,8 +171,14 @@ def _summary(kind, cases) -> str:
   return "\n".join(lines) + "\n"
 
 
-def _draw(path, config, cases) -> None:
-  """Time, and the share of the floor, against each size that was swept."""
+def _draw(start, config, cases) -> None:
+  """Time, and the share of the floor, against each size that was swept.
+
+  Args:
+    start: of the figures' paths.
+    config: the config.
+    cases: what was timed.
+  """
   base = config.base.to_dict()
   for size in config.sweeps:
     if isinstance(base[size], str):
@@ -200,7 +206,7 @@ def _draw(path, config, cases) -> None:
         y_log=True,
         size=(6.4, 4.2),
       )
-      files.write_text(path / f"{value}_by_{size}.svg", svg)
+      files.write_text(f"{start}_{value}_by_{size}.svg", svg)
 
 
 if __name__ == "__main__":
