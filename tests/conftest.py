@@ -1,5 +1,6 @@
 """Eight simulated CPU devices and strict shapes, before anything runs."""
 
+import contextlib
 import functools
 import inspect
 import os
@@ -79,7 +80,7 @@ def _checking(jaxtyped):
 
 jaxtyping.jaxtyped = _checking(jaxtyping.jaxtyped)
 
-import visual_memory  # noqa: F401  (what JAX compiles is kept from now on)
+import visual_memory  # What JAX compiles is kept from now on.
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -99,6 +100,10 @@ COMPILED_QUICKLY = (
   "retrieval_streaming_test", "server_", "sklearn_test", "store_handles_test",
   "studies_", "terminal_test", "voting_",
 )  # fmt: skip
+
+# Of those, files that embed few images as users do, on all devices: here on
+# two, since each of eight would be given a batch that is filled up.
+ON_TWO_DEVICES = ("cli_test", "edits_loop_test", "experiments_", "public_test")
 
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.
 
@@ -201,6 +206,35 @@ def _devices():
   with pytest.MonkeyPatch.context() as patch:
     if jax.device_count() < 8:
       patch.setattr(distributed, "make_mesh", make_or_skip)
+    yield
+
+
+@contextlib.contextmanager
+def all_devices_are(count):
+  """So many devices make a mesh where nobody says how many."""
+  make = visual_memory.make_mesh
+
+  @functools.wraps(make)
+  def make_some(num_devices=None):
+    return make(count if num_devices is None else num_devices)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(visual_memory, "make_mesh", make_some)
+    patch.setattr(visual_memory.distributed, "make_mesh", make_some)
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_devices(request, _devices):
+  few = request.module.__name__.startswith(ON_TWO_DEVICES)
+  with all_devices_are(2) if few else contextlib.nullcontext():
+    yield
+
+
+@pytest.fixture
+def on_one_device():
+  """As on the machines of most users."""
+  with all_devices_are(1):
     yield
 
 

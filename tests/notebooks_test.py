@@ -14,8 +14,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-
-from visual_memory import distributed
+from traitlets.config import Config
 
 COLABS = pathlib.Path(__file__).resolve().parents[1] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
@@ -52,23 +51,20 @@ def notebook(request, data_file):
   return nbformat.read(request.param, as_version=4)
 
 
-def test_notebook_runs(notebook, monkeypatch):
-  """As a kernel would run its cells, and show what they return.
-
-  On one device, as on the machines of most readers.
-  """
-  one = distributed.make_mesh(1)
-  monkeypatch.setattr(distributed, "make_mesh", lambda _=None: one)
+def test_notebook_runs(notebook, on_one_device, tmp_path, monkeypatch):
+  """As a kernel would run its cells, and show what they return."""
   monkeypatch.chdir(COLABS)
+  monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
   monkeypatch.setenv("PYTHONPATH", str(COLABS.parent))
   monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-  shell = InteractiveShell()
+  shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
   shell.display_formatter.active_types = shell.display_formatter.format_types
   with plt.rc_context({"backend": "agg"}):
     for cell in notebook.cells:
       if cell.cell_type == "code":
         shell.run_cell(installed(cell)).raise_error()
     plt.close("all")
+  shell.reset(new_session=False)  # It is kept until Python ends.
 
 
 @pytest.mark.slow
