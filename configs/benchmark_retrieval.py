@@ -8,8 +8,6 @@ with one JAX device for each core (JAX_NUM_CPU_DEVICES). Results are named by
 what the processor can do (AVX2, AVX-512 VNNI): they hold for its kind alone.
 """
 
-import importlib.util
-
 import ml_collections
 
 from configs import evaluate
@@ -41,9 +39,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "usearch_exact",
     "lax_top_k",
     "gemm",
+    "torch_top_k",  # Where PyTorch is installed.
   )
-  if importlib.util.find_spec("torch"):  # No dependency of ours asks for it.
-    config.peers += ("torch_top_k",)
   config.most_rows = dict(  # Beyond, a peer is left out: too slow, or too big.
     numpy_argpartition=327_680,
     sklearn_brute=327_680,

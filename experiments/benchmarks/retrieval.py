@@ -8,6 +8,7 @@ round after round, and a peer's ratio to another is the median over rounds, so
 that a machine that slows down for a while slows both.
 """
 
+import importlib.util
 import pathlib
 import statistics
 import sys
@@ -67,6 +68,8 @@ def _time_case(path, config, *, rows, num_rows, dim, num_queries, k) -> dict:
     name
     for name in config.peers
     if num_rows <= config.most_rows.get(name, num_rows)
+    # No dependency of ours asks for PyTorch.
+    and (name != "torch_top_k" or importlib.util.find_spec("torch"))
   ]
   commands = {name: _command(name, path, k, config.threads) for name in names}
   remedy = "pip install 'visual_memory[bench]'"
