@@ -278,7 +278,7 @@ def test_published_weights_through_the_command_line(data_file, tmp_path):
       f"--config.memory.options.path={tmp_path / 'cifar10'}",
       "--config.data.source=folder", "--config.data.options.split=test",
       f"--config.data.options.path={tmp_path / 'cifar10'}",
-      "--config.voting.ks=(1, 3)",
+      "--config.voting.ks=(1, 3)", "--config.embed.batch_size=2",
     ],
     cwd=ROOT, capture_output=True, text=True,
   )  # fmt: skip
