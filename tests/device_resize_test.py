@@ -163,3 +163,19 @@ def test_who_resizes_is_chosen_by_the_devices_and_by_the_rule(mesh):
   ):
     with pytest.raises(ValueError, match="Only the host resizes so"):
       chosen("device", preprocess, source, mesh=mesh)
+
+
+def test_devices_that_give_other_pixels_do_not_resize(mesh, monkeypatch):
+  kind = chosen("device", SMALL, Pictures(3), mesh=mesh)
+  assert device_resize.agrees(kind, mesh)
+  resized = device_resize._resized
+  monkeypatch.setattr(
+    device_resize, "_resized", lambda *given: resized(*given) ^ 1
+  )
+  for cached in (device_resize.agrees, device_resize._pixels):
+    getattr(cached, "cache_clear", getattr(cached, "clear_cache", None))()
+  monkeypatch.setattr(device_resize, "_trusted", device_resize.agrees)
+  with pytest.warns(UserWarning, match="does not resize as Pillow does"):
+    assert chosen("device", SMALL, Pictures(3), mesh=mesh) is None
+  device_resize.agrees.cache_clear()
+  device_resize._pixels.clear_cache()

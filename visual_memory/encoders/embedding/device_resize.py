@@ -19,6 +19,7 @@ any device. What a sample becomes when it is normalized is looked up.
 import dataclasses
 import functools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +155,10 @@ def chosen(
     source: a few of its pictures decide on the size of the squares.
     mesh: the devices.
 
+  Returns:
+    The way; None, with a warning, if these devices give another picture than
+    the host does.
+
   Raises:
     ValueError: another word, or "device" for what only the host computes.
   """
@@ -181,7 +186,33 @@ def chosen(
     for shape in _some_shapes(source)
   ]
   # Enough for three quarters of them: one large one makes no other larger.
-  return kinds[sorted(fitting)[len(fitting) * 3 // 4] if fitting else 0]
+  kind = kinds[sorted(fitting)[len(fitting) * 3 // 4] if fitting else 0]
+  if _trusted(kind, mesh):
+    return kind
+  warnings.warn(
+    f"{mesh.devices.flat[0].device_kind} does not resize as Pillow does, to the"
+    " bit: the host resizes.",
+    stacklevel=2,
+  )
+  return None
+
+
+def _trusted(kind: DeviceResize, mesh: Mesh) -> bool:
+  """CPUs are tested with the package; others show what they do, once."""
+  return mesh.devices.flat[0].platform == "cpu" or agrees(kind, mesh)
+
+
+@functools.lru_cache(maxsize=16)
+def agrees(kind: DeviceResize, mesh: Mesh) -> bool:
+  """Whether each device gives the host's pixels of a picture of noise."""
+  side = kind.side
+  image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+  line = np.zeros(kind.shape, np.uint8)
+  kind.write(image, line)
+  found = kind.pixels(
+    np.broadcast_to(line, (mesh.size, *line.shape)), mesh=mesh
+  )
+  return bool(np.all(np.asarray(found) == kind.preprocess(image)))
 
 
 def wanted(where: str, platform: str) -> bool:

@@ -105,8 +105,8 @@ def embed_with_report(
     num_workers: threads that read images; one for each core by default.
     resize_on: "host", "device", or "auto": GPUs and TPUs resize, crop and
       normalize what the host's cores decode, by Pillow's rule, with the same
-      bits (`device_resize`); an encoder of another rule, or CPUs, take the
-      host.
+      bits (`device_resize`), of which one picture is proof first; an encoder of
+      another rule, or CPUs, take the host.
     progress: print progress to standard error, in the lead process.
 
   Raises:
