@@ -235,8 +235,8 @@ pictures, folder, log, wait = sys.argv[1:]
 embedding.HELD_S = 0.5
 real = embedding.embed_batches
 
-def noted(encoder, host, *, mesh):
-  for block in real(encoder, host, mesh=mesh):
+def noted(encoder, host, **options):
+  for block in real(encoder, host, **options):
     time.sleep(float(wait) * len(block.rows))
     with open(log, "a") as file:
       file.write("x" * len(block.rows))
