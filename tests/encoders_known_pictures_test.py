@@ -24,13 +24,13 @@ def encoded(monkeypatch):
   """The rows that the encoder was given, run after run."""
   rows, inner = [], resumable.embed_batches
 
-  def embed_batches(encoder, host_batches, *, mesh):
+  def embed_batches(encoder, host_batches, **options):
     def noted():
       for batch in host_batches:
         rows.extend(batch.rows[batch.data.mask].tolist())
         yield batch
 
-    return inner(encoder, noted(), mesh=mesh)
+    return inner(encoder, noted(), **options)
 
   monkeypatch.setattr(resumable, "embed_batches", embed_batches)
   return rows
