@@ -1,6 +1,7 @@
 """The repository's own rules: who may import whom, sizes, and what is left."""
 
 import ast
+import functools
 import json
 import pathlib
 import re
@@ -116,17 +117,34 @@ def home_of(path):
   return name_of(path).removeprefix("visual_memory/")
 
 
+@functools.cache
+def text_of(path):
+  return path.read_text(encoding="utf-8")
+
+
+@functools.cache
 def imports_of(path, *, at_import_only=False):
   """The modules that a file imports, as dotted names."""
-  tree = ast.parse(path.read_text(encoding="utf-8"))
-  nodes = tree.body if at_import_only else ast.walk(tree)
-  for node in nodes:
+  tree = ast.parse(text_of(path))
+  found = []
+  for node in tree.body if at_import_only else ast.walk(tree):
     if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
+      found += [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
       assert not node.level, f"{name_of(path)}: relative import"
       # `from visual_memory import types` imports visual_memory.types.
-      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+      found += [f"{node.module}.{alias.name}" for alias in node.names]
+  return found
+
+
+def wrong_imports(paths, is_wrong):
+  """What is imported and should not be: (file, module) of each."""
+  return [
+    (name_of(path), module)
+    for path in paths
+    for module in imports_of(path)
+    if is_wrong(path, module)
+  ]
 
 
 def layer_of(module):
@@ -158,28 +176,25 @@ def wrong_directions(layer, modules):
       yield module
 
 
-@pytest.mark.parametrize(
-  "path", sorted((ROOT / "experiments").glob("*.py")), ids=name_of
-)
-def test_experiments_are_wiring(path):
-  assert path.read_text(encoding="utf-8").count("\n") < 100
+def test_experiments_are_wiring():
+  paths = (ROOT / "experiments").glob("*.py")
+  assert not [name_of(p) for p in paths if text_of(p).count("\n") >= 100]
 
 
 def test_the_command_line_needs_no_study():
-  for path in (ROOT / "visual_memory" / "cli").glob("*.py"):
-    assert not [m for m in imports_of(path) if layer_of(m) == "studies"]
+  paths = (ROOT / "visual_memory" / "cli").glob("*.py")
+  assert not wrong_imports(paths, lambda _, m: layer_of(m) == "studies")
 
 
 def test_there_are_files():
   assert len(PRODUCT) > 50
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_every_file_parses_and_is_of_readable_size(path):
-  text = path.read_text(encoding="utf-8")
-  compile(text, str(path), "exec")
-  if path in PRODUCT:
-    assert text.count("\n") <= 350, "over 350 lines: split it"
+def test_every_file_parses_and_is_of_readable_size():
+  for path in FILES:
+    compile(text_of(path), str(path), "exec")
+  # What is longer is to be split.
+  assert not [name_of(p) for p in PRODUCT if text_of(p).count("\n") > 350]
 
 
 def test_every_package_file_has_a_layer():
@@ -189,26 +204,25 @@ def test_every_package_file_has_a_layer():
     assert first in LEVEL or first in outside, name_of(path)
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_imports_point_downwards(path):
-  layer = layer_of_file(path)
-  if layer is not None:
-    assert not list(wrong_directions(layer, imports_of(path)))
+def test_imports_point_downwards():
+  def is_upwards(path, module):
+    layer = layer_of_file(path)
+    return layer is not None and list(wrong_directions(layer, [module]))
+
+  assert not wrong_imports(PRODUCT, is_upwards)
 
 
-@pytest.mark.parametrize(
-  "path",
-  sorted((ROOT / "visual_memory" / "encoders").rglob("*.py")),
-  ids=name_of,
-)
-def test_imports_inside_encoders_point_downwards(path):
-  room = path.relative_to(ROOT / "visual_memory/encoders").with_suffix("")
-  if room.parts[0] == "__init__":
-    return
-  for module in imports_of(path):
+def test_imports_inside_encoders_point_downwards():
+  folder = ROOT / "visual_memory" / "encoders"
+
+  def is_upwards(path, module):
+    room = path.relative_to(folder).with_suffix("").parts[0]
     parts = module.split(".")
-    if parts[:2] == ["visual_memory", "encoders"]:
-      assert ENCODER_LEVEL[parts[2]] <= ENCODER_LEVEL[room.parts[0]], module
+    if room == "__init__" or parts[:2] != ["visual_memory", "encoders"]:
+      return False
+    return ENCODER_LEVEL[parts[2]] > ENCODER_LEVEL[room]
+
+  assert not wrong_imports(folder.rglob("*.py"), is_upwards)
 
 
 def test_an_import_that_points_upwards_is_found():
@@ -218,45 +232,41 @@ def test_an_import_that_points_upwards_is_found():
   assert list(wrong_directions("voting", ["experiments.launch"]))
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_nothing_imports_experiments_configs_or_cli(path):
-  if name_of(path).startswith(("experiments/", "configs/")):
-    return  # Launchers load configs; a config may build on another.
-  for module in imports_of(path):
-    assert module.split(".")[0] not in ("experiments", "configs", "tests")
-    if not name_of(path).startswith("visual_memory/cli"):
-      assert not module.startswith("visual_memory.cli")
+def test_nothing_imports_experiments_configs_or_cli():
+  def is_wrong(path, module):
+    if name_of(path).startswith(("experiments/", "configs/")):
+      return False  # Launchers load configs; a config may build on another.
+    if module.split(".")[0] in ("experiments", "configs", "tests"):
+      return True
+    of_cli = name_of(path).startswith("visual_memory/cli")
+    return module.startswith("visual_memory.cli") and not of_cli
+
+  assert not wrong_imports(PRODUCT, is_wrong)
 
 
-@pytest.mark.parametrize(
-  "path", sorted((ROOT / "configs").rglob("*.py")), ids=name_of
-)
-def test_configs_are_data(path):
+def test_configs_are_data():
   # os: where the data is; dataclasses and types: of tables.
   allowed = {
     "ml_collections", "configs", "os", "dataclasses", "collections", "typing",
   }  # fmt: skip
-  for module in imports_of(path):
-    assert module.split(".")[0] in allowed, module
+  paths = (ROOT / "configs").rglob("*.py")
+  assert not wrong_imports(paths, lambda _, m: m.split(".")[0] not in allowed)
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_heavy_packages_stay_in_their_homes(path):
-  for module in imports_of(path):
+def test_heavy_packages_stay_in_their_homes():
+  def is_wrong(path, module):
     package = module.split(".")[0]
-    if name_of(path) not in PEERS:
-      assert package not in FOREIGN, f"{module}: not in product code"
+    if package in FOREIGN and name_of(path) not in PEERS:
+      return True
     homes = HOMES.get(package)
-    if homes is not None:
-      at_home = home_of(path).startswith(homes)
-      assert at_home, f"{module} is imported outside of {', '.join(homes)}"
+    return homes is not None and not home_of(path).startswith(homes)
+
+  assert not wrong_imports(PRODUCT, is_wrong)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_is_unfinished_or_of_one_machine(path):
-  text = path.read_text(encoding="utf-8")
-  assert not UNFINISHED.search(text)
-  assert not MACHINE_PATHS.search(text)
+def test_nothing_is_unfinished_or_of_one_machine():
+  for pattern in (UNFINISHED, MACHINE_PATHS):
+    assert not [name_of(p) for p in FILES if pattern.search(text_of(p))]
 
 
 def test_the_base_install_imports_no_optional_package():
