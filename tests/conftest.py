@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import inspect
 import os
 import sys
@@ -114,6 +115,13 @@ DATA_ROOT = os.path.abspath(
   )
 )
 os.environ["VISUAL_MEMORY_DATA"] = DATA_ROOT  # Wherever a test goes.
+
+
+def pytest_collection_finish():
+  """What was collected stays: the collector need not look at it again."""
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):

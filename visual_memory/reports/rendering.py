@@ -1,6 +1,7 @@
 """From templates and values to pages: what every kind of page shares."""
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 import json
@@ -24,8 +25,12 @@ _BROAD_POINTS = 400
 _NUMBER = re.compile(r"[-+–<→\s]*\d")
 
 
+@functools.cache
 def environment():
-  """The jinja environment of the packaged templates, escaping everything."""
+  """The jinja environment of the packaged templates, escaping everything.
+
+  One for all pages: it keeps what templates are compiled to.
+  """
   import jinja2
 
   made = jinja2.Environment(
