@@ -47,7 +47,8 @@ def main(config, path) -> None:
     for _ in batching.batches(source, prepare, kept=kind, **options):
       pass
 
-  write(kept), write(pixels)
+  write(kept)
+  write(pixels)
   lines = distributed.shard_rows(slots[kept], mesh)
   own = {
     "decode": lambda: [read(row) for row in rows],

@@ -110,8 +110,8 @@ def coarsen(
 ) -> Coarse:
   """The coarse copy of float32 rows; zero rows stay exactly zero.
 
-  Entries that a given scale (of all
-  rows, or of each) cannot hold are clipped; the residual says so.
+  Entries that a given scale (of all rows, or of each) cannot hold are clipped;
+  the residual says so.
   """
   if precision == "bfloat16":
     # A compiler may take a conversion there and back for none at all, and
