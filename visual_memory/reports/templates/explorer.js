@@ -277,11 +277,12 @@ function askLabel(row) {
   const dialog = $("relabel");
   $("relabel-id").textContent = rows[row].id;
   $("relabel-to").value = labelOf(row, edits);
-  dialog.onclose = () => {
-    if (dialog.returnValue === "ok") relabel(row, Number($("relabel-to").value));
-    document.querySelector(`[data-focus="r${row}"]`)?.focus();
+  // A dialog's "close" comes a task later than the click: what is asked for is done
+  // with the click itself.
+  dialog.querySelector("form").onsubmit = (event) => {
+    if (event.submitter?.value === "ok") relabel(row, Number($("relabel-to").value));
   };
-  dialog.returnValue = "";
+  dialog.onclose = () => document.querySelector(`[data-focus="r${row}"]`)?.focus();
   dialog.showModal();
 }
 
