@@ -15,6 +15,7 @@ import torch_files
 from PIL import Image
 
 from experiments import evaluate, from_config, launch, privacy, sweep
+from experiments.benchmarks import retrieval
 from visual_memory import distributed
 from visual_memory.encoders.families import catalog
 from visual_memory.reports import runs
@@ -286,3 +287,27 @@ def test_published_weights_through_the_command_line(data_file, tmp_path):
   report = read(tmp_path / "run/report.json")
   assert report["counts"]["images_embedded"] == 20
   assert report["config"]["encoder"]["name"] == "dinov2_vits14"
+
+
+def test_a_stopped_benchmark_times_only_what_is_left(tmp_path, monkeypatch):
+  timed = []
+
+  def time_case(path, config, **case):
+    if len(timed) == 1:
+      timed.clear()
+      raise KeyboardInterrupt
+    timed.append(case)
+    return {"peers": {"gemm": {"median_s": 1.0, "min_s": 1.0}}}
+
+  monkeypatch.setattr(retrieval, "_time_case", time_case)
+  config = get_config("benchmark_retrieval")
+  with pytest.raises(KeyboardInterrupt):
+    retrieval.main(config, tmp_path)
+  retrieval.main(config, tmp_path)
+  assert [case["num_rows"] for case in timed] == [1000]
+  (report,) = map(read, tmp_path.glob("*.json"))
+  assert [case["num_rows"] for case in report["cases"]] == [2000, 1000]
+  # Of another config nothing is kept.
+  config.num_rounds = 1
+  with pytest.raises(KeyboardInterrupt):
+    retrieval.main(config, tmp_path)
