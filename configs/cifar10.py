@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = evaluate.get_config(arg)
   config.title = "CIFAR-10, raw pixels"
   if arg == "smoke":
+    config.memory.sample, config.data.sample = 400, 200
     return config
   use_archive(config, "cifar10.zip")
   return config

@@ -67,13 +67,13 @@ def test_a_size_is_one_point_of_a_law_however_often_it_is_measured():
 
 def test_growth_ends_with_the_full_memory_and_measures_it_once(tmp_path):
   config = scaling.get_config("smoke")
-  config.growth.per_class, config.growth.seeds = (5, 50, 1000), (0, 1)
+  config.growth.per_class, config.growth.seeds = (5, 25, 1000), (0, 1)
   launch.run(config, tmp_path)
   report = json.loads((tmp_path / "report.json").read_text())
   sizes = [point["num_rows"] for point in report["growth"]["rank"]["points"]]
   rows, tuning = (report["counts"][k] for k in ("memory_rows", "tuning_rows"))
   without = rows - tuning  # Every row that can be in a memory of its own.
-  assert sizes == [50, 500, without, 50, 500, rows]
+  assert sizes == [50, 250, without, 50, 250, rows]
   last = report["growth"]["rank"]["points"][-1]
   assert last["accuracy"] == report["accuracy"]["rank"].get(
     str(last["k"]), last["accuracy"]

@@ -94,7 +94,7 @@ COMPILED_QUICKLY = (
   "encoders_options_test", "encoders_parity_test", "encoders_patches_test",
   "encoders_text_test", "encoders_vit_test", "encoders_words_test",
   "experiments_", "memory_memory_test", "memory_whitening_test",
-  "packaging_test", "paper_test", "pretraining_", "probes_",
+  "notebooks_test", "packaging_test", "paper_test", "pretraining_", "probes_",
   "procedural_mixing_test", "procedural_test", "public_test", "reports_",
   "rerank_", "retrieval_exact_test", "retrieval_files_test",
   "retrieval_first_pass_test", "retrieval_hlo_test", "retrieval_positions_test",

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn import datasets
 
 from visual_memory import types
 from visual_memory.data import selection, synthetic
@@ -109,6 +110,11 @@ def test_digits():
   assert 0.3 < len(test) / 1797 < 0.37
   assert sorted([*train.ids, *test.ids]) == list(everything.ids)
   assert everything.class_names == tuple("0123456789")
+  scans = datasets.load_digits()
+  np.testing.assert_array_equal(everything.labels, scans.target)
+  np.testing.assert_array_equal(
+    everything.images[..., 0], np.rint(scans.images * (255 / 16))
+  )
   image = everything[0].image
   assert image.shape == (8, 8, 3)
   assert image.max() == 239  # 15 of 16

@@ -13,20 +13,31 @@ import visual_memory as vm
 
 pytest.importorskip("sphinx", reason="needs visual_memory[docs]")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PLAIN = (
+  "-D", "html_theme=basic", "-D", "html_theme_options.navigation_with_keys=",
+)  # fmt: skip
+"""Without a list of all pages on every page, which is half of the work."""
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
+@pytest.fixture(
+  scope="module",
+  params=[PLAIN, pytest.param((), marks=pytest.mark.slow)],
+  ids=["plain", "as_published"],
+)
+def site(request, tmp_path_factory):
   """The site, built with warnings as errors."""
   out = tmp_path_factory.mktemp("site")
   command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
   done = subprocess.run(
-    [*command, "-b", "html", "-d", out / "trees", ROOT / "docs", out / "html"],
+    [
+      *command, "-b", "html", *request.param, "-d", out / "trees",
+      ROOT / "docs", out / "html",
+    ],
     capture_output=True,
     text=True,
     env={**os.environ, "PYTHONPATH": str(ROOT)},
     check=False,
-  )
+  )  # fmt: skip
   assert done.returncode == 0, done.stderr
   return out / "html"
 

@@ -280,6 +280,7 @@ def test_published_weights_through_the_command_line(data_file, tmp_path):
       "--config.data.source=folder", "--config.data.options.split=test",
       f"--config.data.options.path={tmp_path / 'cifar10'}",
       "--config.voting.ks=(1, 3)", "--config.embed.batch_size=2",
+      "--config.encoder.image_size=56",
     ],
     cwd=ROOT, capture_output=True, text=True,
   )  # fmt: skip

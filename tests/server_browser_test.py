@@ -18,9 +18,16 @@ import server_test
 
 import visual_memory as vm
 from visual_memory.cli import serving as cli_serving
+from visual_memory.server.session import Session
 
 ROOT, HOSTILE = server_test.ROOT, server_test.HOSTILE
 store = server_test.store
+
+
+@pytest.fixture(scope="module")
+def browser():
+  with headless.chromium() as found:
+    yield found
 
 
 @contextlib.contextmanager
@@ -46,11 +53,11 @@ def serving(store):
     process.wait()
 
 
-def test_no_process_is_started_with_the_token(store, monkeypatch):
+def test_no_process_is_started_with_the_token(store, browser, monkeypatch):
   """What --open gives to a browser leads it to the page, and is private."""
   given = []
   monkeypatch.setattr("webbrowser.open", lambda url: given.append(url) or True)
-  with headless.chromium() as browser, serving(store) as (_, address):
+  with server_test.served(Session(str(store))) as address:
     assert cli_serving._open(address)
     token = urllib.parse.urlsplit(address).path.strip("/")
     (url,) = given
@@ -58,10 +65,10 @@ def test_no_process_is_started_with_the_token(store, monkeypatch):
     file = pathlib.Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    page = browser.new_page()
-    page.goto(url)
-    page.wait_for_selector(".tile img")
-    assert page.url.startswith(address)
+    with contextlib.closing(browser.new_page()) as page:
+      page.goto(url)
+      page.wait_for_selector(".tile img")
+      assert page.url.startswith(address)
 
 
 @contextlib.contextmanager
@@ -89,8 +96,8 @@ def page_at(browser, address, **options):
   assert not problems
 
 
-def test_a_browser_asks_edits_and_maps(store, tmp_path):
-  with headless.chromium() as browser, serving(store) as (_, address):
+def test_a_browser_asks_edits_and_maps(store, browser, tmp_path):
+  with serving(store) as (_, address):
     expect = importlib.import_module("playwright.sync_api").expect
     expect.set_options(timeout=180_000)
     with page_at(browser, address) as page:
@@ -147,8 +154,8 @@ def test_a_browser_asks_edits_and_maps(store, tmp_path):
   assert opened.verify()
 
 
-def test_a_narrow_page_in_the_dark_scrolls_only_down(store):
-  with headless.chromium() as browser, serving(store) as (_, address):
+def test_a_narrow_page_in_the_dark_scrolls_only_down(store, browser):
+  with server_test.served(Session(str(store))) as address:
     for width in (390, 2560):
       with page_at(
         browser,
@@ -202,10 +209,9 @@ def test_a_server_killed_while_it_edits_leaves_a_sound_store(store):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_rows_scroll_without_blank_tiles(tmp_path):
+def test_a_hundred_thousand_rows_scroll_without_blank_tiles(browser, tmp_path):
   """A screen a second: in no frame is there a place without its picture."""
-  with headless.chromium():
-    pass  # Skips where there is none.
+  del browser  # Skips where there is none.
   command = [sys.executable, "-m", "experiments.benchmarks.page"]
   subprocess.run(
     [

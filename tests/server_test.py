@@ -1,7 +1,10 @@
 """The served page: who may ask, what it answers, a browser that drives it."""
 
+import contextlib
 import json
 import pathlib
+import socket
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="needs visual_memory[serve]")
 
+import uvicorn
 from starlette.testclient import TestClient
 
 import visual_memory as vm
@@ -45,6 +49,24 @@ def store(tmp_path):
   photos = str(tmp_path / "photos")
   assert main(["build", photos, "-s", str(path), "--encoder", "pixels"]) == 0
   return path
+
+
+@contextlib.contextmanager
+def served(session):
+  """The address of a session's page, served by a thread of this process."""
+  with socket.create_server(("127.0.0.1", 0)) as listener:
+    port = listener.getsockname()[1]
+    app = make_app(session, token=TOKEN, port=port)
+    server = uvicorn.Server(
+      uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")
+    )
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+      yield f"http://127.0.0.1:{port}/{TOKEN}/"
+    finally:
+      server.should_exit = True
+      thread.join()
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """Words, errors and similarities in the served page."""
 
-import contextlib
-import socket
-import threading
-
 import encoders_words_test
 import headless
 import memory_cases
@@ -11,7 +7,6 @@ import numpy as np
 import pytest
 import server_browser_test
 import server_test
-import uvicorn
 
 import visual_memory as vm
 from visual_memory.cli.main import main
@@ -37,24 +32,6 @@ def worded(store, client, tiny_clip, tmp_path, monkeypatch):
     client.headers["x-visual-memory"] = "1"
     yield client, path
   class_texts._loaded.cache_clear()
-
-
-@contextlib.contextmanager
-def served(session):
-  """The address of a session's page, served by a thread of this process."""
-  with socket.create_server(("127.0.0.1", 0)) as listener:
-    port = listener.getsockname()[1]
-    app = server_test.make_app(session, token=server_test.TOKEN, port=port)
-    server = uvicorn.Server(
-      uvicorn.Config(app, lifespan="off", log_level="warning", ws="none")
-    )
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-      yield f"http://127.0.0.1:{port}/{server_test.TOKEN}/"
-    finally:
-      server.should_exit = True
-      thread.join()
 
 
 def map_of(client):
@@ -92,7 +69,10 @@ def test_a_browser_looks_for_words(worded):
   session = client.app.state.session
   session.warm()
   hostile = "<img src=x onerror=alert(1)> cat"
-  with headless.chromium() as browser, served(session) as address:
+  with (
+    headless.chromium() as browser,
+    server_test.served(session) as address,
+  ):
     with server_browser_test.page_at(browser, address) as page:
       first = "document.querySelector('[data-index=\"0\"]')?.title"
       for text in (hostile, "a cat"):

@@ -239,7 +239,7 @@ def killed_at_random(editor, tmp_path, trials, seed):
 
 
 def test_a_killed_writer_loses_nothing(editor, tmp_path):
-  killed_at_random(editor, tmp_path, 30, seed=1)
+  killed_at_random(editor, tmp_path, 15, seed=1)
 
 
 @pytest.mark.slow

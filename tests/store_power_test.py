@@ -112,12 +112,12 @@ def losing_power(folder, *, images, seed):
 
 def test_losing_power_loses_nothing_that_returned(tmp_path):
   (tmp_path / "recorded").mkdir()
-  ends = losing_power(tmp_path, images=200, seed=1)
-  assert len(ends) == 200 and len({done for done, _ in ends}) > _EDITS // 2
+  ends = losing_power(tmp_path, images=80, seed=1)
+  assert len(ends) == 80 and len({done for done, _ in ends}) > _EDITS // 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(1, 12))
 def test_losing_power_hundreds_of_times_loses_nothing(tmp_path, seed):
   (tmp_path / "recorded").mkdir()
   assert len(losing_power(tmp_path, images=500, seed=seed)) == 500

@@ -19,7 +19,7 @@ def launch(*words):
 
 
 def test_a_run_says_what_it_does_and_nothing_else(tmp_path):
-  done = launch("--config=configs/privacy.py:smoke", f"--workdir={tmp_path}/a")
+  done = launch("--config=configs/evaluate.py:smoke", f"--workdir={tmp_path}/a")
   assert done.returncode == 0, done.stderr
   assert "Report: " in done.stdout.splitlines()[-1]
   for chatter in ("TPU", "tpu", "xla_bridge", "Unable to initialize"):

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from visual_memory.native import library
 
-_PAUSE_S = 0.2
+PAUSE_S = 0.2
+"""Of a peer's turn, before it is asked."""
 
 
 class Peer:
@@ -45,7 +46,7 @@ class Peer:
 
   def ask(self, command: str) -> dict:
     """The answer to a command, after a short pause."""
-    time.sleep(_PAUSE_S)
+    time.sleep(PAUSE_S)
     self._process.stdin.write(command + "\n")
     self._process.stdin.flush()
     return self._answer()

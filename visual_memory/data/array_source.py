@@ -6,7 +6,9 @@ source = digits(split="test")
 
 import dataclasses
 import hashlib
+import importlib.util
 import os
+import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
@@ -201,19 +203,21 @@ def digits(*, split: str | None = None) -> image_source.ImageSource:
     raise ValueError(
       f"digits has no split {split!r}; it has 'train' and 'test'."
     )
-  try:
-    from sklearn import datasets
-  except ImportError as error:
+  carried = importlib.util.find_spec("sklearn")
+  if carried is None or carried.origin is None:
     raise ImportError(
       "The digits come with scikit-learn: pip install 'visual_memory[data]'."
-    ) from error
-  scans = datasets.load_digits()
+    )
+  # Its file alone: to import scikit-learn takes longer than most runs.
+  path = pathlib.Path(carried.origin).with_name("datasets")
+  table = np.loadtxt(path / "data" / "digits.csv.gz", delimiter=",")
+  scans, labels = table[:, :-1], table[:, -1].astype(np.int32)
   source = array_source(
-    np.rint(scans.images * (255 / 16)).astype(np.uint8),
-    scans.target,
-    ids=[f"digits/{row:04d}" for row in range(len(scans.images))],
+    np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8),
+    labels,
+    ids=[f"digits/{row:04d}" for row in range(len(scans))],
     class_names=[str(digit) for digit in range(10)],
-    fingerprint=image_source.digest("digits", scans.data.sum()),
+    fingerprint=image_source.digest("digits", scans.sum()),
   )
   if split is None:
     return source
