@@ -265,7 +265,7 @@ def size(path):
 
 
 def test_a_killed_build_embeds_little_again(tmp_path):
-  count, wait_s = 200, 0.02
+  count, wait_s = 200, 0.01
   top = paint(
     tmp_path / "top", {f"{'ab'[i % 2]}/{i}.png": i for i in range(count)}
   )

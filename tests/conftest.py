@@ -247,6 +247,14 @@ def on_one_device():
 
 
 @pytest.fixture
+def unannotated():
+  """Annotations are not checked, for what does the same things very often."""
+  jaxtyping.config.update("jaxtyping_disable", True)
+  yield
+  jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def by_xla(monkeypatch):
   """Searches as on machines without a compiler, and on other devices."""
   monkeypatch.setenv("VISUAL_MEMORY_NATIVE", "0")

@@ -14,7 +14,7 @@ import pytest
 import torch_files
 from PIL import Image
 
-from experiments import evaluate, from_config, launch, privacy, sweep
+from experiments import composition, evaluate, from_config, launch, sweep
 from experiments.benchmarks import retrieval
 from visual_memory import distributed
 from visual_memory.encoders.families import catalog
@@ -84,11 +84,11 @@ def test_a_run_that_failed_gives_its_workdir_to_a_mended_config(
   def fail(*_, **__):
     raise ValueError("no")
 
-  config = get_config("privacy")
+  config = get_config("composition")
   wrong = config.copy_and_resolve_references()
   wrong.title = "Wrong"
   with monkeypatch.context() as patch:
-    patch.setattr(privacy, "main", fail)
+    patch.setattr(composition, "main", fail)
     with pytest.raises(ValueError, match="no"):
       launch.run(wrong, tmp_path)
   launch.run(config, tmp_path)

@@ -18,6 +18,7 @@ from visual_memory import parallel
 from visual_memory.store.errors import StoreError
 from visual_memory.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("unannotated")
 EDITS = {
   "add to a chunk": lambda s: s.add(numbered(100, 104), metadata={"a": 1}),
   "add chunks": lambda s: s.add(numbered(100, 170), metadata={"a": 1}),

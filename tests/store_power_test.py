@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 
-import jaxtyping
 import pytest
 import store_cases
 from power_loss import Disk, Recorder, cuts, write_image
@@ -14,15 +13,8 @@ from visual_memory.store.errors import StoreError
 from visual_memory.store.storage import local, remote
 from visual_memory.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("unannotated")
 _EDITS = 14
-
-
-@pytest.fixture(autouse=True)
-def quickly():
-  """Annotations are checked elsewhere."""
-  jaxtyping.config.update("jaxtyping_disable", True)
-  yield
-  jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @contextlib.contextmanager
