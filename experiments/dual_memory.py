@@ -68,7 +68,8 @@ def _report(config, workdir, data, found, clock, env):
       for name, value in config.published.items()
       if name.startswith((variant, "text", "zero_shot"))
     }
-    shown.append(sections.published(expected, table))
+    encoder = config.published_encoder
+    shown.append(sections.published(expected, table, encoder=encoder))
   finishing.finish_run(
     workdir, config, shown,
     {

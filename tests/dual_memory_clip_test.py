@@ -15,6 +15,7 @@ import published_layouts
 import torch_files
 
 from configs import dual_memory as config_lib
+from experiments import from_config, launch
 from visual_memory import distributed
 from visual_memory.dual_memory import guesses, protocol
 from visual_memory.dual_memory.dual_memory import Settings
@@ -96,6 +97,16 @@ def test_published_sets():
   assert config_lib.get_config("pets,tfds").data.options.dataset == (
     "oxford_iiit_pet"
   )
+  resnet = config_lib.get_config("pets,tfds,rn50")
+  assert resnet.encoder.name == resnet.text.name == "clip_rn50"
+  assert resnet.data.options.to_dict() == (
+    config_lib.get_config("pets,tfds").data.options.to_dict()
+  )
+  settings = from_config.settings(resnet, launch.load(resnet).Settings)
+  assert settings.published_encoder == "clip_rn50"
+  assert settings.published["few_shot_4"] == 88.662
+  with pytest.raises(ValueError, match="and with ,rn50"):
+    config_lib.get_config("pets,rn101")
   with pytest.raises(ValueError, match="no still images of ucf101"):
     config_lib.get_config("ucf101,tfds")
   means = [
@@ -107,6 +118,12 @@ def test_published_sets():
   ]  # fmt: skip
   # The means that the published logs come to.
   np.testing.assert_allclose(means, [68.43, 70.10, 79.71, 83.44], atol=0.005)
+  rn50 = [config_lib.RN50[name] for name in config_lib.SETS
+          if not name.startswith("imagenet_")]  # fmt: skip
+  means = [np.mean([row[column] for row in rn50]) for column in rn50[0]]
+  np.testing.assert_allclose(
+    means, [63.37, 60.72, 65.96, 67.19, 69.08, 68.20, 69.93, 72.18], atol=0.005
+  )
 
 
 @pytest.mark.slow

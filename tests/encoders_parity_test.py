@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="needs transformers")
 
 import parity_cases as cases
 
-from visual_memory.encoders import vit
+from visual_memory.encoders import resnet, vit
 from visual_memory.encoders.families import catalog
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.text import text_tower
@@ -27,6 +27,7 @@ from visual_memory.encoders.text import text_tower
 MOST = 1e-5
 
 run = jax.jit(vit.forward, static_argnames=("config", "precision"))
+run_resnet = jax.jit(resnet.forward, static_argnames=("config", "precision"))
 run_text = jax.jit(text_tower.forward, static_argnames=("config", "precision"))
 
 
@@ -39,7 +40,7 @@ def table():
     import transformers
 
     content = {
-      "against": f"transformers {transformers.__version__}",
+      "against": f"transformers {transformers.__version__}, ResNets to torch",
       "torch": torch.__version__,
       "command": "VISUAL_MEMORY_PARITY=experiments/results/encoder_parity.json"
       " python -m pytest tests/encoders_parity_test.py",
@@ -60,18 +61,20 @@ def loaded(case, folder):
   if described and (kind, layout) != ("SigLIP", "open_clip"):
     found = catalog.find(str(folder))
     assert found.is_described
-    family = found.family
-    model = found.model
+    family, model, weights = found.family, found.model, found.place
   else:  # A file alone: its name says what it is, here at a small size.
     described = folder / "described"
     described.mkdir()
-    cases.write((case[0], "Hugging Face"), described)
+    origin = "open_clip" if kind == "CLIP" else "Hugging Face"
+    cases.write((case[0], origin), described)
     model = catalog.find(str(described)).model
-    key = {"ViT": "plain_vit", "SigLIP": "siglip", "DINOv3": "dinov3"}[kind]
+    key = {"ViT": "plain_vit", "SigLIP": "siglip", "DINOv3": "dinov3",
+           "CLIP": "clip_resnet"}[kind]  # fmt: skip
     family = catalog.FAMILIES[key]
   both = {"unused": family.unused}
+  network = resnet if case[0] == cases.RESNETS else vit
   image = params_lib.load_tower(
-    weights, template=vit.shapes(model.image), namings=family.image,
+    weights, template=network.shapes(model.image), namings=family.image,
     others=family.text, **both,
   )  # fmt: skip
   text = model.text and params_lib.load_tower(
@@ -88,21 +91,23 @@ def test_equal_to_transformers(case, table, tmp_path_factory):
   model = cases.write(case, folder)
   ours, image, text = loaded(case, folder)
   random = np.random.RandomState(1)
-  # What another size is resampled by, open_clip and timm decide otherwise.
-  config = dataclasses.replace(ours.image, position_rule="plain")
+  config, forward, sizes = ours.image, run, cases.SIZES
+  if family == cases.RESNETS:
+    forward, sizes = run_resnet, ()
+  else:  # What another size is resampled by, others decide otherwise.
+    config = dataclasses.replace(config, position_rule="plain")
   if "registers" in family:
     assert ours.image.position_rule == "antialias"
     config = ours.image
   tokens = random.randint(3, 80, (2, 12))
   tokens[0, 5:], tokens[1, 9:] = 89, 89  # End marks, the largest id.
   native = (ours.image.image_size,) * 2
-  sizes = {native, (20, 36)} if "CLIP" not in layout else {native}
-  for size in sorted(sizes):
+  for size in sorted({native, *sizes[1:]}):
     if size != native and ours.image.ragged:
       continue
     pixels = random.standard_normal((2, *size, 3)).astype(np.float32)
     expected = cases.outputs(family, model, pixels, tokens)
-    outputs = run(image.params, pixels, config=config)
+    outputs = forward(image.params, pixels, config=config)
     found = {
       "class": outputs.class_token,
       "pooled": outputs.embedding,

@@ -76,6 +76,110 @@ def _dinov2_reg():
   )
 
 
+class _Bottleneck(torch.nn.Module):
+  """One block; a pool of 2 x 2 is what halves it."""
+
+  def __init__(self, sources, width, halves):
+    super().__init__()
+    layers, targets = torch.nn, 4 * width
+    self.conv1 = layers.Conv2d(sources, width, 1, bias=False)
+    self.bn1 = layers.BatchNorm2d(width)
+    self.conv2 = layers.Conv2d(width, width, 3, padding=1, bias=False)
+    self.bn2 = layers.BatchNorm2d(width)
+    self.conv3 = layers.Conv2d(width, targets, 1, bias=False)
+    self.bn3 = layers.BatchNorm2d(targets)
+    self.pool = layers.AvgPool2d(2 if halves else 1)
+    if halves or sources != targets:
+      self.downsample = layers.Sequential(
+        layers.Conv2d(sources, targets, 1, bias=False),
+        layers.BatchNorm2d(targets),
+      )
+
+  def forward(self, x):
+    y = self.bn1(self.conv1(x)).clamp(min=0)
+    y = self.pool(self.bn2(self.conv2(y)).clamp(min=0))
+    kept = self.downsample(self.pool(x)) if hasattr(self, "downsample") else x
+    return (self.bn3(self.conv3(y)) + kept).clamp(min=0)
+
+
+class _Pool(torch.nn.Module):
+  """The mean of all places asks them all, itself included."""
+
+  def __init__(self, places, dim, out):
+    super().__init__()
+    self.positional_embedding = torch.nn.Parameter(torch.ones(1 + places, dim))
+    self.k_proj, self.q_proj, self.v_proj = (
+      torch.nn.Linear(dim, dim) for _ in range(3)
+    )
+    self.c_proj = torch.nn.Linear(dim, out)
+
+  def forward(self, grid):
+    tokens = torch.cat([grid.mean(1, keepdim=True), grid], 1)
+    tokens = tokens + self.positional_embedding
+    heads = lambda x: x.unflatten(-1, (-1, 64)).transpose(1, 2)
+    q, k, v = (
+      heads(project(tokens))
+      for project in (self.q_proj, self.k_proj, self.v_proj)
+    )
+    weights = (q[:, :, :1] @ k.transpose(-1, -2) / 8).softmax(-1)
+    return self.c_proj((weights @ v).transpose(1, 2).flatten(-2)[:, 0])
+
+
+class _ResNet(torch.nn.Module):
+  """CLIP's ResNet, from the formulas, under the published names."""
+
+  def __init__(self, layers, width, image_size, out):
+    super().__init__()
+    half, sources = width // 2, (3, width // 2, width // 2)
+    for i, targets in enumerate((half, half, width)):
+      conv = torch.nn.Conv2d(
+        sources[i], targets, 3, stride=1 if i else 2, padding=1, bias=False
+      )
+      setattr(self, f"conv{i + 1}", conv)
+      setattr(self, f"bn{i + 1}", torch.nn.BatchNorm2d(targets))
+    channels = width
+    for i, depth in enumerate(layers):
+      blocks = []
+      for j in range(depth):
+        blocks.append(_Bottleneck(channels, width << i, bool(i) and not j))
+        channels = 4 * width << i
+      setattr(self, f"layer{i + 1}", torch.nn.Sequential(*blocks))
+    self.attnpool = _Pool((image_size // 32) ** 2, channels, out)
+
+  def forward(self, x):
+    for i in (1, 2, 3):
+      conv, norm = getattr(self, f"conv{i}"), getattr(self, f"bn{i}")
+      x = norm(conv(x)).clamp(min=0)
+    x = torch.nn.functional.avg_pool2d(x, 2)
+    for i in (1, 2, 3, 4):
+      x = getattr(self, f"layer{i}")(x)
+    grid = x.flatten(2).transpose(1, 2)
+    return grid, self.attnpool(grid)
+
+
+RESNETS = "CLIP, ResNet"
+RESNET = {"layers": (1, 2, 1, 1), "width": 8, "image_size": 64}
+
+
+class _ResNetClip(torch.nn.Module):
+  """That image tower, and transformers' text tower."""
+
+  def __init__(self):
+    super().__init__()
+    self.visual, self.words = _ResNet(**RESNET, out=24), _clip("quick_gelu")
+
+  def tensors(self):
+    """By their published names."""
+    words = {n: v.numpy() for n, v in self.words.state_dict().items()}
+    words = _openai_from_clip(words)
+    image = {f"visual.{n}": v for n, v in self.visual.state_dict().items()}
+    return {
+      **{n: v for n, v in words.items() if not n.startswith("visual.")},
+      **{n: v.float().numpy() if v.ndim else v.numpy()
+         for n, v in image.items()},
+    }  # fmt: skip
+
+
 MODELS = {
   "DINOv2": _dinov2,
   "DINOv2, SwiGLU": lambda: _dinov2(use_swiglu_ffn=True),
@@ -94,6 +198,8 @@ MODELS = {
 }
 CASES = (
   *((family, "Hugging Face") for family in MODELS),
+  (RESNETS, "OpenAI .pt"),
+  (RESNETS, "open_clip"),
   ("ViT, DINO, AugReg", "timm"),
   ("ViT, DINO, AugReg", "wrapped .pth (MAE, DeiT)"),
   ("CLIP, quick_gelu", "open_clip"),
@@ -107,6 +213,8 @@ CASES = (
 def write(case, folder):
   """Writes a case's repository; returns transformers' model of it."""
   family, layout = case
+  if family == RESNETS:
+    return _write_resnet(folder, layout)
   model = MODELS[family]().eval()
   torch_files.randomize(model)
   model.save_pretrained(folder)
@@ -119,6 +227,30 @@ def write(case, folder):
   (folder / "config.json").unlink()
   renamed = _RENAMED[family.split(",")[0], layout](tensors)
   _WRITE[layout](folder, renamed, config)
+  return model
+
+
+def _write_resnet(folder, layout):
+  model = _ResNetClip().eval()
+  torch_files.randomize(model)
+  tensors = model.tensors()
+  model.visual.double()
+  if layout == "OpenAI .pt":
+    scalars = ("input_resolution", "context_length", "vocab_size")
+    tensors |= {name: np.array(7) for name in scalars}
+    torch_files.write_torchscript(folder / "model.pth", tensors)
+    return model
+  save_file(tensors, folder / "open_clip_model.safetensors")
+  # timm keeps its own image tower beside it.
+  save_file({"stem.weight": np.ones(3)}, folder / "model.safetensors")
+  (folder / "config.json").write_text('{"architecture": "resnet50_clip"}')
+  text = {"width": 32, "heads": 2, "layers": 2, "vocab_size": 90,
+          "context_length": 12, "mlp_ratio": 2}  # fmt: skip
+  settings = {"embed_dim": 24, "quick_gelu": True, "text_cfg": text,
+              "vision_cfg": {**RESNET, "patch_size": None}}  # fmt: skip
+  (folder / "open_clip_config.json").write_text(
+    json.dumps({"model_cfg": settings, "preprocess_cfg": {}})
+  )
   return model
 
 
@@ -354,7 +486,15 @@ def outputs(family, model, pixels, tokens):
   ids = torch.from_numpy(tokens.astype(np.int64))
   kind = family.split(",")[0]
   with torch.no_grad():
-    if kind in ("CLIP", "SigLIP"):
+    if family == RESNETS:
+      grid, pooled = model.visual(images.double())
+      words = model.words.text_model(input_ids=ids).pooler_output
+      found = {
+        "pooled": pooled,
+        "patches": grid,
+        "text": model.words.text_projection(words),
+      }
+    elif kind in ("CLIP", "SigLIP"):
       vision = model.vision_model(images, interpolate_pos_encoding=True)
       text = model.text_model(input_ids=ids).pooler_output
       if kind == "CLIP":

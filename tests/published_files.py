@@ -7,6 +7,7 @@ from golden import make_encoder_goldens as goldens
 
 from visual_memory.encoders import vit
 from visual_memory.encoders.families import clip, dino
+from visual_memory.encoders.published import convert
 from visual_memory.encoders.published import params as params_lib
 
 TINY = goldens.TINY
@@ -16,6 +17,19 @@ _TEXT = goldens.TINY_TEXT
 def hub_tensors(family="dinov2"):
   layout = published_layouts.hub(TINY[family])
   return published_layouts.random_tensors(layout, seed=3)
+
+
+def random_file(template, naming, *, seed=0):
+  """Random tensors of a file of this naming that holds these params."""
+  random = np.random.default_rng(seed)
+  leaves, tensors = convert._leaves(template), {}
+  table = leaves.get("patch_position", (0, 0))
+  for leaf, shape in leaves.items():
+    source = convert._source(leaf, naming)
+    shapes = convert._expected(source, shape, table, [])
+    for name, expected in zip(source.tensors, shapes, strict=True):
+      tensors[name] = random.standard_normal(expected, np.float32)
+  return tensors
 
 
 def clip_tensors():

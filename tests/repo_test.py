@@ -61,7 +61,7 @@ ENCODER_LAYERS = (
   ("encoder",),
   ("builders", "listing"),
   ("families",),
-  ("parts", "vit", "published", "patch_dictionary", "encoder_files"),
+  ("parts", "vit", "resnet", "published", "patch_dictionary", "encoder_files"),
   ("settings", "transformer", "patch_grid", "layers", "stem", "outputs"),
 )
 ENCODER_LEVEL = {

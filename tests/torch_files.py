@@ -123,3 +123,7 @@ def randomize(model):
       fan_in = tensor[0].numel() if tensor.ndim > 1 else 16
       is_factor = tensor.ndim == 1 and "bias" not in name
       tensor.copy_(noise * fan_in**-0.5 + (0.7 if is_factor else 0.0))
+    for name, tensor in model.named_buffers():  # Of batch normalization.
+      if name.endswith(("running_mean", "running_var")):
+        noise = torch.rand(tensor.shape, generator=generator)
+        tensor.copy_(noise + (0.5 if name.endswith("var") else -0.5))

@@ -21,7 +21,7 @@ from visual_memory.encoders.patch_dictionary import (
 from visual_memory.encoders.patch_grid import PixelPatches, patch_grid
 from visual_memory.encoders.published import params as params_lib
 from visual_memory.encoders.published import places
-from visual_memory.encoders.settings import config_from
+from visual_memory.encoders.settings import ResNetConfig, config_from
 from visual_memory.encoders.settings import vit as vit_settings
 
 
@@ -141,17 +141,22 @@ def published(
     precision: "float32", "bfloat16" or "float16".
     preprocess: in place of that with which the authors evaluate.
     image_size: side of the center crop in pixels, or (height, width), where not
-      the usual one; the resize before it keeps its proportion.
+      the usual one; the resize before it keeps its proportion. A ResNet has no
+      other.
     pooling: "class" (the model's own), "mean" (of the patches) or
       "class_and_mean" (side by side).
     layers: blocks, from 0, whose patch tokens, side by side, are the patches'
-      embeddings; the last one's if there are none.
+      embeddings; the last one's if there are none. A ResNet offers its grid
+      before the pool alone.
   """
   loaded = catalog.load(name, weights)
   preprocess = _chosen(preprocess) or loaded.model.preprocess
   if image_size is not None:
     preprocess = _at_size(preprocess, image_size)
-  return vit_parts(
+  make = vit_parts
+  if isinstance(loaded.model.image, ResNetConfig):
+    from visual_memory.encoders.resnet import resnet_parts as make
+  return make(
     loaded.params,
     loaded.model.image,
     preprocess=preprocess,

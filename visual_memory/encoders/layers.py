@@ -17,6 +17,7 @@ similarities differ by less may change places.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,6 +174,37 @@ def _half_dot_backward(dimensions, hidden, half, operands, cotangent):
 
 
 _half_dot.defvjp(_half_dot_forward, _half_dot_backward)
+
+
+def stored(params: Any, *, precision: str) -> Any:
+  """Params on the device; in a half precision, kernels are held in it."""
+
+  def halved(path: tuple, leaf: Array) -> Array:
+    return leaf.astype(precision) if path[-1].key == "kernel" else leaf
+
+  if precision != "float32":
+    params = jax.tree_util.tree_map_with_path(halved, params)
+  # One by one, every shape would have a program of its own.
+  return jax.device_put(params)
+
+
+def in_groups(
+  run: Callable[[jax.Array], Any],
+  images: Float[Array, "B H W C"],
+  *,
+  at_once: int,
+) -> Any:
+  """What run says of a batch, on a CPU of at most so many images at a time.
+
+  As few activations then stay in the cache; elsewhere all go together.
+  """
+  batch = images.shape[0]
+  if jax.default_backend() != "cpu" or batch <= at_once:
+    return run(images)
+  at_once = max(n for n in range(1, at_once + 1) if batch % n == 0)
+  groups = images.reshape(batch // at_once, at_once, *images.shape[1:])
+  outputs = lax.map(run, groups)
+  return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), outputs)
 
 
 def quick_gelu(x: Float[Array, "..."]) -> Float[jax.Array, "..."]:

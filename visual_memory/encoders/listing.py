@@ -8,7 +8,11 @@ import html
 from collections.abc import Iterable
 
 from visual_memory.encoders.families import catalog
-from visual_memory.encoders.settings import TextConfig, ViTConfig
+from visual_memory.encoders.settings import (
+  ResNetConfig,
+  TextConfig,
+  ViTConfig,
+)
 
 
 class EncoderName(str):
@@ -101,8 +105,13 @@ def _row(name: EncoderName) -> tuple[str, ...]:
   )  # fmt: skip
 
 
-def count_image(config: ViTConfig) -> int:
-  """The number of parameters of an image tower without a stem."""
+def count_image(config: ViTConfig | ResNetConfig) -> int:
+  """The number of parameters of an image tower without a stem.
+
+  The statistics of batch normalization, which nothing trains, are none.
+  """
+  if isinstance(config, ResNetConfig):
+    return _count_resnet(config)
   dim, projection = config.dim, config.projection or 0
   tokens = config.num_registers + config.class_token
   positions = 0 if config.rope else config.grid**2 + config.class_token
@@ -118,6 +127,22 @@ def count_image(config: ViTConfig) -> int:
   if config.pool == "map":  # A block with one LayerNorm and a probe.
     total += _count_block(dim, config.mlp_dim) - dim
   return total
+
+
+def _count_resnet(config: ResNetConfig) -> int:
+  half, dim, projection = config.width // 2, config.dim, config.projection
+  conv = lambda side, sources, targets: (side**2 * sources + 2) * targets
+  total = conv(3, 3, half) + conv(3, half, half) + conv(3, half, 2 * half)
+  sources = config.width
+  for stage, depth in enumerate(config.layers):
+    width = config.width << stage
+    total += conv(1, sources, 4 * width)  # The shortcut of the first block.
+    for _ in range(depth):
+      total += conv(1, sources, width) + conv(3, width, width)
+      total += conv(1, width, 4 * width)
+      sources = 4 * width
+  total += dim * (1 + config.grid**2)
+  return total + 3 * dim * (dim + 1) + (dim + 1) * projection
 
 
 def count_text(config: TextConfig) -> int:

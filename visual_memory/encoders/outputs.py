@@ -19,9 +19,9 @@ class ViTOutputs:
     embedding: what the model pools its tokens to, projected where it has a
       projection (CLIP), [B, E]. Not normalized.
     class_token: after the final LayerNorm, [B, D]; of a model without one, the
-      embedding.
+      embedding; of a ResNet, the mean of its grid.
     patch_tokens: after the final LayerNorm, row by row, [B, P, D]; P may be
-      zero where they were not asked for.
+      zero where they were not asked for. Of a ResNet, its grid before the pool.
     register_tokens: after the final LayerNorm, [B, R, D]; R may be zero.
     blocks: for each block asked for, all its output tokens (class, registers,
       patches) after the final LayerNorm, [B, 1 + R + P, D].

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders.outputs import POOLINGS, unit_rows
 from visual_memory.encoders.published import params as params_lib
-from visual_memory.encoders.settings import ViTConfig
+from visual_memory.encoders.settings import ResNetConfig, ViTConfig
 from visual_memory.types import Array
 
 
@@ -184,10 +184,7 @@ def vit_parts(
   Raises:
     ValueError: an unknown pooling, or a block that there is not.
   """
-  if pooling not in POOLINGS:
-    raise ValueError(
-      f"pooling cannot be {pooling!r}; it can be: {', '.join(POOLINGS)}."
-    )
+  check_pooling(pooling)
   for layer in layers:
     if not 0 <= layer < config.depth:
       raise ValueError(
@@ -202,14 +199,24 @@ def vit_parts(
     params=vit.prepare(params, config, grid=grid, precision=precision),
     apply=ViTApply(config, precision, pooling),
     preprocess=preprocess,
-    weights_fingerprint=_fingerprint(params, config, pooling),
+    weights_fingerprint=weights_and(params, config, pooling),
     apply_patches=ViTPatches(config, precision, layers),
     grid=grid,
     patches_form="".join(f"-block{layer}" for layer in layers),
   )
 
 
-def _fingerprint(params: Any, config: ViTConfig, pooling: str) -> str:
+def check_pooling(pooling: str) -> None:
+  """Raises ValueError unless `outputs.POOLINGS` has this pooling."""
+  if pooling not in POOLINGS:
+    raise ValueError(
+      f"pooling cannot be {pooling!r}; it can be: {', '.join(POOLINGS)}."
+    )
+
+
+def weights_and(
+  params: Any, config: ViTConfig | ResNetConfig, pooling: str
+) -> str:
   """Identifies every weight and every setting, by name and value."""
   settings = {
     field.name: getattr(config, field.name)

@@ -1,4 +1,4 @@
-"""Every tower of this project as settings of one transformer.
+"""Every tower of this project as settings: of one transformer, or a ResNet.
 
   config = vit("vit_s", image_size=64, patch_size=8)
 
@@ -9,7 +9,7 @@ References: ViT (Dosovitskiy et al., 2021), CLIP (Radford et al., 2021).
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """What `precision` may be."""
@@ -83,6 +83,55 @@ class ViTConfig:
   def embedding_dim(self) -> int:
     """The dimension of the image embedding."""
     return self.projection or self.dim
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+  """The shape of a ResNet of CLIP's; what it shares with a ViT is named alike.
+
+  Attributes:
+    layers: blocks of each of its four stages.
+    width: channels of the narrow convolutions of the first stage.
+    image_size: side of its images in pixels, a multiple of 32; of no others,
+      for its pool has one position for each place of their grid.
+    projection: dimension of the embedding.
+    eps: added to the variance by batch normalization.
+    patch_size: pixels from one place of the grid to the next.
+    num_registers: there are none.
+  """
+
+  layers: tuple[int, ...]
+  width: int
+  image_size: int
+  projection: int
+  eps: float = 1e-5
+  patch_size: ClassVar[int] = 32
+  num_registers: ClassVar[int] = 0
+
+  @property
+  def dim(self) -> int:
+    """Channels of the grid before the pool."""
+    return 32 * self.width
+
+  @property
+  def depth(self) -> int:
+    """The number of blocks."""
+    return sum(self.layers)
+
+  @property
+  def num_heads(self) -> int:
+    """Attention heads of the pool, of 64 values each."""
+    return self.dim // 64
+
+  @property
+  def grid(self) -> int:
+    """Side of the grid before the pool."""
+    return self.image_size // self.patch_size
+
+  @property
+  def embedding_dim(self) -> int:
+    """The dimension of the image embedding."""
+    return self.projection
 
 
 _WIDTHS = {

@@ -65,7 +65,7 @@ def tokens_of(
   if not isinstance(apply, ViTApply):
     raise ValueError(
       f"The encoder {encoder.name!r} is no vision transformer: it has neither"
-      " blocks nor attention."
+      " blocks nor attention to show; apply and apply_patches are what it has."
     )
   images = GivenImages(images)
   pixels = [encoder.preprocess(images[i]) for i in range(len(images))]

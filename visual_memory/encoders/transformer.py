@@ -26,11 +26,17 @@ class Attention(nnx.Module):
   """Multi-head self-attention; q, k and v come from one fused kernel."""
 
   def __init__(
-    self, dim: int, *, num_heads: int, bias: bool = True, rngs: nnx.Rngs
+    self,
+    dim: int,
+    *,
+    num_heads: int,
+    bias: bool = True,
+    out_dim: int | None = None,
+    rngs: nnx.Rngs,
   ):
     """The columns of qkv are q, k, v, each in order of heads."""
     self.qkv = Linear(dim, 3 * dim, bias=bias, rngs=rngs)
-    self.proj = Linear(dim, dim, rngs=rngs)
+    self.proj = Linear(dim, out_dim or dim, rngs=rngs)
     self.num_heads = num_heads
 
   def __call__(
@@ -42,7 +48,7 @@ class Attention(nnx.Module):
     maps: bool,
     turns: Float[np.ndarray, "2 T d"] | None = None,
     queries: int | None = None,
-  ) -> tuple[Float[jax.Array, "B Q D"], Float[jax.Array, "B h Q T"] | None]:
+  ) -> tuple[Float[jax.Array, "B Q E"], Float[jax.Array, "B h Q T"] | None]:
     """The attended tokens and, if asked for, the attention maps.
 
     turns, if given, are cosines and sines by which queries and keys are

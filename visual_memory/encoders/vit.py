@@ -22,7 +22,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from visual_memory.encoders.layers import LayerNorm, Linear, abstract, drawn
+from visual_memory.encoders.layers import (
+  LayerNorm,
+  Linear,
+  abstract,
+  drawn,
+  in_groups,
+  stored,
+)
 from visual_memory.encoders.outputs import ViTOutputs
 from visual_memory.encoders.patch_grid import (
   patch_grid,
@@ -250,13 +257,8 @@ def forward(
     attention=attention,
     patches=patches,
   )
-  batch = pixels.shape[0]
   at_once = images_at_once(config, pixels.shape)
-  if at_once == batch:
-    return run(pixels)
-  groups = pixels.reshape(batch // at_once, at_once, *pixels.shape[1:])
-  outputs = jax.lax.map(run, groups)
-  return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), outputs)
+  return in_groups(run, pixels, at_once=at_once)
 
 
 def init(config: ViTConfig, *, seed: int) -> dict[str, Any]:
@@ -295,11 +297,7 @@ def prepare(
     params["patch_position"] = resample(
       params["patch_position"], grid, rule=config.position_rule
     )
-  if precision != "float32":
-    halve = functools.partial(_half_kernel, dtype=jnp.dtype(precision))
-    params = jax.tree_util.tree_map_with_path(halve, params)
-  # One by one, every shape would have a program of its own.
-  return jax.device_put(params)
+  return stored(params, precision=precision)
 
 
 def grid_of(config: ViTConfig, size: tuple[int, int]) -> tuple[int, int]:
@@ -338,10 +336,6 @@ def _check_native(
       f" patches, and the images have {grid[0]}x{grid[1]}: prepare the loaded"
       " params for this resolution instead."
     )
-
-
-def _half_kernel(path: tuple, leaf: Array, *, dtype: np.dtype) -> Array:
-  return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
 
 @functools.cache

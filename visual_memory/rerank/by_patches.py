@@ -20,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from visual_memory.encoders import vit
+from visual_memory.encoders import resnet, vit
 from visual_memory.encoders.encoder import Encoder
 from visual_memory.encoders.parts import MultiCrop, ViTApply
 from visual_memory.encoders.patch_grid import patchify
+from visual_memory.encoders.resnet import ResNetApply
 from visual_memory.rerank.rerank import Answer, Question
 from visual_memory.types import Array
 
@@ -147,7 +148,7 @@ def patch_tokens(
   Args:
     encoder: whose tokens, or whose preprocessed pixels, are taken.
     images: uint8 [H, W, 3].
-    patch: side of a patch, where the encoder is no vision transformer.
+    patch: side of a patch, where the encoder is no network.
 
   Raises:
     ValueError: an encoder of several crops, which share no patches.
@@ -167,8 +168,9 @@ def patch_tokens(
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _tokens(apply, params, pixels, patch):
-  if isinstance(apply, ViTApply):
-    tokens = vit.forward(
+  network = {ViTApply: vit, ResNetApply: resnet}.get(type(apply))
+  if network is not None:
+    tokens = network.forward(
       params, pixels, config=apply.config, precision=apply.precision
     ).patch_tokens
   else:

@@ -66,6 +66,7 @@ class Settings(StudySettings):
     text: the text tower.
     adaptation: the memories.
     published: accuracies in percent, by name.
+    published_encoder: whose they are.
   """
 
   root: str
@@ -75,6 +76,7 @@ class Settings(StudySettings):
   text: TextSettings
   adaptation: AdaptationSettings
   published: Mapping[str, float]
+  published_encoder: str
 
   def __post_init__(self):
     """Raises ValueError if base and text do not go together."""

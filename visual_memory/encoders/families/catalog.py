@@ -23,6 +23,7 @@ import numpy as np
 from visual_memory import checkpoints
 from visual_memory.encoders.families import (
   clip,
+  clip_resnet,
   dino,
   open_clip,
   plain_vit,
@@ -31,13 +32,15 @@ from visual_memory.encoders.families import (
 from visual_memory.encoders.families import family as family_lib
 from visual_memory.encoders.families.family import Family, Model
 from visual_memory.encoders.published import convert, params, places
+from visual_memory.encoders.published.naming import Naming
 from visual_memory.encoders.published.places import Place
-from visual_memory.encoders.settings import ViTConfig
+from visual_memory.encoders.settings import ResNetConfig, ViTConfig
 
 FAMILIES: dict[str, Family] = {
   "dinov2": dino.DINOV2,
   "dino": dino.DINO,
   "clip": clip.OPENAI_CLIP,
+  "clip_resnet": clip_resnet.CLIP_RESNET,
   "open_clip": open_clip.OPEN_CLIP,
   "siglip": siglip.SIGLIP,
   "dinov3": dino.DINOV3,
@@ -55,7 +58,14 @@ MODELS: dict[str, Model] = {
 }
 """Every published encoder, by the name that `load_encoder` knows."""
 
-_BY_CONFIG = ("dinov2", "dinov3", "clip", "siglip", "plain_vit")
+_BY_CONFIG = (
+  "dinov2",
+  "dinov3",
+  "clip",
+  "clip_resnet",
+  "siglip",
+  "plain_vit",
+)
 """The families that tell from a config.json whether a model is theirs."""
 
 
@@ -87,7 +97,8 @@ class Loaded:
   Attributes:
     name: one of MODELS, or one made of the family and the sizes.
     model: its settings, as the origin of the file runs them.
-    params: nested dicts of float32 host arrays that `vit.forward` takes.
+    params: nested dicts of float32 host arrays that `vit.forward`, or
+      `resnet.forward`, takes.
   """
 
   name: str
@@ -109,12 +120,14 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Loaded:
     OSError: it cannot be downloaded.
     ImportError: the format needs an extra that is not installed.
   """
-  from visual_memory.encoders import vit
+  from visual_memory.encoders import resnet, vit
 
   found = find(name, weights)
+  config = found.model.image
+  network = resnet if isinstance(config, ResNetConfig) else vit
   tower = read_tower(
     found,
-    template=vit.shapes(found.model.image),
+    template=network.shapes(config),
     namings=found.family.image,
     others=found.family.text,
   )
@@ -139,8 +152,7 @@ def find(name: str, weights: str | os.PathLike | None = None) -> Found:
   common = {"name": name, "family": family, "path": weights}
   if checkpoints.is_checkpoint(weights):
     return Found(**common, model=model, place=None, is_described=False)
-  place = places.find_place(weights)
-  own = _described(place, family)
+  own, place = _described(places.find_place(weights), family)
   if own is not None:
     _check_alike(name, model.image, own.image, place)
   return Found(
@@ -189,42 +201,50 @@ def looks_like(tensors: Mapping[str, np.ndarray]) -> str:
   """One line on what image tower these tensors are, or "" if none is seen."""
   names = [convert.without_prefix(name) for name in tensors]
   shapes = dict(zip(names, (t.shape for t in tensors.values()), strict=True))
-  kernels = [
-    shape
-    for name, shape in shapes.items()
-    if len(shape) == 4 and shape[1] == 3 and "patch" in name + "patch_conv1"
-  ]
-  towers = [name for name in names if not re.match(r"(text|transformer)", name)]
-  numbers = [
-    int(match[1])
-    for name in towers
-    if (match := re.search(r"(?:blocks|layers?)\.(\d+)\.", name))
-  ]
-  if not kernels or not numbers:
+  size = clip_resnet.size_of(shapes) or _vit_size(shapes)
+  if size is None:
     return ""
-  (dim, _, patch, _), depth = kernels[0], 1 + max(numbers)
   registers = any("register_tokens" in n or "storage" in n for n in names)
   alike = [
     name
     for name, model in MODELS.items()
-    if _size_of(model.image) == (dim, depth, patch)
+    if _size_of(model.image) == size
     and (model.image.num_registers > 0) == registers
     and any(_names_fit(names, naming) for naming in FAMILY_OF[name].image)
   ]
   hint = f": {', '.join(alike[:6])}?" if alike else "."
+  dim, depth, patch = size
   return (
     f"The file is {dim} wide with {depth} blocks and patches of {patch}"
     f" pixels{hint}"
   )
 
 
-def _size_of(config: ViTConfig) -> tuple[int, int, int]:
+def _vit_size(
+  shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[int, int, int] | None:
+  """Width, blocks and patch of the transformer of these tensors, if any."""
+  kernels = [s for s in shapes.values() if len(s) == 4 and s[1] == 3]
+  numbers = [
+    int(match[1])
+    for name in shapes
+    if not re.match(r"(text|transformer)", name)
+    and (match := re.search(r"(?:blocks|layers?)\.(\d+)\.", name))
+  ]
+  if not kernels or not numbers:
+    return None
+  dim, _, patch, _ = kernels[0]
+  return dim, 1 + max(numbers), patch
+
+
+def _size_of(config: ViTConfig | ResNetConfig) -> tuple[int, int, int]:
   return config.dim, config.depth, config.patch_size
 
 
-def _names_fit(names: list[str], naming) -> bool:
-  """Whether the first block's attention is called as in this naming."""
-  source = naming.sources["blocks.{i}.attn.qkv.kernel"]
+def _names_fit(names: list[str], naming: Naming) -> bool:
+  """Whether the first block's attention, or the stem, is called as in this."""
+  known = ("blocks.{i}.attn.qkv.kernel", "conv1.kernel")
+  source = next(naming.sources[k] for k in known if k in naming.sources)
   return all(name.replace("{i}", "0") in names for name in source.tensors)
 
 
@@ -236,7 +256,7 @@ def _find_by_config(name: str) -> Found:
     return find(known[place.hub], place.hub)
   for key in _BY_CONFIG:
     family = FAMILIES[key]
-    model = _described(place, family)
+    model, place = _described(place, family)
     if model is not None:
       size = "x".join(map(str, _size_of(model.image)))
       return Found(
@@ -252,8 +272,12 @@ def _find_by_config(name: str) -> Found:
   )
 
 
-def _described(place: Place, family: Family) -> Model | None:
-  """What a repository says of itself, if it is of this family."""
+def _described(place: Place, family: Family) -> tuple[Model | None, Place]:
+  """What a repository says of itself, if it is of this family.
+
+  The place looks first for the weights that the description is of: timm keeps
+  an image tower of its own layout beside open_clip's towers.
+  """
   for file in ("config.json", "open_clip_config.json"):
     config = place.json(file)
     try:
@@ -270,15 +294,23 @@ def _described(place: Place, family: Family) -> Model | None:
       model = dataclasses.replace(
         model, preprocess=preprocess or model.preprocess
       )
-    return model
-  return None
+    if file == "open_clip_config.json":
+      names = (*places.OPEN_CLIP, *places.HUGGING_FACE)
+      place = dataclasses.replace(place, names=names)
+    return model, place
+  return None, place
 
 
 def _check_alike(
-  name: str, ours: ViTConfig, theirs: ViTConfig, place: Place
+  name: str,
+  ours: ViTConfig | ResNetConfig,
+  theirs: ViTConfig | ResNetConfig,
+  place: Place,
 ) -> None:
   """Raises ValueError if a repository says that it is of another size."""
-  shape = ("dim", "depth", "patch_size", "grid", "num_registers", "mlp_dim")
+  shape = ["dim", "depth", "patch_size", "grid", "num_registers", "mlp_dim"]
+  if isinstance(ours, ResNetConfig):
+    shape = ["dim", "layers", "image_size", "projection"]
   differing = [
     f"{field} {getattr(theirs, field)} (not {getattr(ours, field)})"
     for field in shape

@@ -67,7 +67,7 @@ _OPENAI_IMAGE = Naming(
     **text_blocks("visual.transformer"),
   },
 )
-_OPENAI_TEXT = Naming(
+OPENAI_TEXT = Naming(
   "openai",
   {
     **same(
@@ -107,7 +107,7 @@ _HF_TEXT = Naming(
 )
 IMAGE = (_OPENAI_IMAGE, _HF_IMAGE)
 """The namings of CLIP's image tower."""
-TEXT = (_OPENAI_TEXT, _HF_TEXT)
+TEXT = (OPENAI_TEXT, _HF_TEXT)
 """The namings of CLIP's text tower."""
 
 
@@ -227,7 +227,7 @@ def read_config(config: Mapping[str, Any]) -> Model | None:
 
 def _read_open_clip(config: Mapping[str, Any]) -> Model | None:
   settings = config["model_cfg"]
-  image, text = settings["vision_cfg"], settings["text_cfg"]
+  image = settings["vision_cfg"]
   if "timm_model_name" in image or not isinstance(image["layers"], int):
     return None  # A tower of timm's, or a ResNet.
   act = "quick_gelu" if settings.get("quick_gelu") else "gelu"
@@ -246,19 +246,25 @@ def _read_open_clip(config: Mapping[str, Any]) -> Model | None:
       # What open_clip resamples a table by when it loads one.
       **{**_OWN, "position_rule": "antialias"},
     ),
-    text=TextConfig(
-      width=text["width"],
-      depth=text["layers"],
-      num_heads=text["heads"],
-      mlp_dim=_unless_usual(
-        int(text["width"] * text.get("mlp_ratio", 4)), text["width"]
-      ),
-      dim=settings["embed_dim"],
-      vocabulary_size=text.get("vocab_size", 49408),
-      context_length=text.get("context_length", 77),
-      act=act,
-    ),
+    text=open_clip_text(settings),
     preprocess=family.from_open_clip(config),
+  )
+
+
+def open_clip_text(settings: Mapping[str, Any]) -> TextConfig:
+  """The text tower that open_clip's model_cfg describes."""
+  text = settings["text_cfg"]
+  return TextConfig(
+    width=text["width"],
+    depth=text["layers"],
+    num_heads=text["heads"],
+    mlp_dim=_unless_usual(
+      int(text["width"] * text.get("mlp_ratio", 4)), text["width"]
+    ),
+    dim=settings["embed_dim"],
+    vocabulary_size=text.get("vocab_size", 49408),
+    context_length=text.get("context_length", 77),
+    act="quick_gelu" if settings.get("quick_gelu") else "gelu",
   )
 
 
@@ -277,7 +283,8 @@ _DEFAULTS = {
 }
 
 
-def _openai(file: str, sha256: str) -> Published:
+def openai_file(file: str, sha256: str) -> Published:
+  """A file of OpenAI's, whose address has its sha256."""
   root = "https://openaipublic.azureedge.net/clip/models"
   return Published(url=f"{root}/{sha256}/{file}", sha256=sha256)
 
@@ -290,7 +297,7 @@ OPENAI_CLIP = Family(
     "clip_vitb32": clip(
       "b",
       patch_size=32,
-      address=_openai(
+      address=openai_file(
         "ViT-B-32.pt",
         "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
       ),
@@ -299,7 +306,7 @@ OPENAI_CLIP = Family(
     "clip_vitb16": clip(
       "b",
       patch_size=16,
-      address=_openai(
+      address=openai_file(
         "ViT-B-16.pt",
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
       ),
@@ -308,7 +315,7 @@ OPENAI_CLIP = Family(
     "clip_vitl14": clip(
       "l",
       patch_size=14,
-      address=_openai(
+      address=openai_file(
         "ViT-L-14.pt",
         "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
       ),
@@ -318,7 +325,7 @@ OPENAI_CLIP = Family(
       "l",
       patch_size=14,
       image_size=336,
-      address=_openai(
+      address=openai_file(
         "ViT-L-14-336px.pt",
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
       ),

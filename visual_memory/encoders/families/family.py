@@ -10,7 +10,11 @@ from typing import Any
 from visual_memory.data.preprocess import Preprocess
 from visual_memory.encoders.published.naming import Naming
 from visual_memory.encoders.published.places import Published
-from visual_memory.encoders.settings import TextConfig, ViTConfig
+from visual_memory.encoders.settings import (
+  ResNetConfig,
+  TextConfig,
+  ViTConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class Model:
     license: of these weights, where it is not the family's.
   """
 
-  image: ViTConfig
+  image: ViTConfig | ResNetConfig
   preprocess: Preprocess
   text: TextConfig | None = None
   address: Published | None = None

@@ -98,10 +98,10 @@ def _leaves(template: Any) -> dict[str, tuple[int, ...]]:
 
 def _source(leaf: str, naming: Naming) -> Source | None:
   """Where a leaf comes from, with the number of its block filled in."""
-  index = re.match(r"blocks\.(\d+)\.", leaf)
+  index = re.search(r"\bblocks\.(\d+)\.", leaf)
   if index is None:
     return naming.sources.get(leaf)
-  source = naming.sources.get(re.sub(r"\.\d+\.", ".{i}.", leaf, count=1))
+  source = naming.sources.get(leaf.replace(index[0], "blocks.{i}.", 1))
   if source is None:
     return None
   filled = tuple(name.replace("{i}", index[1]) for name in source.tensors)
@@ -206,8 +206,10 @@ def _expected(
     case "gapped":
       return [(shape[0] // 3,)] * parts
     case "conv":
-      side = math.isqrt(shape[0] // 3)
-      return [(shape[1], 3, side, side)]
+      if len(shape) == 2:  # A row of values for each patch.
+        side = math.isqrt(shape[0] // 3)
+        shape = (side, side, 3, shape[1])
+      return [(shape[3], shape[2], *shape[:2])]
     case "first_row" | "grid":
       return [(source.skip + table[0] * table[1], shape[-1])]
     case _:

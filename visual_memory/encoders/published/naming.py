@@ -10,7 +10,8 @@ made of and to how:
   gapped      two vectors with zeros of the same length between them (a key
               without a bias)
   masked      two vectors, multiplied
-  conv        [out, 3, p, p] to [p * p * 3, out]
+  conv        [out, in, h, w] to [h, w, in, out], or of patches to
+              [p * p * 3, out]
   first_row   the first row of the table of position embeddings
   grid        its rows after the first `skip`, as a square
   zeros       of no tensor at all

@@ -55,12 +55,14 @@ class Place:
     find: the local path of one of its files by name, or None; it may download.
     file: the weights, where they are one file that was named.
     hub: the repository, if it is one on the hub.
+    names: what the weights may be called, the best first.
   """
 
   name: str
   find: Callable[[str], pathlib.Path | None]
   file: pathlib.Path | None = None
   hub: str | None = None
+  names: tuple[str, ...] = (*HUGGING_FACE, *OPEN_CLIP)
 
   def json(self, file: str) -> dict[str, Any] | None:
     """The content of a JSON file, or None if there is no such file.
@@ -79,27 +81,22 @@ class Place:
       raise ValueError(f"{path} is damaged: it holds no object.")
     return content
 
-  def weights(
-    self, names: tuple[str, ...] = (*HUGGING_FACE, *OPEN_CLIP)
-  ) -> list[pathlib.Path]:
+  def weights(self) -> list[pathlib.Path]:
     """The files with the tensors: one, or the shards that an index lists.
-
-    Args:
-      names: what they may be called, the best first.
 
     Raises:
       ValueError: there are none, or an index is damaged.
     """
     if self.file is not None:
       return [self.file]
-    for name in names:
+    for name in self.names:
       if path := self.find(name):
         return [path]
       index = self.json(f"{name}.index.json")
       if index is not None:
         return [self._shard(shard, name) for shard in _shards(index, name)]
     raise ValueError(
-      f"{self.name} holds no weights: neither {' nor '.join(names)}, nor a"
+      f"{self.name} holds no weights: neither {' nor '.join(self.names)}, nor a"
       " saved checkpoint. Pass the weights' file itself."
     )
 

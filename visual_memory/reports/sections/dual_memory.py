@@ -135,7 +135,10 @@ def accuracy(
 
 
 def published(
-  expected: Mapping[str, float], found: Mapping[int, Sequence[ShotTest]]
+  expected: Mapping[str, float],
+  found: Mapping[int, Sequence[ShotTest]],
+  *,
+  encoder: str,
 ) -> Section:
   """Published numbers (percent) beside those that their protocol gives here."""
   ours = {
@@ -152,7 +155,8 @@ def published(
   return Section(
     title="As published",
     prose=(
-      "Weights chosen on the test labels, as in the released code; ViT-B/16.",
+      "Weights chosen on the test labels, as in the released code;"
+      f" published with {encoder}.",
     ),
     tables=(Table(header=("", "published (%)", "here (%)"), rows=tuple(rows)),),
   )
