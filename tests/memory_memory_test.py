@@ -1,5 +1,6 @@
 """The editable memory: its layout, its edits, and what removal leaves."""
 
+import copy
 import dataclasses
 
 import hypothesis
@@ -174,7 +175,7 @@ def test_coarse_copies_bound_their_own_error():
 def test_rows_are_reused_by_edits_where_they_are_large(
   large_bytes, mesh, monkeypatch
 ):
-  monkeypatch.setattr(buffers, "_LARGE_BYTES", large_bytes)
+  monkeypatch.setattr(buffers, "LARGE_BYTES", large_bytes)
   memory = cases.memory_of(BASE[:300], mesh=mesh)
   assert_holds(memory, BASE[:300], [f"r{i}" for i in range(300)])
   before = [rows.ctypes.data for _, rows in buffers.views(memory.given)]
@@ -186,8 +187,12 @@ def test_rows_are_reused_by_edits_where_they_are_large(
 # Edits
 
 
+@pytest.mark.parametrize("by_host", [False, True])
 @pytest.mark.parametrize("precision", coarse.PRECISIONS)
-def test_edits_return_a_new_memory_and_leave_the_old(precision, mesh):
+def test_edits_return_a_new_memory_and_leave_the_old(
+  precision, by_host, mesh, monkeypatch
+):
+  monkeypatch.setattr(buffers, "LARGE_BYTES", 0 if by_host else 1 << 30)
   memory = cases.memory_of(BASE[:300], mesh=mesh, precision=precision)
   ids = [f"r{i}" for i in range(300)]
   edited = [
@@ -208,6 +213,47 @@ def test_edits_return_a_new_memory_and_leave_the_old(precision, mesh):
   assert_coarse_copy_is_whole(memory)
   near = exact.search(BASE[:24], memory, k=3)
   cases.assert_exact(near, BASE[:24], BASE[:300], k=3)
+
+
+@pytest.mark.parametrize("precision", [*coarse.PRECISIONS, "whitened"])
+def test_edits_by_the_host_are_those_of_a_program(precision, mesh, monkeypatch):
+  whitened = precision == "whitened"
+  memory = cases.memory_of(
+    BASE[:300],
+    mesh=mesh,
+    precision="int8" if whitened else precision,
+    whitening=0.1 if whitened else None,
+  )
+  more = cases.embedded_rows(BASE[300:305], first_id=300)
+  edits = [
+    lambda: memory.add(more),
+    lambda: memory.remove([f"r{i}" for i in range(0, 300, 7)]),
+    lambda: memory.relabel(["r2", "r299"], ["ant", 3]),
+    lambda: copy.deepcopy(memory),
+  ]
+  made = []
+  for large_bytes in (1 << 30, 0):
+    monkeypatch.setattr(buffers, "LARGE_BYTES", large_bytes)
+    made.append([edit() for edit in edits])
+  for program, host in zip(*made, strict=True):
+    leaves = jax.tree.leaves(host.rows)
+    for one, other in zip(jax.tree.leaves(program.rows), leaves, strict=True):
+      assert one.sharding.is_equivalent_to(other.sharding, one.ndim)
+      assert one.dtype == other.dtype
+      assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    if not whitened:  # Else all are whitened anew.
+      held = {x.unsafe_buffer_pointer() for x in jax.tree.leaves(shards(host))}
+      assert not held & {
+        x.unsafe_buffer_pointer() for x in jax.tree.leaves(shards(memory))
+      }
+
+
+def shards(memory):
+  """The arrays of every device."""
+  return [
+    [shard.data for shard in array.addressable_shards]
+    for array in jax.tree.leaves(memory.rows)
+  ]
 
 
 def test_add_remove_relabel_and_subset(mesh):

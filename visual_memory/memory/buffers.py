@@ -7,15 +7,22 @@ array = buffer.on_device()                           # never write to it again
 A CPU's device can take the host's own memory as it is, but would copy all of it
 in the first edit that is to reuse it. What is large lies in the device's own
 memory from the beginning, where the host can reach it.
+
+Copies are the host's own memory all the same: NumPy asks the system for huge
+pages, JAX does not, and in pages of 4 KB new memory costs more than the copy.
 """
 
 import ctypes
 import math
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-_LARGE_BYTES = 1 << 28
+from visual_memory import parallel
+
+LARGE_BYTES = 1 << 28
 """Less is copied in a moment."""
 _ALIGNMENT = 64
 """What the CPU's devices want of a host buffer to take it as it is."""
@@ -35,10 +42,8 @@ class Buffer:
     self._device = device
     self._array = None
     size = np.dtype(dtype).itemsize * math.prod(shape)
-    own = device.platform == "cpu" and size > _LARGE_BYTES
-    raw = np.zeros(size + 2 * _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT + own * np.dtype(dtype).itemsize
-    self.rows = raw[start : start + size].view(dtype).reshape(shape)
+    own = device.platform == "cpu" and size > LARGE_BYTES
+    self.rows = _rows(np.zeros, shape, dtype, beside=own)
     if own:  # Not aligned: the device copies it, without a compiled program.
       self._array = jax.device_put(self.rows, device)
       self.rows = view(self._array)
@@ -61,6 +66,43 @@ def views(array: jax.Array) -> list[tuple[jax.Device, np.ndarray]]:
   """Each CPU device and the memory of its shard, in order of rows."""
   shards = sorted(array.addressable_shards, key=lambda x: x.index[0].start or 0)
   return [(shard.device, view(shard.data)) for shard in shards]
+
+
+def copied(
+  array: jax.Array,
+  change: Callable[[np.ndarray, int], None] = lambda rows, start: None,
+) -> jax.Array:
+  """A copy of a row-sharded array that the host can reach, changed in passing.
+
+  Args:
+    array: of any number of axes; a scalar is copied as it is.
+    change: of a device's new rows, and the position of their first one.
+  """
+  if not array.ndim:
+    return jnp.copy(array)
+  start, parts = 0, []
+  for device, old in views(array):
+    new = _rows(np.empty, old.shape, old.dtype)
+
+    def copy(part, old=old, new=new):
+      np.copyto(new[part], old[part])
+
+    parallel.run(copy, parallel.parts(old))
+    change(new, start)
+    start += len(new)
+    parts.append(jax.device_put(new, device))
+  return jax.make_array_from_single_device_arrays(
+    array.shape, array.sharding, parts
+  )
+
+
+def _rows(make, shape, dtype, *, beside: bool = False) -> np.ndarray:
+  """NumPy's memory, aligned as a CPU's devices want it, or `beside` that."""
+  item = np.dtype(dtype).itemsize
+  size = item * math.prod(shape)
+  raw = make(size + 2 * _ALIGNMENT, np.uint8)
+  start = -raw.ctypes.data % _ALIGNMENT + beside * item
+  return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def reachable(array: jax.Array) -> bool:

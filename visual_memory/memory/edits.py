@@ -3,7 +3,8 @@
 Every edit names slots. Each device touches only its own rows, nothing is
 gathered, and the number of slots is padded to a power of two, so edits of
 similar size share one compiled program. Row contents are written whole: a
-cleared row is zeros, with label UNLABELED and serial EMPTY.
+cleared row is zeros, with label UNLABELED and serial EMPTY. An edit that copies
+what is large and lies in the host's memory is made by the host.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
 from visual_memory import distributed
+from visual_memory.memory import buffers
 from visual_memory.memory import coarse as coarse_lib
 from visual_memory.memory.rows import EMPTY, SHARDED, Rows, row_specs
 from visual_memory.types import UNLABELED
@@ -44,8 +46,15 @@ def write_rows(
   )
   if rows.originals is not None:
     new = dataclasses.replace(new, originals=new.embeddings)
+  if rows.coarse is not None:
+    new = dataclasses.replace(
+      new,
+      coarse=_coarsened(new.embeddings, rows.coarse.scale, rows.precision),
+    )
+  if not donate and _is_for_host(rows):
+    return _written_by_host(rows, slots, new)
   edit = _write_donated if donate else _write
-  return edit(rows, slots, new, mesh=mesh, precision=rows.precision)
+  return edit(rows, slots, new, mesh=mesh)
 
 
 def clear_rows(
@@ -70,9 +79,35 @@ def write_labels(
   """Rows with new labels at these slots, sharing no array with the old."""
   slots, labels = _pad(rows, slots, np.asarray(labels, np.int32))
   if not donate:
-    rows = jax.tree.map(jnp.copy, rows)
+    rows = copied(rows)
   new = _relabel(rows.labels, slots, jnp.asarray(labels), mesh=mesh)
   return dataclasses.replace(rows, labels=new)
+
+
+def copied(rows: Rows) -> Rows:
+  """The same rows, sharing no array with these."""
+  return jax.tree.map(buffers.copied if _is_for_host(rows) else jnp.copy, rows)
+
+
+def _is_for_host(rows: Rows) -> bool:
+  """Whether the host copies these rows, faster than a program would."""
+  large = rows.embeddings.nbytes > buffers.LARGE_BYTES
+  return large and buffers.reachable(rows.embeddings)
+
+
+def _written_by_host(rows: Rows, slots: np.ndarray, new: Rows) -> Rows:
+  """A copy of rows with new contents at these slots."""
+
+  def written(old, value):
+    value = np.asarray(value)
+
+    def write(own, start):
+      mine = (slots >= start) & (slots < start + len(own))
+      own[slots[mine] - start] = value[mine]
+
+    return buffers.copied(old, write)
+
+  return jax.tree.map(written, rows, new)
 
 
 def _pad(rows: Rows, slots: np.ndarray, *contents: np.ndarray):
@@ -93,13 +128,10 @@ def _local(slots: Int[Array, "M"], size: int) -> Int[Array, "M"]:
   return jnp.where((local >= 0) & (local < size), local, size)
 
 
-def _write_impl(rows, slots, new, *, mesh, precision):
-  if precision != "float32":
-    new = dataclasses.replace(
-      new,
-      coarse=coarse_lib.coarsen(new.embeddings, rows.coarse.scale, precision),
-    )
+_coarsened = jax.jit(coarse_lib.coarsen, static_argnames="precision")
 
+
+def _write_impl(rows, slots, new, *, mesh):
   def write(rows, slots, new):
     slots = _local(slots, rows.labels.shape[0])
     return jax.tree.map(
@@ -131,9 +163,8 @@ def _relabel(old, slots, labels, *, mesh):
   )(old, slots, labels)
 
 
-_static = ("mesh", "precision")
-_write = jax.jit(_write_impl, static_argnames=_static)
-_write_donated = jax.jit(_write_impl, static_argnames=_static, donate_argnums=0)
+_write = jax.jit(_write_impl, static_argnames="mesh")
+_write_donated = jax.jit(_write_impl, static_argnames="mesh", donate_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh",))

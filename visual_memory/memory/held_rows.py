@@ -8,12 +8,11 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from visual_memory import distributed, parallel, showing
-from visual_memory.memory import layout, matching, room
+from visual_memory.memory import edits, layout, matching, room
 from visual_memory.memory import rows as rows_lib
 from visual_memory.memory import whitening as whitening_lib
 from visual_memory.memory.row_table import RowTable
@@ -102,7 +101,7 @@ class HeldRows:
   def __deepcopy__(self, memo) -> "HeldRows":
     """Arrays of its own on the same devices."""
     self.check_usable()
-    rows = jax.tree.map(jnp.copy, self.rows)
+    rows = edits.copied(self.rows)
     return dataclasses.replace(self, rows=rows, table=self.table.copy())
 
   def check_usable(self) -> None:
