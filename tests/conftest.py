@@ -39,12 +39,26 @@ def _names_shapes(hint):
   )
 
 
+_CHECKED_FIRST, _CHECKED_EVERY = 8, 16
+"""Calls of a function that are checked in each test, and one of how many then.
+
+What a test calls a thousand times is given the same kinds of values.
+"""
+_test = None
+
+
+def pytest_runtest_setup(item):
+  """Counts of calls begin anew."""
+  global _test
+  _test = item
+
+
 def _checking(jaxtyped):
   """`jaxtyped`, but what names no shapes is left to the type checker alone.
 
-  Binding the arguments of each call was half of the time of tests that compute
-  little. A check is written when its function is first called: most functions
-  are not, in any one process.
+  Checking every call would be a third of the time of tests that compute little.
+  A check is written when its function is first called: most functions are not,
+  in any one process.
   """
 
   plainly = beartype.beartype(
@@ -59,12 +73,15 @@ def _checking(jaxtyped):
     hints = getattr(function, "__annotations__", {}).values()
     if not hints:
       return function
-    checked = None
+    checked, calls, test = None, 0, None
 
     @functools.wraps(function)
     def lazily(*args, **kwargs):
-      nonlocal checked
-      if jaxtyping.config.jaxtyping_disable:
+      nonlocal checked, calls, test
+      calls = 1 if test is not _test else calls + 1
+      test = _test
+      often = calls > _CHECKED_FIRST and calls % _CHECKED_EVERY
+      if often or jaxtyping.config.jaxtyping_disable:
         return function(*args, **kwargs)
       if checked is None:
         shapes = any(map(_names_shapes, hints))
