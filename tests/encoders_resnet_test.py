@@ -163,26 +163,18 @@ def test_poolings_and_precisions(folder, encoder, images):
   assert 0 < cost["float16"] < cost["bfloat16"] / 8 < 1e-3
 
 
-@pytest.fixture
-def elsewhere(monkeypatch):
-  """The convolutions of other processors, run on this one."""
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-
-
-def test_convolutions_and_windows_are_the_same(elsewhere, encoder):
+def test_groups_of_images_are_the_same_as_all(monkeypatch, encoder):
   pixels = np.random.RandomState(0).randn(6, 64, 64, 3).astype("f")
-  run.clear_cache()  # What it was traced for is this backend.
-  whole = run(encoder.params, pixels, config=TINY)
+  groups = run(encoder.params, pixels, config=TINY)
+  monkeypatch.setattr(resnet, "_AT_ONCE", 6)
   run.clear_cache()
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, "default_backend", lambda: "cpu")
-    groups = run(encoder.params, pixels, config=TINY)
+  whole = run(encoder.params, pixels, config=TINY)
   for name in ("embedding", "patch_tokens"):
     a, b = getattr(whole, name), getattr(groups, name)
     np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
-def test_it_trains_further(elsewhere, encoder):
+def test_it_trains_further(encoder):
   """Gradients in half precision reach all weights."""
   pixels = jnp.asarray(np.random.RandomState(0).randn(1, 64, 64, 3), "f")
 

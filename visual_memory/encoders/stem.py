@@ -33,20 +33,17 @@ class ConvStem(nnx.Module):
   ) -> Float[jax.Array, "B h w C"]:
     """The feature map, h = H / 2 ** len(channels)."""
     for conv, norm in zip(self.convs, self.norms, strict=True):
-      rows = windows(pixels, stride=2)
-      pixels = gelu(norm(conv(rows, precision=precision)))
+      pixels = gelu(norm(conv(_windows(pixels), precision=precision)))
     return pixels
 
 
-def windows(
-  pixels: Float[Array, "B H W C"], *, stride: int
-) -> Float[jax.Array, "B h w values"]:
-  """Every stride-th 3 x 3 window as one row of 9 C values, zeros outside."""
+def _windows(pixels: jax.Array) -> jax.Array:
+  """Every second 3 x 3 window as one row of 9 C values, zeros outside."""
   _, height, width, _ = pixels.shape
   padded = jnp.pad(pixels, [(0, 0), (1, 1), (1, 1), (0, 0)])
   return jnp.concatenate(
     [
-      padded[:, row : row + height : stride, column : column + width : stride]
+      padded[:, row : row + height : 2, column : column + width : 2]
       for row in range(3)
       for column in range(3)
     ],
