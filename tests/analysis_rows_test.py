@@ -1,6 +1,8 @@
 """What single rows do: edits, label errors, residuals, maps and places."""
 
-import jax.numpy as jnp
+import functools
+
+import jax
 import numpy as np
 import pytest
 from golden import make_encoder_goldens as goldens
@@ -232,10 +234,9 @@ def dictionary():
 
 def test_parts_of_a_dictionary_by_a_plain_loop(dictionary):
   apply, params, pixels, rows = dictionary
-  found = np.asarray(
-    dense_responses(params, pixels, patch=PATCH, threshold=0.2), np.float64
-  )
-  embeddings = np.asarray(apply(params, pixels), np.float64)
+  responses = functools.partial(dense_responses, patch=PATCH, threshold=0.2)
+  found = np.asarray(jax.jit(responses)(params, pixels), np.float64)
+  embeddings = np.asarray(jax.jit(apply)(params, pixels), np.float64)
   lengths = np.linalg.norm(embeddings, axis=1)
   expected, edges = np.zeros((2, 7, 7)), (0, 4, 7)
   for b in range(2):
@@ -251,7 +252,8 @@ def test_parts_of_a_dictionary_by_a_plain_loop(dictionary):
           part = found[b, i, j, word] / np.sqrt(mean) if mean else 0.0
           part -= params["mean"][entry]
           expected[b, i, j] += say[entry] * part / count
-  maps = np.asarray(contributions(apply, params, pixels, rows))
+  run = jax.jit(contributions, static_argnums=0)
+  maps = np.asarray(run(apply, params, pixels, rows))
   np.testing.assert_allclose(maps, expected, atol=2e-5)
   cosines = (embeddings / lengths[:, None] * rows).sum(axis=1)
   np.testing.assert_allclose(maps.sum(axis=(1, 2)), cosines, atol=1e-5)
@@ -337,7 +339,7 @@ def test_maps_are_those_of_torch(family, tmp_path):
   found = grad_cam(
     params,
     config,
-    jnp.asarray(pixels),
+    pixels,
     readout=lambda outputs: outputs.embedding @ weights,
   )
   rows, columns = patch_grid((28, 28), config.patch_size)
@@ -348,11 +350,11 @@ def test_maps_are_those_of_torch(family, tmp_path):
 def test_a_score_that_sees_nothing_has_an_empty_map():
   config = settings.vit("vit_ti", image_size=8, patch_size=4, dim=24, depth=1,
                    num_heads=2, mlp_dim=48)  # fmt: skip
-  params = vit.init(config, seed=0)
+  params = jax.jit(lambda: vit.init(config, seed=0))()
   found = grad_cam(
     params,
     config,
-    jnp.ones((1, 8, 8, 3)),
+    np.ones((1, 8, 8, 3), np.float32),
     readout=lambda outputs: 0 * outputs.embedding[:, 0],
   )
   assert not found.any() and found.shape == (1, 2, 2)

@@ -1,6 +1,7 @@
 """Losses, center, head, schedules and optimizer against NumPy and torch."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -25,6 +26,14 @@ from visual_memory.studies.from_values import from_values
 from visual_memory.studies.pretraining import Settings, make_recipe
 
 K, DIM, BATCH, VIEWS = 24, 12, 5, 4
+
+# One program each, not one for every operation.
+dino_loss = functools.partial(
+  losses.dino_loss, student_temperature=0.1, teacher_temperature=0.04
+)
+contrastive_loss = jax.jit(
+  functools.partial(losses.contrastive_loss, temperature=0.2)
+)
 
 
 def softmax(x):
@@ -61,9 +70,7 @@ def logits():
 
 
 def test_dino_loss_is_the_mean_over_pairs_of_other_views(logits):
-  got = losses.dino_loss(
-    *logits, student_temperature=0.1, teacher_temperature=0.04
-  )
+  got = jax.jit(dino_loss)(*logits)
   expected = numpy_dino_loss(*logits, 0.1, 0.04)
   np.testing.assert_allclose(got, expected, rtol=1e-5)
 
@@ -80,21 +87,14 @@ def test_dino_loss_and_gradient_equal_torch(logits):
         log_p = torch.log_softmax(heard[v] / 0.1, -1)
         total, count = total + (-q[i] * log_p).sum(-1).mean(), count + 1
   (total / count).backward()
-  value, gradient = jax.value_and_grad(losses.dino_loss)(
-    *map(jnp.asarray, logits), student_temperature=0.1, teacher_temperature=0.04
-  )
+  value, gradient = jax.jit(jax.value_and_grad(dino_loss))(*logits)
   np.testing.assert_allclose(value, (total / count).item(), rtol=1e-5)
   np.testing.assert_allclose(gradient, heard.grad.numpy(), atol=1e-5)
 
 
 def test_no_gradient_flows_into_the_teacher(logits):
-  student, teacher, center = map(jnp.asarray, logits)
-  gradient = jax.grad(
-    lambda t: losses.dino_loss(
-      student, t, center, student_temperature=0.1, teacher_temperature=0.04
-    )
-  )(teacher)
-  assert not np.any(gradient)
+  gradient = jax.jit(jax.grad(dino_loss, argnums=1))(*logits)
+  assert gradient.shape == logits[1].shape and not np.any(gradient)
 
 
 def test_center_and_teacher_are_moving_averages(logits):
@@ -119,7 +119,7 @@ def test_contrastive_loss_is_khoslas(labels):
   random = np.random.default_rng(1)
   rows = random.normal(size=(3, 4, DIM)).astype(np.float32)
   rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
-  got = losses.contrastive_loss(rows, jnp.asarray(labels), temperature=0.2)
+  got = contrastive_loss(rows, np.array(labels))
   flat, tiled = rows.reshape(12, DIM).astype(np.float64), np.tile(labels, 3)
   similarities = np.exp(flat @ flat.T / 0.2)
   anchors = []
@@ -132,17 +132,23 @@ def test_contrastive_loss_is_khoslas(labels):
   np.testing.assert_allclose(got, np.mean(anchors), rtol=1e-5)
 
 
+def at_steps(schedule, count):
+  """Its values at the first steps, as a training step asks for them."""
+  return np.asarray(jax.jit(jax.vmap(schedule))(np.arange(count)))
+
+
 def test_schedules_are_the_published_tables():
   got = schedules.warmup_cosine(1e-3, 1e-6, num_steps=50, warmup_steps=10)
   table = cosine_table(1e-3, 1e-6, steps=50, warmup=10)
-  np.testing.assert_allclose([got(i) for i in range(50)], table, atol=1e-9)
+  np.testing.assert_allclose(at_steps(got, 50), table, atol=1e-9)
   momentum = schedules.cosine(0.996, 1.0, num_steps=20)
   table = cosine_table(0.996, 1.0, steps=20)
-  np.testing.assert_allclose([momentum(i) for i in range(20)], table, rtol=1e-6)
-  assert momentum(20) == momentum(99) == 1.0
+  found = at_steps(momentum, 100)
+  np.testing.assert_allclose(found[:20], table, rtol=1e-6)
+  assert (found[20:] == 1.0).all()
   warm = schedules.warmup_linear(0.04, 0.07, warmup_steps=4)
   np.testing.assert_allclose(
-    [warm(i) for i in range(6)], [0.04, 0.05, 0.06, 0.07, 0.07, 0.07]
+    at_steps(warm, 6), [0.04, 0.05, 0.06, 0.07, 0.07, 0.07], rtol=1e-6
   )
   with pytest.raises(ValueError, match="no more warm-up"):
     schedules.warmup_cosine(1.0, 0.0, num_steps=2, warmup_steps=3)
@@ -190,7 +196,7 @@ def test_head_equals_torch():
   x = np.random.default_rng(0).normal(size=(BATCH, DIM)).astype(np.float32)
   forward, _, _ = torch_head(torch, pure(head))
   np.testing.assert_allclose(
-    head(x, precision="float32"),
+    jax.jit(lambda x: head(x, precision="float32"))(x),
     forward(torch.tensor(x)).detach().numpy(),
     atol=1e-6,
   )
@@ -199,15 +205,16 @@ def test_head_equals_torch():
 def test_head_gives_cosines_with_unit_prototypes():
   head = dino_head()
   x = np.random.default_rng(0).normal(size=(BATCH, DIM)).astype(np.float32)
-  rows = np.asarray(head.mlp(x, precision="float32"), np.float64)
+  rows, got = jax.jit(
+    lambda x: (head.mlp(x, precision="float32"), head(x, precision="float32"))
+  )(x)
+  rows = np.asarray(rows, np.float64)
   np.testing.assert_allclose(np.linalg.norm(rows, axis=-1), 1, rtol=1e-6)
   columns = np.asarray(head.prototypes[...], np.float64)
   columns /= np.linalg.norm(columns, axis=0)
-  got = head(x, precision="float32")
   np.testing.assert_allclose(got, rows @ columns, atol=1e-6)
-  assert np.isfinite(
-    jax.grad(lambda x: jnp.sum(heads.normalized(x, axis=0)))(jnp.zeros(3))
-  ).all()
+  slope = jax.jit(jax.grad(lambda x: jnp.sum(heads.normalized(x, axis=0))))
+  assert np.isfinite(slope(np.zeros(3, np.float32))).all()
 
 
 SETTINGS = optimizer.OptimizerSettings(
@@ -329,36 +336,41 @@ def small(config):
   return make_recipe(from_values(config.to_dict(), Settings))
 
 
-def test_the_backbone_sees_each_size_once_and_equals_views_alone():
+@pytest.fixture(scope="module")
+def smoke():
+  """The smallest recipe and params of its network."""
   recipe = small(config_lib.get_config("smoke"))
-  params = network.init(recipe)
+  return recipe, jax.jit(lambda: network.init(recipe))()
+
+
+def test_the_backbone_sees_each_size_once_and_equals_views_alone(smoke):
+  recipe, params = smoke
   random = np.random.default_rng(0)
-  wide = jnp.asarray(random.normal(size=(2, 3, 16, 16, 3)), jnp.float32)
-  near = jnp.asarray(random.normal(size=(1, 3, 8, 8, 3)), jnp.float32)
-  got = network.project(
-    recipe, params, views.Views(globals=wide, locals=near), keys=None
-  )
-  both = jnp.concatenate([near, near])
-  alone = network.project(
-    recipe, params, views.Views(globals=both, locals=None), keys=None
-  )
+  wide = random.normal(size=(2, 3, 16, 16, 3)).astype(np.float32)
+  near = random.normal(size=(1, 3, 8, 8, 3)).astype(np.float32)
+  project = jax.jit(functools.partial(network.project, recipe, keys=None))
+  got = project(params, views.Views(globals=wide, locals=near))
+  both = np.concatenate([near, near])
+  alone = project(params, views.Views(globals=both, locals=None))
   assert got.shape == (3, 3, 64)
   np.testing.assert_allclose(got[2], alone[0], atol=1e-5)
 
 
 def test_stochastic_depth_keeps_the_mean_and_rises_with_depth():
   keys = jax.random.split(jax.random.key(0), 10_000)
-  scales = network.branch_scales(keys, depth=3, count=2, rate=0.5)
+  draw = jax.jit(
+    functools.partial(network.branch_scales, depth=3, count=2, rate=0.5)
+  )
+  scales = np.asarray(draw(keys))
   np.testing.assert_allclose(scales.mean((1, 2)), 1.0, atol=0.02)
   np.testing.assert_allclose((scales == 0).mean((1, 2)), [0, 0.25, 0.5],
                              atol=0.02)  # fmt: skip
   # What an image loses is its own, whatever the batch.
-  some = network.branch_scales(keys[5:7], depth=3, count=2, rate=0.5)
-  np.testing.assert_array_equal(some, scales[:, :, 10:14])
+  np.testing.assert_array_equal(draw(keys[5:7]), scales[:, :, 10:14])
 
 
-def test_first_weights_are_normal_of_the_published_deviation():
-  params = network.init(small(config_lib.get_config("smoke")))
+def test_first_weights_are_normal_of_the_published_deviation(smoke):
+  _, params = smoke
   block = params["backbone"]["blocks"][0]
   found = np.concatenate(
     [
@@ -371,24 +383,20 @@ def test_first_weights_are_normal_of_the_published_deviation():
 
 
 def test_what_fills_a_batch_counts_for_nothing(logits):
-  student, teacher, center = map(jnp.asarray, logits)
-  more = lambda x: jnp.concatenate([x, x[:, :1] * 3], axis=1)
-  weights = jnp.array([0.2] * BATCH + [0.0])
-  temperatures = dict(student_temperature=0.1, teacher_temperature=0.04)
+  student, teacher, center = logits
+  more = lambda x: np.concatenate([x, x[:, :1] * 3], axis=1)
+  weights = np.array([0.2] * BATCH + [0.0], np.float32)
+  loss = jax.jit(dino_loss)
   np.testing.assert_allclose(
-    losses.dino_loss(
-      more(student), more(teacher), center, weights=weights, **temperatures
-    ),
-    losses.dino_loss(student, teacher, center, **temperatures),
+    loss(more(student), more(teacher), center, weights=weights),
+    loss(student, teacher, center),
     rtol=1e-6,
   )
-  rows = heads.normalized(student, axis=-1)
-  labels = jnp.arange(BATCH + 1) % 4
+  rows = student / np.linalg.norm(student, axis=-1, keepdims=True)
+  labels = np.arange(BATCH + 1) % 4
   np.testing.assert_allclose(
-    losses.contrastive_loss(
-      more(rows), labels, temperature=0.2, weights=weights
-    ),
-    losses.contrastive_loss(rows, labels[:BATCH], temperature=0.2),
+    contrastive_loss(more(rows), labels, weights=weights),
+    contrastive_loss(rows, labels[:BATCH]),
     rtol=1e-6,
   )
 

@@ -43,7 +43,9 @@ def serving(act):
   server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
   server.daemon_threads = True
   server.act, server.requests = act, []
-  threading.Thread(target=server.serve_forever, daemon=True).start()
+  threading.Thread(  # Asked often whether to stop.
+    target=server.serve_forever, args=(0.01,), daemon=True
+  ).start()
   server.url = f"http://127.0.0.1:{server.server_port}"
   try:
     yield server

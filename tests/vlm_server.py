@@ -109,7 +109,9 @@ _ANSWERS = {
 def running():
   """A server in a thread of its own."""
   server = Server()
-  thread = threading.Thread(target=server.serve_forever, daemon=True)
+  thread = threading.Thread(  # Asked often whether to stop.
+    target=server.serve_forever, args=(0.01,), daemon=True
+  )
   thread.start()
   try:
     yield server

@@ -16,6 +16,7 @@ trained. Selvaraju et al., ICCV 2017: for a ViT, as usual, the output of the
 last block's first norm, class token and registers left out.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,21 +85,35 @@ def decision_maps(
   if not isinstance(apply, ViTApply):
     return None
 
-  def similarity(outputs) -> jax.Array:
-    rows = unit_rows(POOLINGS[apply.pooling](outputs))
-    return jnp.sum(rows * directions, axis=1)
-
   return np.asarray(
-    grad_cam(encoder.params, apply.config, pixels, readout=similarity)
+    grad_cam(
+      encoder.params,
+      apply.config,
+      pixels,
+      directions,
+      readout=_similarity(apply.pooling),
+    )
   )
 
 
+@functools.cache  # The same function again: nothing is compiled anew.
+def _similarity(pooling: str) -> Callable[..., jax.Array]:
+  """A readout: the similarity with a direction for each image."""
+
+  def readout(outputs: ViTOutputs, directions: jax.Array) -> jax.Array:
+    rows = unit_rows(POOLINGS[pooling](outputs))
+    return jnp.sum(rows * directions, axis=1)
+
+  return readout
+
+
+@functools.partial(jax.jit, static_argnums=1, static_argnames="readout")
 def grad_cam(
   params: dict,
   config: ViTConfig,
   pixels: Float[Array, "B S S 3"],
-  *,
-  readout: Callable[[ViTOutputs], jax.Array],
+  *given: Array,
+  readout: Callable[..., jax.Array],
 ) -> Float32[jax.Array, "B h w"]:
   """What speaks for a score, patch by patch, each map scaled to [0, 1].
 
@@ -109,11 +124,11 @@ def grad_cam(
     params: of the vision transformer.
     config: its settings.
     pixels: preprocessed images.
-    readout: a score for each image, [B], from what the model says: a class's
-      logit, the similarity with a row of the memory.
+    given: what else the readout is told.
+    readout: a score for each image, [B], from what the model says and what is
+      given: a class's logit, the similarity with a row of the memory. Each
+      function is compiled once.
   """
-
-  params = jax.device_put(params)
 
   def score(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
     model = vit.module(params, config)
@@ -124,7 +139,7 @@ def grad_cam(
       return seen[-1]
 
     model.blocks[-1].norm1 = shifted
-    return jnp.sum(readout(model(pixels))), seen[0]
+    return jnp.sum(readout(model(pixels), *given)), seen[0]
 
   first_patch = 1 + config.num_registers
   rows, columns = patch_grid(pixels.shape[1:3], config.patch_size)
