@@ -107,7 +107,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # compile more than they run. AS_USERS_RUN=1 compiles them as all others are.
 COMPILED_QUICKLY = (
   "analysis_", "cli_test", "collection_", "comparison_test",
-  "contributing_test", "distributed_test", "dual_memory_", "edits_loop_test",
+  "contributing_test", "device_resize_test", "distributed_test",
+  "dual_memory_", "edits_loop_test", "encoders_encoder_test",
   "encoders_options_test", "encoders_parity_test", "encoders_patches_test",
   "encoders_resnet_test", "encoders_text_test", "encoders_vit_test",
   "encoders_words_test", "experiments_", "memory_memory_test",
@@ -115,9 +116,10 @@ COMPILED_QUICKLY = (
   "packaging_test", "paper_test", "pretraining_", "probes_",
   "procedural_mixing_test", "procedural_test", "public_test", "reports_",
   "rerank_", "retrieval_exact_test", "retrieval_files_test",
-  "retrieval_first_pass_test", "retrieval_hlo_test", "retrieval_positions_test",
-  "retrieval_streaming_test", "server_", "sklearn_test", "store_handles_test",
-  "studies_", "terminal_test", "voting_",
+  "retrieval_first_pass_test", "retrieval_hlo_test",
+  "retrieval_positions_test", "retrieval_streaming_test", "server_",
+  "sklearn_test", "store_handles_test", "studies_", "terminal_test",
+  "voting_",
 )  # fmt: skip
 
 # Of those, files that embed few images as users do, on all devices: here on
