@@ -114,9 +114,9 @@ COMPILED_QUICKLY = (
   "encoders_words_test", "experiments_", "memory_memory_test",
   "memory_precision_test", "memory_whitening_test", "notebooks_test",
   "packaging_test", "paper_test", "pretraining_", "probes_",
-  "procedural_mixing_test", "procedural_test", "public_test", "reports_",
-  "rerank_", "retrieval_exact_test", "retrieval_files_test",
-  "retrieval_first_pass_test", "retrieval_hlo_test",
+  "procedural_devices_test", "procedural_mixing_test", "procedural_test",
+  "public_test", "reports_", "rerank_", "retrieval_exact_test",
+  "retrieval_files_test", "retrieval_first_pass_test", "retrieval_hlo_test",
   "retrieval_positions_test", "retrieval_streaming_test", "server_",
   "sklearn_test", "store_handles_test", "studies_", "terminal_test",
   "voting_",
@@ -124,7 +124,10 @@ COMPILED_QUICKLY = (
 
 # Of those, files that embed few images as users do, on all devices: here on
 # two, since each of eight would be given a batch that is filled up.
-ON_TWO_DEVICES = ("cli_test", "edits_loop_test", "experiments_", "public_test")
+ON_TWO_DEVICES = (
+  "cli_test", "edits_loop_test", "experiments_", "public_test",
+  "studies_pretraining_test",
+)  # fmt: skip
 
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.
 

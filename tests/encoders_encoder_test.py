@@ -213,7 +213,11 @@ def test_bad_image_is_named(image):
 
 
 def test_published_encoder_reads_its_weights(tmp_path):
-  params = vit.init(catalog.MODELS["dino_vits16"].image, seed=0)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: 0.02 * rng.standard_normal(leaf.shape, leaf.dtype),
+    vit.shapes(catalog.MODELS["dino_vits16"].image),
+  )
   checkpoints.save(tmp_path / "weights", params)
   encoder = load_encoder(
     "dino_vits16", weights=tmp_path / "weights", image_size=32

@@ -1,4 +1,4 @@
-"""The same pictures in any batch, on any devices, as users compile them."""
+"""The same pictures in any batch, on any devices."""
 
 import jax
 import numpy as np
