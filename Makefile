@@ -28,8 +28,8 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
 	AS_USERS_RUN=1 $(BIN)/python -m pytest -m "not slow" \
-	  $(wildcard $(patsubst %,tests/%*_test.py,device_resize distributed \
-	  encoders_encoder memory_ retrieval_ procedural_ store_handles voting))
+	  $(wildcard $(patsubst %,tests/%*_test.py,device_resize distributed memory_ \
+	  retrieval_ procedural_ store_handles voting))
 
 # Warnings are errors: a broken link or a name that is gone stops it.
 docs: $(VENV)/.test
