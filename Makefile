@@ -9,8 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 export VISUAL_MEMORY_DATA ?= ../shared/data
-# One more than the cores of the smallest machine: some tests wait.
-WORKERS ?= 3
+WORKERS ?= 2
 # New memory in huge pages costs the system less, where glibc is asked so.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 

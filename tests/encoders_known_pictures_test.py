@@ -1,5 +1,6 @@
 """A picture is encoded once, whatever sources of one cache it is in."""
 
+import functools
 import json
 import os
 import pathlib
@@ -15,8 +16,12 @@ from visual_memory.encoders.embedding import blocks, resumable
 from visual_memory.encoders.embedding.embed import embed, embed_with_report
 from visual_memory.encoders.encoder import load_encoder
 
-VIT = load_encoder("vit_random", size=4, patch=2, dim=32, depth=1, heads=2)
 PIXELS = load_encoder("pixels", size=4)
+
+
+@functools.cache  # Not where tests are only collected.
+def _vit():
+  return load_encoder("vit_random", size=4, patch=2, dim=32, depth=1, heads=2)
 
 
 @pytest.fixture
@@ -50,12 +55,12 @@ def _again(encoder, source, cache_dir, encoded, **options):
 @pytest.mark.parametrize("options", [{}, {"tokens": "patches"}])
 def test_a_subset_or_another_split_encodes_nothing(tmp_path, encoded, options):
   source = RecordingSource(num_rows=1200)
-  whole, count = _again(VIT, source, tmp_path, encoded, **options)
+  whole, count = _again(_vit(), source, tmp_path, encoded, **options)
   assert count == 1200
   per_image = len(whole) // len(source)
   for rows in ([700, 3, 1, 1100], range(0, 1200, 2), range(1199, -1, -1)):
     subset = selection.subset(source, rows)
-    found, count = _again(VIT, subset, tmp_path, encoded, **options)
+    found, count = _again(_vit(), subset, tmp_path, encoded, **options)
     assert not count
     kept = np.asarray(rows)[:, None] * per_image + np.arange(per_image)
     np.testing.assert_array_equal(
@@ -66,28 +71,28 @@ def test_a_subset_or_another_split_encodes_nothing(tmp_path, encoded, options):
 
 def test_what_is_new_among_known_pictures_is_encoded_alone(tmp_path, encoded):
   source = RecordingSource(num_rows=1100, unreadable=(5, 600))
-  embed(VIT, selection.subset(source, range(0, 1100, 2)), cache_dir=tmp_path)
-  found, count = _again(VIT, source, tmp_path, encoded)
+  embed(_vit(), selection.subset(source, range(0, 1100, 2)), cache_dir=tmp_path)
+  found, count = _again(_vit(), source, tmp_path, encoded)
   assert count == 549 and sorted(encoded) == [
     row for row in range(1, 1100, 2) if row != 5
   ]
-  expected = embed(VIT, source)
+  expected = embed(_vit(), source)
   np.testing.assert_allclose(
     found.embeddings, expected.embeddings, atol=1e-6, rtol=0
   )
   assert found.ids.tolist() == expected.ids.tolist()
-  _, count = _again(VIT, source, tmp_path, encoded)
+  _, count = _again(_vit(), source, tmp_path, encoded)
   assert not count  # The source's own blocks were kept.
 
 
 def test_another_encoder_or_draw_of_patches_knows_nothing(tmp_path, encoded):
   source = RecordingSource(num_rows=20)
   subset = selection.subset(source, range(10))
-  embed(VIT, source, cache_dir=tmp_path)
+  embed(_vit(), source, cache_dir=tmp_path)
   assert _again(PIXELS, subset, tmp_path, encoded)[1] == 10
   drawn = {"tokens": "patches", "per_image": 2}  # By each image's id.
-  assert _again(VIT, source, tmp_path, encoded, **drawn)[1] == 20
-  assert _again(VIT, subset, tmp_path, encoded, **drawn)[1] == 10
+  assert _again(_vit(), source, tmp_path, encoded, **drawn)[1] == 20
+  assert _again(_vit(), subset, tmp_path, encoded, **drawn)[1] == 10
 
 
 def _flip(path):
@@ -100,15 +105,15 @@ def _flip(path):
 @pytest.mark.parametrize("damage", [_flip, pathlib.Path.unlink])
 def test_a_damaged_entry_is_encoded_again(tmp_path, encoded, damage, suffix):
   source = RecordingSource(num_rows=1100)
-  embed(VIT, source, cache_dir=tmp_path)
+  embed(_vit(), source, cache_dir=tmp_path)
   [path] = tmp_path.rglob(f"000000{suffix}")
   damage(path)
   found, count = _again(
-    VIT, selection.subset(source, range(1000, 1100)), tmp_path, encoded
+    _vit(), selection.subset(source, range(1000, 1100)), tmp_path, encoded
   )
   assert count == 24  # Up to 1024 they lie in the block that is lost.
   np.testing.assert_allclose(
-    found.embeddings, embed(VIT, source).embeddings[1000:], atol=1e-6, rtol=0
+    found.embeddings, embed(_vit(), source).embeddings[1000:], atol=1e-6, rtol=0
   )
 
 
@@ -116,7 +121,7 @@ def test_a_block_that_goes_away_meanwhile_is_encoded(
   tmp_path, encoded, monkeypatch
 ):
   source = RecordingSource(num_rows=40)
-  embed(VIT, source, cache_dir=tmp_path)
+  embed(_vit(), source, cache_dir=tmp_path)
   listed = blocks.pictures_of
 
   def then_gone(path):
@@ -126,7 +131,7 @@ def test_a_block_that_goes_away_meanwhile_is_encoded(
 
   monkeypatch.setattr(blocks, "pictures_of", then_gone)
   subset = selection.subset(source, [1, 2])
-  assert _again(VIT, subset, tmp_path, encoded)[1] == 2
+  assert _again(_vit(), subset, tmp_path, encoded)[1] == 2
 
 
 _PROCESS = """
