@@ -117,9 +117,11 @@ def usearch_exact(rows, k, threads):
   """Usearch's exhaustive search."""
   from usearch.index import search
 
-  return lambda queries: (
-    search(rows, queries, k, "ip", exact=True, threads=threads).keys
-  )
+  def neighbors(queries):
+    found = search(rows, queries, k, "ip", exact=True, threads=threads)
+    return found.keys.reshape(len(queries), k)  # Of one query it is [k].
+
+  return neighbors
 
 
 def torch_top_k(rows, k, threads):
