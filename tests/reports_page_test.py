@@ -313,6 +313,13 @@ def test_pictures_that_do_not_vote_have_no_empty_bars():
   assert '<span class="weight">' not in shown(of(None))
 
 
+def test_fifteen_lines_are_told_apart():
+  lines = {f"line {i}": {1: float(i), 2: 2.0 * i} for i in range(15)}
+  svg = plots.curves(lines, name="many", x_label="k", y_label="seconds")
+  styles = re.findall(r'<path [^>]*style="(fill: none;[^"]*1\.7[^"]*)"', svg)
+  assert len(styles) >= 15 and len(set(styles)) == 15
+
+
 def test_long_labels_of_axes_take_two_lines_and_counts_have_units():
   long = "accuracy at the k of the tuning rows (%)"
   svg = plots.curves({"a": {1: 2.0}}, name="long", x_label="k", y_label=long)

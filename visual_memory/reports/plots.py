@@ -75,7 +75,7 @@ def curves(
         color=color,
         label=label,
         linewidth=1.7,
-        linestyle="-" if i < len(drawing.COLORS) else "-.",
+        linestyle=("-", "-.", ":")[i // len(drawing.COLORS) % 3],
         marker=drawing.MARKERS[i % len(drawing.MARKERS)],
         markersize=4.5 if len(xs) <= _MOST_MARKED else 0,
       )
