@@ -52,7 +52,10 @@ def test_a_table_is_a_dict(few, seed):
   for step in range(25):
     before, was = table, dict(model)
     if random.random() < 0.3:
-      table = table.copy()
+      table = table.copy(to_edit=step % 4 < 2)
+      if step % 3:  # The older one is edited first.
+        was[f"fork{step}"] = before.next_turn
+        before.append(checks.as_ids([f"fork{step}"]))
     if random.random() < 0.5 and len(model) > 3:
       ids = random.permutation(np.array([*model], object))[:3]
       table.forget(table.find(ids))

@@ -18,6 +18,7 @@ _THREADS = 8
 _BACKGROUND_THREADS = 4
 _PART_BYTES = 4 << 20
 _PART_ROWS = 1 << 16
+_COPIED_BYTES = 32 << 20
 _REUSED_BYTES = 16 << 20
 
 
@@ -59,13 +60,18 @@ def num_cores() -> int:
   return os.cpu_count() or 1
 
 
-def parts(array: np.ndarray) -> list[slice]:
+def parts(array: np.ndarray, *, copied: bool = False) -> list[slice]:
   """Slices of a few megabytes that together are all rows of an array.
 
-  Of short rows they are fewer bytes: more is computed for each row.
+  Of short rows they are fewer bytes: more is computed for each row. What is
+  only copied is cut into larger ones: beyond the size of a processor's cache,
+  the C library writes past it, and nothing is read to be overwritten.
   """
   row_bytes = max(1, array.nbytes // max(1, len(array)))
-  step = max(1, min(_PART_BYTES // row_bytes, _PART_ROWS))
+  if copied:
+    step = max(1, _COPIED_BYTES // row_bytes)
+  else:
+    step = max(1, min(_PART_BYTES // row_bytes, _PART_ROWS))
   return [slice(i, i + step) for i in range(0, len(array), step)]
 
 

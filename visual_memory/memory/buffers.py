@@ -87,7 +87,7 @@ def copied(
     def copy(part, old=old, new=new):
       np.copyto(new[part], old[part])
 
-    parallel.run(copy, parallel.parts(old))
+    parallel.run(copy, parallel.parts(old, copied=True))
     change(new, start)
     start += len(new)
     parts.append(jax.device_put(new, device))

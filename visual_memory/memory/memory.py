@@ -224,7 +224,7 @@ class VisualMemory(HeldRows):
     memory = self._with_free(len(embedded), donate=donate)
     donate = donate or memory is not self  # A fresh layout is ours to reuse.
     class_names, labels = matching.match_classes(self.class_names, embedded)
-    table = memory.table if donate else memory.table.copy()
+    table = memory.table if donate else memory.table.copy(to_edit=True)
     if first_serial is not None:
       table.next_serial = first_serial
     slots, serials = table.upcoming(len(embedded))
@@ -248,8 +248,8 @@ class VisualMemory(HeldRows):
 
   def without_slots(self, slots: np.ndarray, *, donate: bool) -> "VisualMemory":
     """`remove` of the rows in these slots."""
+    table = self.table if donate else self.table.copy(to_edit=True)
     rows = edits.clear_rows(self.rows, self.mesh, slots, donate=donate)
-    table = self.table if donate else self.table.copy()
     table.forget(slots)
     return dataclasses.replace(self, rows=rows, table=table)._rewhitened()
 

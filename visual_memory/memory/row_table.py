@@ -5,10 +5,11 @@ of eight bytes a row, and a dict of the few that came since it was made. A
 large memory's ids are one array of text, not an object each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from visual_memory import parallel
 from visual_memory.checks import Ids, empty_ids, hashes, is_compact
 from visual_memory.memory import matching
 from visual_memory.memory.layout import slots_of, turns_of
@@ -53,6 +54,7 @@ class RowTable:
     self._ids = _column(ids, capacity)
     self._held = np.arange(capacity) < len(ids)
     self._shared = False  # Arrays that another table has too.
+    self._copies: Iterator | None = None  # Of them, being made.
     self._keys: np.ndarray | None = None
     self._later: dict[str, int] = {}
     self._ranks: np.ndarray | None = None
@@ -102,12 +104,21 @@ class RowTable:
     ids, capacity = self._ids, self.capacity
     return lambda: ids[turns_of(slots, capacity)].astype(object, copy=False)
 
-  def copy(self) -> "RowTable":
-    """An independent table with the same content."""
+  def copy(self, *, to_edit: bool = False) -> "RowTable":
+    """An independent table with the same content.
+
+    Args:
+      to_edit: of a large table, what an edit writes to is copied from now on,
+        beside whatever else is done until that edit.
+    """
     self._shared = True  # Until either of them changes something.
     table = RowTable.__new__(RowTable)
     table.__dict__.update(self.__dict__)
     table._later = dict(self._later)
+    table._copies = None
+    if to_edit and self.capacity > _FEW:
+      shared = self._ids, self._held
+      table._copies = parallel.started(np.copy, shared, background=True)
     return table
 
   def find(self, ids: Ids) -> np.ndarray:
@@ -183,8 +194,9 @@ class RowTable:
   def _own(self) -> None:
     """Makes arrays that are shared its own, to be written to."""
     if self._shared:
-      self._ids, self._held = self._ids.copy(), self._held.copy()
-      self._shared = False
+      copies = self._copies or map(np.copy, (self._ids, self._held))
+      self._ids, self._held = copies
+      self._shared, self._copies = False, None
 
   def _changed(self) -> None:
     """Forgets what was true of the rows before."""
