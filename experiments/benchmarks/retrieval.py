@@ -83,14 +83,14 @@ def _time_case(path, config, *, rows, num_rows, dim, num_queries, k) -> dict:
   )
   np.save(path / "rows.npy", made)
   np.save(path / "queries.npy", queries)
-  del made
   names = [
     name
     for name in config.peers
-    if num_rows <= config.most_rows.get(name, num_rows)
+    if made.size <= config.most_values.get(name, made.size)
     # No dependency of ours asks for PyTorch.
     and (name != "torch_top_k" or importlib.util.find_spec("torch"))
   ]
+  del made
   commands = {name: _command(name, path, k, config.threads) for name in names}
   remedy = "pip install 'visual_memory[bench]'"
   with peers.running(commands, remedy=remedy) as started:
