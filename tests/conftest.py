@@ -16,6 +16,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
   [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
 ).strip()
+# Programs need not say which lines of Python they were written in.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Shared by all workers, and by the processes that tests start.
 os.environ.setdefault(
   "VISUAL_MEMORY_COMPILATION_CACHE",

@@ -320,6 +320,12 @@ def test_fifteen_lines_are_told_apart():
   assert len(styles) >= 15 and len(set(styles)) == 15
 
 
+def test_a_million_is_written_out():
+  lines = {"a": {1000: 1e-3, 1e6: 1.0}}
+  svg = plots.curves(lines, name="a", x_label="rows", y_label="s", x_log=True)
+  assert ">1,000,000<" in svg and "e+06" not in svg
+
+
 def test_long_labels_of_axes_take_two_lines_and_counts_have_units():
   long = "accuracy at the k of the tuning rows (%)"
   svg = plots.curves({"a": {1: 2.0}}, name="long", x_label="k", y_label=long)

@@ -341,7 +341,7 @@ def _scales(axes, x_log, y_log) -> None:
       continue
     scale("log")
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.9g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
     low, high = axis.get_view_interval()
     if high / low > 300:  # Room for one tick per decade.
