@@ -65,15 +65,18 @@ def test_hard_cases_equal_numpy(devices, precision, only_native):
 
 @needs_native
 @pytest.mark.parametrize("dim", [1, 15, 16, 50, 130])
-@pytest.mark.parametrize("count", [1, 5, 67])
+@pytest.mark.parametrize(
+  "count, precision",
+  [(1, "int8"), (15, "int8"), (15, "float32"), (23, "int8"), (67, "float32")],
+)
 def test_any_dimension_and_number_of_queries(
-  dim, count, only_native, monkeypatch
+  dim, count, precision, only_native, monkeypatch
 ):
   monkeypatch.setattr(on_host, "_PRODUCTS_PER_THREAD", 1)
   monkeypatch.setattr(on_host.parallel, "num_cores", lambda: 3)
   rows = cases.random_rows(1300, dim, seed=dim)
   memory = cases.memory_of(
-    rows, mesh=distributed.make_mesh(2), precision="int8"
+    rows, mesh=distributed.make_mesh(2), precision=precision
   )
   queries = cases.random_rows(count, dim, seed=5)
   for k in (3, 200):

@@ -185,13 +185,11 @@ struct Search {
     reach(q, hits[k - 1].similarity);
   }
 
-  // Keeps what M queries need of the rows of a panel.
+  // Keeps what M queries need of some rows, of their products with these.
   template <int M>
-  void scan(int64_t q, const int16_t* panel, const int32_t* lifts,
+  void scan(int64_t q, const __m256i (*sums)[kPanel / 8], const int32_t* lifts,
             const int32_t* serials, int32_t slot, Own* own,
             std::vector<int32_t>& lowers) {
-    __m256i sums[M][kPanel / 8];
-    products<M>(&wholes[q * width], panel, width, sums);
     for (int m = 0; m < M; ++m, ++q)
       for (int part = 0; part < kPanel / 8; part += 2) {
         const __m256i needed = _mm256_set1_epi32(least[q].load());
@@ -269,16 +267,32 @@ extern "C" void nearest(const float* queries, int64_t num_queries, int64_t dim,
         present[r] = r < count ? shard.serials[at + r] : -1;
         if (r < count) lifts[r] = search.lift_of(start + at + r);
       }
-      if (shard.copies) fill(panel.data(), shard.copies + at * dim, count, dim);
-      else fill(panel.data(), shard.rows + at * dim, count, dim);
+      const auto with_rows = [&](auto use) {
+        if (shard.copies) use(shard.copies + at * dim);
+        else use(shard.rows + at * dim);
+      };
+      const bool few = last - first <= kFew;
+      if (!few)
+        with_rows([&](auto rows) { fill(panel.data(), rows, count, dim); });
       const auto scan = [&](int64_t q, auto several) {
-        search.scan<several>(q, panel.data(), lifts, present, start + at,
+        const int16_t* wholes = &search.wholes[q * search.width];
+        __m256i sums[several][kPanel / 8];
+        if (few)
+          with_rows([&](auto rows) {
+            products<several>(wholes, rows, count, dim, search.width, sums);
+          });
+        else products<several>(wholes, panel.data(), search.width, sums);
+        search.scan<several>(q, sums, lifts, present, start + at,
                              own[t].data(), lowers[t]);
       };
       int64_t q = first;
-      for (; q + kQueries <= last; q += kQueries)
-        scan(q, std::integral_constant<int, kQueries>());
-      for (; q < last; ++q) scan(q, std::integral_constant<int, 1>());
+      const auto scan_by = [&](auto several) {
+        for (; q + several <= last; q += several) scan(q, several);
+      };
+      if (few) scan_by(std::integral_constant<int, 8>());
+      scan_by(std::integral_constant<int, kQueries>());
+      scan_by(std::integral_constant<int, 2>());
+      scan_by(std::integral_constant<int, 1>());
     }
   };
   // A thread has queries of its own, and helps with others' when done: of one

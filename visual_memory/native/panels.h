@@ -8,10 +8,11 @@
 namespace {
 
 constexpr double kUnit = 30000;  // 1.0 in 16 bits: sums stay below 2**30.
+// Rows and queries at once, and queries that are not worth making panels.
 #ifdef __AVX512VNNI__
-constexpr int64_t kPanel = 32, kQueries = 8;  // Rows, and queries, at once.
+constexpr int64_t kPanel = 32, kQueries = 8, kFew = 8;
 #else
-constexpr int64_t kPanel = 16, kQueries = 4;
+constexpr int64_t kPanel = 16, kQueries = 4, kFew = 16;
 #endif
 
 // The products of M queries with the rows of a panel.
@@ -67,6 +68,45 @@ inline __m256i wholes_of(const float* row) {
       _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_loadu_ps(row) * unit),
                          _mm256_cvtps_epi32(_mm256_loadu_ps(row + 8) * unit));
   return _mm256_permute4x64_epi64(packed, 0xD8);
+}
+
+// Eight sums, each of eight entries.
+inline __m256i sums_of(const __m256i (&x)[8]) {
+  const __m256i low = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]),
+                                        _mm256_hadd_epi32(x[2], x[3]));
+  const __m256i high = _mm256_hadd_epi32(_mm256_hadd_epi32(x[4], x[5]),
+                                         _mm256_hadd_epi32(x[6], x[7]));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
+                          _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+// The products of M queries with rows as they lie.
+template <int M, class T>
+inline void products(const int16_t* queries, const T* rows, int64_t count,
+                     int64_t dim, int64_t width,
+                     __m256i (*sums)[kPanel / 8]) {
+  for (int64_t first = 0; first < kPanel; first += 8) {
+    __m256i all[M][8] = {};
+    for (int r = 0; r < 8 && first + r < count; ++r) {
+      const T* row = rows + (first + r) * dim;
+      __m256i own[M] = {};
+      const auto add = [&](__m256i x, int64_t d) {
+        for (int m = 0; m < M; ++m)
+          own[m] = _mm256_add_epi32(
+              own[m], _mm256_madd_epi16(x, _mm256_loadu_si256((const __m256i*)(
+                                               queries + m * width + d))));
+      };
+      int64_t d = 0;
+      for (; d + 16 <= dim; d += 16) add(wholes_of(row + d), d);
+      if (d < dim) {
+        T last[16] = {};
+        std::copy(row + d, row + dim, last);
+        add(wholes_of(last), d);
+      }
+      for (int m = 0; m < M; ++m) all[m][r] = own[m];
+    }
+    for (int m = 0; m < M; ++m) sums[m][first / 8] = sums_of(all[m]);
+  }
 }
 
 // Rows side by side, pair of entries by pair of entries; zeros at the ends.

@@ -19,7 +19,7 @@ from visual_memory.retrieval.found import Found
 _QUERIES, _KEPT = 512, 1 << 22
 """Queries, and rows kept of them all, at once: they fit into little memory, and
 Ctrl-C is soon heard."""
-_FEW_QUERIES = 4
+_FEW_QUERIES = 32
 """Up to here, reading rows is the cost: int8 copies are a fourth of them."""
 _PRODUCTS_PER_THREAD = 1 << 20
 _VNNI_QUERIES = 64
