@@ -17,8 +17,9 @@ constexpr int64_t kPanel = 16, kQueries = 4, kFew = 16;
 
 // The products of M queries with the rows of a panel.
 template <int M>
-[[gnu::always_inline]] inline void products(const int16_t* queries, const int16_t* panel,
-                     int64_t width, __m256i (*sums)[kPanel / 8]) {
+[[gnu::always_inline]] inline void products(const int16_t* queries,
+                                            const int16_t* panel, int64_t width,
+                                            __m256i (*sums)[kPanel / 8]) {
 #ifdef __AVX512VNNI__
   __m512i own[M][2] = {};
   for (int64_t d = 0; d < width; d += 2, panel += 2 * kPanel) {
