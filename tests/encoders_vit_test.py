@@ -96,7 +96,7 @@ def test_published_size_is_equal_to_transformers(tmp_path):
   torch_files.randomize(model)
   model.save_pretrained(tmp_path)
   params = tower(tmp_path, config)
-  pixels = pixels_of((224, 224))
+  pixels = pixels_of((224, 224), batch=1)
   with torch.no_grad():
     expected = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
   ours = run(params, pixels, config=config).class_token
@@ -319,8 +319,8 @@ def test_fused_attention_has_a_gradient_for_any_number_of_tokens(
       )
     )
 
-  ours = jax.grad(fused, (0, 1, 2))(q, k, v)
-  expected = jax.grad(plain, (0, 1, 2))(q, k, v)
+  ours = jax.jit(jax.grad(fused, (0, 1, 2)))(q, k, v)
+  expected = jax.jit(jax.grad(plain, (0, 1, 2)))(q, k, v)
   for mine, its in zip(ours, expected, strict=True):
     np.testing.assert_allclose(mine, its, atol=2e-6)
 
@@ -375,12 +375,10 @@ CLIP_COUNTS = {
 
 def num_params(tower, config):
   """Of a tower, all of whose blocks are alike."""
-
-  def of(depth):
-    shapes = tower.shapes(dataclasses.replace(config, depth=depth))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-
-  return of(1) + (config.depth - 1) * (of(2) - of(1))
+  shapes = tower.shapes(dataclasses.replace(config, depth=1))
+  block = shapes.pop("blocks")[0]
+  of = lambda tree: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+  return of(shapes) + config.depth * of(block)
 
 
 def test_sizes_are_the_published_ones():
@@ -465,8 +463,9 @@ def test_causal_blocks_look_back_alone():
   x = np.random.default_rng(0).standard_normal((1, 6, 48)).astype(np.float32)
   changed = x.copy()
   changed[:, 4:] += 1
-  before, maps = block(x, causal=True, maps=True)
-  after, nothing = block(changed, causal=True)
+  run = lambda **how: jax.jit(functools.partial(block, causal=True, **how))
+  before, maps = run(maps=True)(x)
+  after, nothing = run()(changed)
   assert nothing is None
   np.testing.assert_array_equal(before[:, :4], after[:, :4])
   assert np.abs(before[:, 4:] - after[:, 4:]).min() > 0

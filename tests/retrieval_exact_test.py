@@ -111,8 +111,8 @@ def test_memories_of_one_and_two_rows(count, mesh):
 
 def test_empty_slots_are_never_found(mesh):
   rows = cases.unit(np.abs(BASE[:30]))
-  memory = cases.memory_of(rows, mesh=mesh, capacity=500)
-  near = exact.search(-rows[:5], memory, k=30)
+  memory = cases.memory_of(rows[:10], mesh=mesh, capacity=NUM_ROWS)
+  near = exact.search(-rows, memory, k=10)
   assert (near.similarities < 0).all()
   for found in near.ids:
     assert sorted(found) == sorted(memory.embedded().ids)
@@ -122,7 +122,7 @@ def test_leaves_each_query_out_of_its_own_neighbors(mesh):
   rows = ROWS["duplicates"]
   memory = cases.memory_of(rows, mesh=mesh)
   ids = memory.embedded().ids
-  near = exact.search(rows[:24], memory, k=10, exclude_self=ids[:24])
+  near = exact.search(rows[:24], memory, k=9, exclude_self=ids[:24])
   for query in range(24):
     others = np.delete(np.arange(NUM_ROWS), query)
     order = others[np.argsort(-(rows[others] @ rows[query]), kind="stable")]
@@ -132,10 +132,10 @@ def test_leaves_each_query_out_of_its_own_neighbors(mesh):
       near.ids[query, :3], [f"r{i}" for i in order[:3]]
     )
   # The rest is what the search without exclusion finds.
-  full = exact.search(rows[:24], memory, k=11)
+  full = exact.search(rows[:24], memory, k=10)
   for query in range(24):
     kept = full.ids[query][full.ids[query] != ids[query]]
-    np.testing.assert_array_equal(near.ids[query], kept[:10])
+    np.testing.assert_array_equal(near.ids[query], kept[:9])
 
 
 def test_ids_that_the_memory_lacks_exclude_nothing(mesh):
@@ -377,6 +377,6 @@ def test_few_queries_need_a_second_attempt(dim, precision):
     memory = cases.memory_of(
       rows, mesh=distributed.make_mesh(1), precision=precision
     )
-    queries = cases.unit(rows[:512] + 0.5 * cases.random_rows(512, dim, seed=5))
+    queries = cases.unit(rows[:256] + 0.5 * cases.random_rows(256, dim, seed=5))
     near = exact.search(queries, memory, k=50)
-    assert near.num_redone <= 2, name  # Of 512: less than half a percent.
+    assert near.num_redone <= 1, name  # Of 256: less than half a percent.
