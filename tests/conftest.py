@@ -131,6 +131,13 @@ ON_TWO_DEVICES = (
   "studies_pretraining_test",
 )  # fmt: skip
 
+# Files of tests that open studies whose figures other files look at.
+DRAWN_ROUGHLY = (
+  "analysis_", "comparison_test", "dual_memory_", "edits_loop_test",
+  "probes_", "public_test", "rerank_", "retrieval_files_test", "studies_",
+  "voting_",
+)  # fmt: skip
+
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.
 
 DATA_ROOT = os.path.abspath(
@@ -261,6 +268,20 @@ def all_devices_are(count):
 def _few_devices(request, _devices):
   few = request.module.__name__.startswith(ON_TWO_DEVICES)
   with all_devices_are(2) if few else contextlib.nullcontext():
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _figures(request):
+  """Some figures are laid out without making room for what they say.
+
+  That takes more than half of their time.
+  """
+  with pytest.MonkeyPatch.context() as patch:
+    if request.module.__name__.startswith(DRAWN_ROUGHLY):
+      from visual_memory.reports import drawing
+
+      patch.setattr(drawing, "LAYOUT", "none")
     yield
 
 

@@ -30,6 +30,8 @@ RIGHT = "#1a9c6b"
 WRONG = "#e0533d"
 INK = "#123456"
 """Drawn nowhere else: becomes currentColor."""
+LAYOUT = "constrained"
+"""Room is made for all that is written."""
 _STYLE = {
   "axes.edgecolor": INK,
   "axes.labelcolor": INK,
@@ -87,7 +89,7 @@ def new_figure(width: float, height: float) -> "Figure":
   """An empty figure, in inches, outside pyplot's global state."""
   from matplotlib.figure import Figure
 
-  return Figure(figsize=(width, height), layout="constrained")
+  return Figure(figsize=(width, height), layout=LAYOUT)
 
 
 def svg(figure: "Figure") -> str:
