@@ -59,8 +59,9 @@ def test_oblong_images_keep_their_ratio(tiny, images):
   encoder = encoder_of(tiny, preprocess=OBLONG)
   assert encoder.grid == (5, 9) and "20 x 36" in repr(encoder)
   config, params = tiny
-  pixels = jnp.asarray([OBLONG(image) for image in images])
-  expected = np.array(vit.forward(params, pixels, config=config).embedding)
+  pixels = np.stack([OBLONG(image) for image in images])
+  forward = jax.jit(functools.partial(vit.forward, config=config))
+  expected = np.array(forward(params, pixels).embedding)
   expected /= np.linalg.norm(expected, axis=1, keepdims=True)
   np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-5)
   with pytest.raises(ValueError, match="20 x 36, and square ones"):
@@ -87,6 +88,7 @@ def test_several_crops_are_averaged(tiny, images, crops):
   encoder = make_encoder("tiny", with_crops(parts, crops))
   found = encoder.encode(images)
   one = encoder_of(tiny, **given)
+  forward = jax.jit(one.forward)
   assert encoder.fingerprint != one.fingerprint
   assert encoder.preprocess.shape == (32, 32) and encoder.grid is None
   for image, row in zip(images, found, strict=True):
@@ -95,7 +97,7 @@ def test_several_crops_are_averaged(tiny, images, crops):
     views = [seen[2:30, 2:30], *(seen[y, x] for y in ends for x in ends)]
     if crops == 10:
       views += [view[:, ::-1] for view in views]
-    rows = [np.asarray(one.forward(jnp.asarray(v[None])))[0] for v in views]
+    rows = np.asarray(forward(np.stack(views)))
     mean = np.mean(rows, axis=0, dtype=np.float64)
     np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
 
@@ -169,15 +171,17 @@ def test_half_precisions_and_what_they_cost(tiny, images):
 def test_the_module_trains_further(tiny):
   """apply is pure, and the module's gradients are those of apply."""
   config, params = tiny
-  pixels = jnp.asarray(goldens.pixels_of((28, 28)))
+  pixels = goldens.pixels_of((28, 28))
 
-  def loss(params):
+  def loss(params, pixels):
     return (vit.module(params, config)(pixels).embedding ** 2).sum()
 
   encoder = encoder_of(tiny)
-  pure = jax.grad(lambda p: (encoder.apply(p, pixels) ** 2).sum())(params)
+  pure = jax.jit(jax.grad(lambda p, x: (encoder.apply(p, x) ** 2).sum()))
   for a, b in zip(
-    jax.tree.leaves(jax.grad(loss)(params)), jax.tree.leaves(pure), strict=True
+    jax.tree.leaves(jax.jit(jax.grad(loss))(params, pixels)),
+    jax.tree.leaves(pure(params, pixels)),
+    strict=True,
   ):
     np.testing.assert_allclose(a, b, atol=1e-3)
 

@@ -131,8 +131,8 @@ def test_an_encoder_as_any_other(encoder, images):
   again = encoder.encode(images[::-1])[::-1]
   np.testing.assert_allclose(again, rows, atol=1e-6)
   assert encoder_lib.unit_embeddings._cache_size() == programs
-  pixels = jnp.stack([encoder.preprocess(image) for image in images])
-  patches = encoder.apply_patches(encoder.params, pixels)
+  pixels = np.stack([encoder.preprocess(image) for image in images])
+  patches = jax.jit(encoder.apply_patches)(encoder.params, pixels)
   assert patches.shape == (2, 4, 256)
   assert patch_encoder(encoder).apply is encoder.apply_patches
   found = by_patches.patch_tokens(encoder, images, patch=16)

@@ -89,9 +89,10 @@ def test_capacity_is_reserved(mesh):
 def test_coarse_copies_bound_their_own_error():
   rows = np.concatenate([3 * BASE[:50], np.zeros((2, DIM), np.float32)])
   held = jnp.asarray(BASE)
+  coarsen = jax.jit(coarse.coarsen, static_argnums=2)
   for precision in ("bfloat16", "int8"):
     scale = coarse.scale_for(held, precision)  # Too small: rows are clipped.
-    copy = coarse.coarsen(jnp.asarray(rows), scale, precision)
+    copy = coarsen(rows, scale, precision)
     values = np.asarray(copy.values).astype(np.float64) * np.float64(scale)
     error = np.linalg.norm(rows - values, axis=1)
     assert (error <= np.asarray(copy.residuals)).all(), precision

@@ -1,5 +1,6 @@
 """Encoder files, exported backbones and dictionaries, and their parts."""
 
+import functools
 import json
 
 import jax
@@ -26,7 +27,7 @@ HALF = 2.0**-11
 def exported(tmp_path_factory):
   """A tiny random teacher: recipe, params, path of its encoder file."""
   recipe, _ = pretraining_process.make()
-  params = jax.device_get(network.init(recipe)["backbone"])
+  params = jax.device_get(jax.jit(lambda: network.init(recipe))()["backbone"])
   path = export.export_backbone(
     recipe,
     params,
@@ -169,9 +170,10 @@ def test_responses_equal_a_loop_over_patches(learned, pictures):
 def test_embeddings_are_whitened(learned, pictures):
   apply = SETTINGS.apply
   pixels = pictures / np.float32(255)
-  responses = np.asarray(apply.responses(learned, pixels), np.float64)
+  responses = np.asarray(jax.jit(apply.responses)(learned, pixels), np.float64)
   values = (responses - learned["mean"]) @ learned["projection"]
-  np.testing.assert_allclose(apply(learned, pixels), values, atol=1e-4)
+  found = jax.jit(apply.__call__)(learned, pixels)
+  np.testing.assert_allclose(found, values, atol=1e-4)
   covariance = values.T @ values / len(values)
   off = covariance - np.diag(np.diag(covariance))
   assert np.abs(off).max() < 1e-3
@@ -186,11 +188,11 @@ def test_learning_is_deterministic_and_words_improve(learned, pictures):
   for name, leaf in learned.items():
     np.testing.assert_array_equal(leaf, again[name])
   random = np.random.default_rng(0)
-  white = jnp.asarray(random.normal(size=(200, 5)), jnp.float32)
-  words = white[:7] / jnp.linalg.norm(white[:7], axis=1, keepdims=True)
-  before = jnp.max(white @ words.T, axis=1)
-  better = dictionary._better_words(white, words)
-  assert jnp.mean(jnp.max(white @ better.T, axis=1)) > jnp.mean(before)
+  white = random.normal(size=(200, 5)).astype(np.float32)
+  words = white[:7] / np.linalg.norm(white[:7], axis=1, keepdims=True)
+  before = np.max(white @ words.T, axis=1)
+  better = np.asarray(dictionary._better_words(white, words))
+  assert np.mean(np.max(white @ better.T, axis=1)) > np.mean(before)
 
 
 def test_a_dictionary_becomes_an_encoder(learned, pictures, tmp_path):
@@ -199,7 +201,8 @@ def test_a_dictionary_becomes_an_encoder(learned, pictures, tmp_path):
   )
   encoder = load_encoder("procedural", weights=path)
   assert encoder.dim == 8 and isinstance(encoder.apply, PatchDictionary)
-  direct = SETTINGS.apply(learned, pictures[:3] / np.float32(255))
+  apply = jax.jit(SETTINGS.apply.__call__)
+  direct = np.asarray(apply(learned, pictures[:3] / np.float32(255)))
   direct = direct / np.linalg.norm(direct, axis=1, keepdims=True)
   cosines = np.sum(encoder.encode(pictures[:3]) * direct, axis=1)
   assert cosines.min() > 1 - 1e-3
@@ -217,13 +220,19 @@ def test_dictionaries_of_the_wrong_pictures_are_refused(pictures):
 def test_the_stem_is_a_strided_convolution():
   stem = ConvStem((4,), eps=1e-6, rngs=nnx.Rngs(0))
   pixels = np.random.default_rng(0).normal(size=(2, 6, 6, 3))
-  kernel = stem.convs[0].kernel[...].reshape(3, 3, 3, 4)
-  expected = jax.lax.conv_general_dilated(
-    jnp.asarray(pixels, jnp.float32), kernel, (2, 2), [(1, 1), (1, 1)],
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )  # fmt: skip
-  expected = jax.nn.gelu(stem.norms[0](expected), approximate=False)
-  got = stem(jnp.asarray(pixels, jnp.float32), precision="float32")
+  pixels = pixels.astype(np.float32)
+
+  @jax.jit
+  def convolved(pixels):
+    kernel = stem.convs[0].kernel[...].reshape(3, 3, 3, 4)
+    expected = jax.lax.conv_general_dilated(
+      pixels, kernel, (2, 2), [(1, 1), (1, 1)],
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    return jax.nn.gelu(stem.norms[0](expected), approximate=False)
+
+  expected = convolved(pixels)
+  got = jax.jit(functools.partial(stem, precision="float32"))(pixels)
   assert got.shape == (2, 3, 3, 4)
   np.testing.assert_allclose(got, expected, atol=1e-5)
   with pytest.raises(ValueError, match="no multiple"):
@@ -232,26 +241,26 @@ def test_the_stem_is_a_strided_convolution():
 
 def test_dropped_branches_leave_the_tokens_alone():
   block = Block(8, num_heads=2, mlp_dim=16, rngs=nnx.Rngs(0))
-  x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 8)), jnp.float32)
-  plain, _ = block(x)
-  ones, _ = block(x, branch_scales=jnp.ones((2, 2)))
+  x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+  plain, _ = jax.jit(block.__call__)(x)
+  run = jax.jit(lambda x, scales: block(x, branch_scales=scales))
+  ones, _ = run(x, np.ones((2, 2), np.float32))
   np.testing.assert_array_equal(ones, plain)
-  dropped, _ = block(x, branch_scales=jnp.array([[0.0, 1.0], [0.0, 1.0]]))
+  dropped, _ = run(x, np.array([[0, 1], [0, 1]], np.float32))
   np.testing.assert_array_equal(dropped[0], x[0])
   np.testing.assert_array_equal(dropped[1], plain[1])
 
 
 def test_gradients_in_half_precision_are_those_of_float32():
   random = np.random.default_rng(0)
-  x, y = (jnp.asarray(random.normal(size=s), jnp.float32)
-          for s in ((4, 6), (6, 5)))  # fmt: skip
+  x, y = (random.normal(size=s).astype(np.float32) for s in ((4, 6), (6, 5)))
   dimensions = (((1,), (0,)), ((), ()))
 
   def loss(x, y, precision):
     return jnp.sum(jnp.sin(dot(x, y, dimensions, precision=precision)))
 
-  half = jax.grad(loss, (0, 1))(x, y, "bfloat16")
-  full = jax.grad(loss, (0, 1))(x, y, "float32")
+  gradient = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+  half, full = (gradient(x, y, name) for name in ("bfloat16", "float32"))
   for a, b in zip(half, full, strict=True):
     assert a.dtype == jnp.float32
     # Three roundings to 8 bits, in sums of 5 and 4 terms of about one.
@@ -260,12 +269,13 @@ def test_gradients_in_half_precision_are_those_of_float32():
 
 def test_poolings_have_the_shapes_that_heads_expect(exported):
   recipe, params, _ = exported
-  outputs = vit.forward(
-    jax.tree.map(jnp.asarray, params),
-    jnp.zeros((2, 16, 16, 3)),
-    config=recipe.backbone,
-  )
-  dims = {name: pool(outputs).shape for name, pool in POOLINGS.items()}
+
+  def pooled(params, pixels):
+    outputs = vit.forward(params, pixels, config=recipe.backbone)
+    return {name: pool(outputs) for name, pool in POOLINGS.items()}
+
+  made = jax.eval_shape(pooled, params, jnp.zeros((2, 16, 16, 3)))
+  dims = {name: rows.shape for name, rows in made.items()}
   d = recipe.backbone.dim
   assert dims == {
     "class": (2, d), "mean": (2, d), "class_and_mean": (2, 2 * d)
