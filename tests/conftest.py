@@ -134,8 +134,8 @@ ON_TWO_DEVICES = (
 # Files of tests that open studies whose figures other files look at.
 DRAWN_ROUGHLY = (
   "analysis_", "comparison_test", "dual_memory_", "edits_loop_test",
-  "probes_", "public_test", "rerank_", "retrieval_files_test", "studies_",
-  "voting_",
+  "experiments_", "notebooks_test", "paper_test", "probes_", "public_test",
+  "rerank_", "retrieval_files_test", "sklearn_test", "studies_", "voting_",
 )  # fmt: skip
 
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"  # If False.

@@ -366,9 +366,10 @@ def near_duplicates(count, dim):
 
 
 @pytest.mark.parametrize(
-  "dim, precision", [(64, "int8"), (768, "int8"), (768, "bfloat16")]
+  "dim, precision, count",
+  [(64, "int8", 256), (768, "int8", 256), (768, "bfloat16", 512)],
 )
-def test_few_queries_need_a_second_attempt(dim, precision):
+def test_few_queries_need_a_second_attempt(dim, precision, count):
   memories = {
     "random": cases.random_rows(7000, dim),
     "near-duplicates": near_duplicates(7000, dim),
@@ -377,6 +378,7 @@ def test_few_queries_need_a_second_attempt(dim, precision):
     memory = cases.memory_of(
       rows, mesh=distributed.make_mesh(1), precision=precision
     )
-    queries = cases.unit(rows[:256] + 0.5 * cases.random_rows(256, dim, seed=5))
+    noise = cases.random_rows(count, dim, seed=5)
+    queries = cases.unit(rows[:count] + 0.5 * noise)
     near = exact.search(queries, memory, k=50)
-    assert near.num_redone <= 1, name  # Of 256: less than half a percent.
+    assert near.num_redone <= count // 256, name  # Less than half a percent.
