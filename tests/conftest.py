@@ -8,6 +8,8 @@ import os
 import sys
 import typing
 
+# What is imported and collected stays: the collector seldom looks at it.
+gc.set_threshold(1_000_000)
 # Dozens of processes import the package: its bytecode is written once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

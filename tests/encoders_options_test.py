@@ -248,7 +248,9 @@ def server(tmp_path, monkeypatch):
 
   handler = functools.partial(Handler, directory=str(tmp_path / "web"))
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(
+      target=httpd.serve_forever, args=(0.01,), daemon=True
+    )
     thread.start()
     root = f"http://127.0.0.1:{httpd.server_port}"
     yield root, tmp_path / "web", Handler.requests

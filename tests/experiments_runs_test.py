@@ -170,20 +170,6 @@ def test_bad_overrides_and_names(tmp_path):
   assert not (tmp_path / "experiment").exists()
 
 
-def test_the_command_line_refuses_misspelt_overrides(tmp_path):
-  done = subprocess.run(
-    [
-      sys.executable, "-m", "experiments.launch",
-      "--config=configs/evaluate.py:smoke", f"--workdir={tmp_path / 'run'}",
-      "--config.voting.ofset=3",
-    ],
-    cwd=ROOT, capture_output=True, text=True,
-  )  # fmt: skip
-  assert done.returncode != 0
-  assert "ofset" in done.stderr and "offset" in done.stderr
-  assert not (tmp_path / "run").exists()
-
-
 def test_own_images_with_a_corrupt_one_and_an_unknown_class(tmp_path):
   rng = np.random.default_rng(0)
   for split, classes in {"train": "ab", "test": "abc"}.items():

@@ -10,11 +10,14 @@ import sys
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
+
+from visual_memory.data import array_source, selection, sources
 
 COLABS = pathlib.Path(__file__).resolve().parents[1] / "colabs"
 NOTEBOOKS = sorted(COLABS.glob("*.ipynb"))
@@ -69,7 +72,20 @@ def notebook(request, data_file):
   return nbformat.read(request.param, as_version=4)
 
 
-def test_notebook_runs(notebook, on_one_device, tmp_path, monkeypatch):
+@pytest.fixture
+def few_digits(monkeypatch):
+  """Every other scanned digit."""
+
+  def few(**options):
+    digits = array_source.digits(**options)
+    return selection.subset(digits, np.arange(0, len(digits), 2))
+
+  monkeypatch.setitem(sources.SOURCES, "digits", few)
+
+
+def test_notebook_runs(
+  notebook, on_one_device, few_digits, tmp_path, monkeypatch
+):
   """As a kernel would run its cells, and show what they return."""
   monkeypatch.chdir(COLABS)
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path))

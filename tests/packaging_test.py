@@ -66,31 +66,47 @@ def test_a_newcomer_gets_from_a_folder_to_a_receipt(installed, tmp_path):
       picture = Image.fromarray(pixels.astype(np.uint8))
       picture.save(tmp_path / "photos" / label / f"{number}.png")
 
-  def run(*words, code=0):
-    done = processes.python(
-      "-m",
-      "visual_memory.cli",
-      *words,
-      cwd=tmp_path,
-      env={
-        **os.environ,
-        "PYTHONPATH": str(installed),
-        "JAX_PLATFORMS": "cpu",
-      },
-    )
-    assert done.returncode == code, done.stderr
-    assert "TPU" not in done.stderr
-    return done.stderr if code else done.stdout
-
-  assert vm.__version__ in run("--version")
-  assert "10 images of 2 classes" in run("build", "photos")
-  assert "red" in run("classify", "photos/red/1.png")
-  run("explain", "photos/red/1.png", "-o", "why.html", "--no-open")
+  commands = (
+    ("--version",),
+    ("build", "photos"),
+    ("classify", "photos/red/1.png"),
+    ("explain", "photos/red/1.png", "-o", "why.html", "--no-open"),
+    ("remove", "red/1.png"),
+    ("verify",),
+    ("run", "evaluate:smoke", "work"),
+  )
+  *done, refused = processes.modules(
+    "visual_memory.cli",
+    *commands,
+    imported=[
+      "jax",
+      "visual_memory.cli.main",
+      "visual_memory.cli.building",
+      "visual_memory.collection.answering",
+      "visual_memory.collection.sureness",
+      "visual_memory.encoders.vit",
+      "visual_memory.reports.explanation",
+      "visual_memory.voting.weighting",
+    ],
+    cwd=tmp_path,
+    env={
+      **os.environ,
+      "PYTHONPATH": str(installed),
+      "JAX_PLATFORMS": "cpu",
+    },
+  )
+  for command in done:
+    assert command.returncode == 0, command.stderr
+    assert "TPU" not in command.stderr
+  version, built, classified, _, removed, verified = [x.stdout for x in done]
+  assert vm.__version__ in version
+  assert "10 images of 2 classes" in built
+  assert "red" in classified
   assert "red/1.png" in (tmp_path / "why.html").read_text(encoding="utf-8")
-  assert "for good" in run("remove", "red/1.png")
-  assert "Sound" in run("verify")
-  said = run("run", "evaluate:smoke", "work", code=1)
-  assert "git clone" in said and said.count("\n") == 1
+  assert "for good" in removed
+  assert "Sound" in verified
+  assert refused.returncode == 1
+  assert "git clone" in refused.stderr and refused.stderr.count("\n") == 1
 
 
 POD = (ROOT / "examples" / "pod.md").read_text(encoding="utf-8")
