@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.probe.strengths = ()  # without: of similarities with the neighbors.
   if arg == "smoke":
     config.voting.ks = (1, 3)
-    config.shown.k, config.shown.per_class = 3, 1
+    config.shown.k, config.shown.per_class, config.shown.count = 3, 1, 4
     config.encoders.procedural.name = ""
     config.encoders.pixels.options.size = 8
     config.encoders.random.options.update(size=8, depth=1, dim=24, heads=2)

@@ -91,15 +91,22 @@ def page(browser, case):
     yield opened
 
 
+SHOWN = """() => [
+  document.querySelector("#answer").dataset.label,
+  [...document.querySelectorAll("#scores tr")].map(
+    row => [row.dataset.class, row.dataset.score]),
+]"""
+
+
 def shown(page):
   """The answer's class and the scores by class, as the page shows them."""
-  scores = page.eval_on_selector_all(
-    "#scores tr", "rows => rows.map(r => [r.dataset.class, r.dataset.score])"
-  )
-  return (
-    int(page.get_attribute("#answer", "data-label")),
-    {int(c): float(score) for c, score in scores if float(score) > 0},
-  )
+  return as_told(page.evaluate(SHOWN))
+
+
+def as_told(found):
+  """What SHOWN gives, as numbers."""
+  label, scores = found
+  return int(label), {int(c): float(s) for c, s in scores if float(s) > 0}
 
 
 def expected(near, query, *, k, voter, factors=None, **hyper):
@@ -118,11 +125,14 @@ def test_the_page_votes_as_we_do(page, case, voter):
   _, near, _ = case
   page.click("#reset", force=True) if page.is_enabled("#reset") else None
   page.select_option("#voter", voter)
+  queries = list(range(0, 30, 4))
   for k in (1, 4, MOST_K):
     page.fill("#k", str(k))
-    for query in range(0, 30, 4):
-      page.evaluate(f"open({query})")
-      assert shown(page) == expected(near, query, k=k, voter=voter)
+    found = page.evaluate(
+      f"(all) => all.map(q => {{ open(q); return ({SHOWN})(); }})", queries
+    )
+    for query, one in zip(queries, found, strict=True):
+      assert as_told(one) == expected(near, query, k=k, voter=voter)
 
 
 def test_random_edits_and_pruning_decide_as_the_library_does(page, case):
