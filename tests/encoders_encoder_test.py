@@ -69,6 +69,20 @@ def test_unit_rows_survives_extremes_of_float32():
   np.testing.assert_allclose(unit_rows(rows), expected, atol=1e-7)
 
 
+def test_unit_rows_has_the_gradient_of_a_direction():
+  """Ties of the largest entry and a row of zeros have one as well."""
+  rows = np.array([[3, -4, 1], [5, 5, 5], [-2, 2, 0], [0, 0, 0]], np.float64)
+  weights = np.array([0.5, -1, 2])
+  lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+  lengths[lengths == 0] = 1
+  units = rows / lengths
+  expected = (weights - units * (units @ weights)[:, None]) / lengths
+  found = jax.grad(lambda rows: (unit_rows(rows) @ weights).sum())(
+    jnp.asarray(rows, jnp.float32)
+  )
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_unit_rows_leaves_nan_visible():
   rows = [[jnp.nan, 1], [jnp.inf, 1], [3, 4]]
   rows = np.asarray(unit_rows(jnp.asarray(rows, jnp.float32)))

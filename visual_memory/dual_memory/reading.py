@@ -233,7 +233,7 @@ def probabilities(
 ) -> Float32[Array, "*batch C"]:
   """softmax(tau cosine) over classes; uniform where no class has a row."""
   logits = inverse_temperature * cosines
-  top = jnp.max(logits, axis=-1, keepdims=True)
+  top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
   nothing = top == -jnp.inf
   logits = jnp.where(nothing, 0, logits - jnp.where(nothing, 0, top))
   scores = jnp.exp(logits)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Float, Float32
 
 from visual_memory.types import Array
@@ -69,10 +70,12 @@ def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
   do. A row with NaN or infinity gets NaN.
   """
   rows = rows.astype(jnp.float32)
-  largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
+  # What rows are divided by first cancels, so that it has no gradient. That of
+  # a maximum is NaN where a compiler computes the row twice and rounds it so.
+  largest = lax.stop_gradient(jnp.max(jnp.abs(rows), axis=-1, keepdims=True))
   rows = rows / jnp.where(largest == 0, 1, largest)
-  lengths = jnp.sqrt(_pairwise_sums(rows * rows))
-  return rows / jnp.where(lengths == 0, 1, lengths)
+  squares = _pairwise_sums(rows * rows)
+  return rows / jnp.sqrt(jnp.where(squares == 0, 1, squares))
 
 
 def _pairwise_sums(values: Float32[Array, "*B D"]) -> Float32[Array, "*B 1"]:
