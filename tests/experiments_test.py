@@ -11,6 +11,7 @@ import pytest
 
 from experiments import launch
 from experiments.benchmarks import peers
+from visual_memory.retrieval import planner
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -62,7 +63,11 @@ def test_every_smoke_form_runs(name, tmp_path, reports, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)  # Where its own processes look for modules.
     monkeypatch.setattr(peers, "PAUSE_S", 0.0)  # Nothing is timed in earnest.
     _run_script(name, config.lock(), tmp_path / "run")
-    assert capsys.readouterr().out.strip()
+    said = capsys.readouterr().out
+    assert said.strip()
+    if name == "plan":
+      assert all(f"\n{hardware} " in said for hardware in planner.HARDWARE)
+      assert "s program, compiled for 4 simulated devices" in said
     return
   launch.run(config, tmp_path / "run")
   report = read(tmp_path / "run" / "report.json")

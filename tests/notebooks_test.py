@@ -30,6 +30,7 @@ SMALLER = {
   "num_images=6": "num_images=2",
   'tokens="patches", progress': 'tokens="patches", batch_size=8, progress',
   "num_programs=12, num_views=6": "num_programs=6, num_views=4",
+  "dim=96, depth=4": "dim=96, depth=2",
 }
 """What is less where all notebooks run; in a kernel they are as a reader's."""
 

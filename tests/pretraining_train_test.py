@@ -186,10 +186,10 @@ def test_any_devices_and_micro_batches_agree_with_one(
 @pytest.mark.parametrize(
   "parts",
   [
-    [(8, 3), (1, NUM_STEPS)],
+    [(2, 3), (1, NUM_STEPS)],
     pytest.param([(8, 3), (3, 6), (1, NUM_STEPS)], marks=SLOW),
   ],
-  ids=["eight then one", "eight then three then one"],
+  ids=["two then one", "eight then three then one"],
 )
 def test_a_run_goes_on_with_other_devices_and_another_log(
   whole, tmp_path, parts
