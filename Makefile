@@ -24,9 +24,10 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal -m "not slow" $(TESTS)
 
+test-slow: export AS_USERS_RUN = 1
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(TESTS)
-	AS_USERS_RUN=1 $(BIN)/python -m pytest -m "not slow" \
+	$(BIN)/python -m pytest -m "not slow" \
 	  $(wildcard $(patsubst %,tests/%*_test.py,device_resize distributed memory_ \
 	  retrieval_ procedural_ store_handles voting))
 
