@@ -161,7 +161,7 @@ def test_any_devices_and_micro_batches_agree_with_one(
 ):
   """Rounding may differ; the data, the views and the loss may not."""
   if objective == "dino" and "AS_USERS_RUN" not in os.environ:
-    pytest.skip("little optimized, views of one row are rounded differently")
+    pytest.skip("little optimized, one row a device is rounded differently")
   recipe, feed, _, _, _ = whole
   recipe = dataclasses.replace(recipe, objective=objective)
   if objective == "contrastive":  # Of small views: pretraining_hlo_test.py.
