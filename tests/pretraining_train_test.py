@@ -160,8 +160,6 @@ def test_any_devices_and_micro_batches_agree_with_one(
   whole, objective, devices
 ):
   """Rounding may differ; the data, the views and the loss may not."""
-  if objective == "dino" and "AS_USERS_RUN" not in os.environ:
-    pytest.skip("little optimized, one row a device is rounded differently")
   recipe, feed, _, _, _ = whole
   recipe = dataclasses.replace(recipe, objective=objective)
   if objective == "contrastive":  # Of small views: pretraining_hlo_test.py.
@@ -180,7 +178,7 @@ def test_any_devices_and_micro_batches_agree_with_one(
     strict=True,
   ):
     np.testing.assert_allclose(a, b, atol=2e-4)
-  np.testing.assert_allclose(one[1]["loss"], other[1]["loss"], rtol=1e-6)
+  np.testing.assert_allclose(one[1]["loss"], other[1]["loss"], rtol=4e-6)
   if objective == "dino":
     np.testing.assert_allclose(one[0]["center"], other[0]["center"], atol=1e-6)
 

@@ -174,6 +174,11 @@ def test_a_view_depends_on_its_own_key_alone(make, images):
   swapped = make(keys[::-1], images[::-1], settings=SETTINGS)
   np.testing.assert_array_equal(whole.globals, swapped.globals[:, ::-1])
   np.testing.assert_array_equal(whole.locals, swapped.locals[:, ::-1])
+  # Another program, which may round a pixel twice and two ways: no more.
+  for row in range(8):
+    alone = make(keys[row : row + 1], images[row : row + 1], settings=SETTINGS)
+    same = whole.globals[:, row : row + 1]
+    np.testing.assert_allclose(alone.globals, same, atol=1e-4)
 
 
 def test_without_changes_a_view_is_the_normalized_image(make, images):

@@ -51,15 +51,20 @@ def saturation(
 def hue(
   image: Float[Array, "H W 3"], turn: Float[Array, ""]
 ) -> Float[jax.Array, "H W 3"]:
-  """Hue in HSV moved by `turn` turns of the color circle."""
+  """Hue in HSV moved by `turn` turns of the color circle.
+
+  Which channel is the largest is asked of the channels, two of which may be
+  taken for each other where they are nearly equal. That one equals the maximum
+  need not hold where a compiler computes a pixel twice and rounds it two ways.
+  """
   high = jnp.max(image, axis=-1)
   spread = high - jnp.min(image, axis=-1)
   safe = jnp.where(spread > 0, spread, 1.0)
   red, green, blue = image[..., 0], image[..., 1], image[..., 2]
   sector = jnp.where(
-    high == red,
+    (red >= green) & (red >= blue),
     (green - blue) / safe,
-    jnp.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
   )
   sector = jnp.where(spread > 0, sector, 0.0) + 6 * turn
   # Each channel of HSV's inverse: v - v s max(0, min(1, k, 4 - k)).
