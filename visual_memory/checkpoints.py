@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from visual_memory.files import reason
+
 _KEPT = 2
 """Checkpoints of one kind that `Rolling` leaves."""
 
@@ -109,9 +111,7 @@ def restore(path: str | os.PathLike, template: Any) -> Any:
   except WrongTree:
     raise
   except Exception as error:  # Whatever a reader of a torn file may raise.
-    raise Damaged(
-      f"{path} is damaged: {type(error).__name__}: {error}"
-    ) from error
+    raise Damaged(f"{path} is damaged: {reason(error)}.") from error
   if expected is not None:
     sums = leaves.pop(_CHECKSUMS)
     for name, right in zip(sorted(leaves), sums, strict=True):
