@@ -70,8 +70,8 @@ def unit_rows(rows: Float[Array, "*B D"]) -> Float32[Array, "*B D"]:
   do. A row with NaN or infinity gets NaN.
   """
   rows = rows.astype(jnp.float32)
-  # What rows are divided by first cancels, so that it has no gradient. That of
-  # a maximum is NaN where a compiler computes the row twice and rounds it so.
+  # What rows are divided by first cancels and has no gradient. A maximum's is
+  # NaN where a compiler computes a row twice and rounds it two ways.
   largest = lax.stop_gradient(jnp.max(jnp.abs(rows), axis=-1, keepdims=True))
   rows = rows / jnp.where(largest == 0, 1, largest)
   squares = _pairwise_sums(rows * rows)
